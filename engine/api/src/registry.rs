@@ -1,0 +1,138 @@
+//! Which component types there are. Registration is an explicit call for each crate; there is no link-time magic.
+//!
+//! A user builds his own sink in with `flumen::main(Registry::standard().with(my_sink::spec()))`.
+
+use std::sync::Arc;
+
+use crate::channel::Channel;
+use crate::interceptor::Interceptor;
+use crate::selector::Selector;
+use crate::settings::{ComponentConfig, Key, Kind, Problems};
+use crate::sink::Sink;
+use crate::source::{Runs, Source};
+
+/// A component built from its keys, with what the engine must know of it.
+pub struct Built<T: ?Sized> {
+    /// The component; nothing outside was touched to build it.
+    pub component: Box<T>,
+    /// Its batch size, checked against the channel's `transactionCapacity`; `None` is not checked.
+    pub batch_size: Option<(&'static str, usize)>,
+}
+
+/// What a channel's builder needs beside the keys.
+#[derive(Clone, Debug)]
+pub struct ChannelContext {
+    /// The agent's name.
+    pub agent: Arc<str>,
+    /// Memory that this process may use, in bytes (the cgroup's limit, else the machine's).
+    pub memory_limit: u64,
+    /// `--ignore-flume-data`: start beside Flume's own files in a channel directory.
+    pub ignore_flume_data: bool,
+    /// Flume's counters.
+    pub metrics: crate::metrics::ChannelMetrics,
+}
+
+/// Builds a source from its keys.
+pub type BuildSource = fn(&ComponentConfig, &mut Problems) -> Option<Built<dyn Source>>;
+/// Builds a sink from its keys.
+pub type BuildSink = fn(&ComponentConfig, &mut Problems) -> Option<Built<dyn Sink>>;
+/// Builds an interceptor from its keys.
+pub type BuildInterceptor = fn(&ComponentConfig, &mut Problems) -> Option<Box<dyn Interceptor>>;
+/// Builds a selector from its keys; the list names the source's channels.
+pub type BuildSelector = fn(&ComponentConfig, &[String], &mut Problems) -> Option<Box<dyn Selector>>;
+/// Checks a channel's keys without opening it; returns its `transactionCapacity`.
+pub type CheckChannel = fn(&ComponentConfig, &mut Problems) -> Option<usize>;
+/// Opens a channel: locks directories, recovers. May block for as long as recovery takes.
+pub type OpenChannel = fn(&ComponentConfig, ChannelContext) -> Result<Arc<dyn Channel>, String>;
+
+/// How a type is made.
+#[derive(Clone, Copy)]
+pub enum Factory {
+    /// A source, and whether it runs on a thread of its own.
+    Source(Runs, BuildSource),
+    /// A sink.
+    Sink(BuildSink),
+    /// A channel.
+    Channel {
+        /// Checks the keys.
+        check: CheckChannel,
+        /// Opens it.
+        open: OpenChannel,
+        /// Resolved directories that the channel owns, so that two channels on one directory are found by `check`.
+        directories: fn(&ComponentConfig) -> Vec<std::path::PathBuf>,
+    },
+    /// An interceptor.
+    Interceptor(BuildInterceptor),
+    /// A channel selector.
+    Selector(BuildSelector),
+    /// A type that is known and not built in: the text says what to do instead.
+    Unavailable(Kind, &'static str),
+}
+
+/// One component type.
+#[derive(Clone, Copy)]
+pub struct Spec {
+    /// Flume's short name; matched without case. Empty if there is none.
+    pub alias: &'static str,
+    /// Flume's class names; matched exactly.
+    pub class_names: &'static [&'static str],
+    /// The keys that it reads, beside those that all of its kind have.
+    pub keys: &'static [Key],
+    /// One sentence for the guide.
+    pub doc: &'static str,
+    /// How it is made.
+    pub factory: Factory,
+}
+
+impl Spec {
+    /// The kind of component.
+    pub fn kind(&self) -> Kind {
+        match self.factory {
+            Factory::Source(..) => Kind::Source,
+            Factory::Sink(_) => Kind::Sink,
+            Factory::Channel { .. } => Kind::Channel,
+            Factory::Interceptor(_) => Kind::Interceptor,
+            Factory::Selector(_) => Kind::Selector,
+            Factory::Unavailable(kind, _) => kind,
+        }
+    }
+}
+
+/// All component types of a build.
+#[derive(Clone, Default)]
+pub struct Registry(Vec<Spec>);
+
+impl Registry {
+    /// No types at all.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Adds a type. A later type of the same kind and name wins over an earlier one, so a user can replace ours.
+    #[must_use]
+    pub fn with(mut self, spec: Spec) -> Self {
+        self.0.push(spec);
+        self
+    }
+
+    /// Adds all types of a crate.
+    #[must_use]
+    pub fn with_all(mut self, specs: impl IntoIterator<Item = Spec>) -> Self {
+        self.0.extend(specs);
+        self
+    }
+
+    /// The type that `type_name` names: an alias in any case, or a class name exactly.
+    pub fn find(&self, kind: Kind, type_name: &str) -> Option<&Spec> {
+        self.0.iter().rev().find(|spec| {
+            spec.kind() == kind
+                && ((!spec.alias.is_empty() && spec.alias.eq_ignore_ascii_case(type_name))
+                    || spec.class_names.contains(&type_name))
+        })
+    }
+
+    /// All types of a kind.
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Spec> {
+        self.0.iter().filter(move |spec| spec.kind() == kind)
+    }
+}

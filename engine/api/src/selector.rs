@@ -1,0 +1,29 @@
+//! A selector names, for a batch, the channels that its events go to.
+
+use crate::batch::Batch;
+
+/// The events of a batch that go to one channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selected {
+    /// None of them (progress is written all the same).
+    None,
+    /// All of them.
+    All,
+    /// Those with these indexes, rising.
+    Some(Vec<u32>),
+}
+
+/// Where a batch goes: one entry for each channel of the source, in the order in which the source lists them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Events that the put must bring to the channel: no room is an error.
+    pub required: Vec<Selected>,
+    /// Events that it brings there if there is room at once; else they are dropped for this channel and counted.
+    pub optional: Vec<Selected>,
+}
+
+/// Routes batches of one source over its channels.
+pub trait Selector: Send {
+    /// The batch's route. `channels` is how many channels the source has; both lists of the route are that long.
+    fn route(&mut self, batch: &Batch, channels: usize) -> Route;
+}

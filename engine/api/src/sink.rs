@@ -1,0 +1,149 @@
+//! What a sink is: something that delivers events and can say when they are durable at the destination.
+//!
+//! The runner owns the takes. It calls
+//!
+//! ```text
+//!   start(context)                          open, connect, look at what was released last
+//!   deliver(events)  deliver(events) …      hand over; need not be durable yet
+//!   flush() -> future                       everything delivered before the call is durable when it is ready;
+//!                                           the runner goes on delivering meanwhile, and releases in order
+//!   idle()                                  nothing to take: time for rolling and closing
+//!   stop()
+//! ```
+//!
+//! It flushes when the sink's [`Window`] is full (events, bytes or time), when the channel is empty, and at the end, so
+//! several small takes share one sync. After a failed `deliver` or `flush` all takes that are not released roll back,
+//! and the sink is asked again after a back-off; what it delivered of them it may deliver twice, unless it kept
+//! progress (see [`Flushed`]).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::channel::{Channel, SinkProgress, TakeLimit, Ticket};
+use crate::chunk::Events;
+use crate::metrics::SinkMetrics;
+use crate::progress::Positions;
+
+/// Why a delivery failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SinkError {
+    /// What happened, with path or peer.
+    pub message: String,
+    /// Wait at least this long before the next try; `None` leaves it to the runner's back-off.
+    pub retry_after: Option<Duration>,
+    /// Indexes of the events that the destination refused for good, where it says so; the others were delivered.
+    pub refused: Vec<u32>,
+    /// The error beneath.
+    #[source]
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl SinkError {
+    /// An error with a cause.
+    pub fn new(message: impl Into<String>, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { cause: Some(Box::new(cause)), ..Self::plain(message) }
+    }
+
+    /// An error of our own finding.
+    pub fn plain(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retry_after: None, refused: Vec::new(), cause: None }
+    }
+}
+
+/// What a completed flush says.
+pub type Flushed = Result<Vec<SinkProgress>, SinkError>;
+
+/// A flush on its way. It borrows nothing of the sink, which goes on delivering meanwhile.
+pub type FlushFuture = Pin<Box<dyn Future<Output = Flushed> + Send>>;
+
+/// How much may be delivered and not yet flushed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Events delivered.
+    pub events: usize,
+    /// Body bytes delivered.
+    pub bytes: usize,
+    /// Age of the oldest delivery.
+    pub time: Duration,
+    /// How many flushes may be on their way while deliveries go on. 1: the runner waits for each.
+    pub flushes: usize,
+}
+
+impl Window {
+    /// Every take is flushed and released by itself, as Flume's sinks do.
+    pub const EACH_TAKE: Self = Self { events: 1, bytes: 1, time: Duration::ZERO, flushes: 1 };
+}
+
+/// What a sink works with.
+#[derive(Clone)]
+pub struct SinkContext {
+    /// The agent's name.
+    pub agent: Arc<str>,
+    /// The sink's name.
+    pub name: Arc<str>,
+    /// Cancelled when the sink shall stop: long waits end early.
+    pub shutdown: CancellationToken,
+    /// Flume's counters.
+    pub metrics: SinkMetrics,
+    channel: Arc<dyn Channel>,
+}
+
+impl SinkContext {
+    /// A context over the sink's channel.
+    pub fn new(
+        agent: Arc<str>,
+        name: Arc<str>,
+        shutdown: CancellationToken,
+        metrics: SinkMetrics,
+        channel: Arc<dyn Channel>,
+    ) -> Self {
+        Self { agent, name, shutdown, metrics, channel }
+    }
+
+    /// The progress released last, by key. Empty over a channel that is not durable.
+    pub fn positions(&self) -> Positions {
+        self.channel.sink_positions(&self.name)
+    }
+
+    /// Makes progress durable by itself, before the release that it belongs to (a file that is about to be created).
+    pub fn record(&self, progress: Vec<SinkProgress>) -> Ticket {
+        self.channel.record(&self.name, progress)
+    }
+}
+
+/// A sink. Built from its keys without touching anything outside.
+#[async_trait]
+pub trait Sink: Send {
+    /// What one take may hold.
+    fn take_limit(&self) -> TakeLimit;
+
+    /// What may be delivered and not yet flushed.
+    fn window(&self) -> Window {
+        Window::EACH_TAKE
+    }
+
+    /// Opens and connects. An error is logged and the start tried again after a back-off.
+    async fn start(&mut self, context: &SinkContext) -> Result<(), SinkError>;
+
+    /// Hands over events. Runs on a thread of the sink's own and may block it.
+    async fn deliver(&mut self, events: &Events) -> Result<(), SinkError>;
+
+    /// Begins to make durable all that was delivered.
+    fn flush(&mut self) -> FlushFuture {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+
+    /// Nothing was there to take: rolls and closes by time. Called at least every 500 ms while idle.
+    async fn idle(&mut self) -> Result<(), SinkError> {
+        Ok(())
+    }
+
+    /// Closes. Everything delivered has been flushed, or was given back.
+    async fn stop(&mut self) {}
+}

@@ -1,0 +1,239 @@
+//! What a source is: something that runs until it is told to stop, and puts batches.
+//!
+//! ```text
+//!   loop: read input -> build a Batch -> context.put(batch).await -> PutTicket
+//!                                         (interceptors, selector, room, append)
+//!   keep several tickets; when the oldest resolves, the source's input up to there is acked
+//! ```
+//!
+//! A source that can seek reads several batches ahead ([`InFlight`]) and goes back to its last acked position when a
+//! ticket fails. A source that answers a client answers when the ticket has resolved.
+//!
+//! [`SourceContext`] is the engine's side: what is the same for all sources (interceptors, selection, waiting for room,
+//! metrics, stopping) lives behind it and is written once.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::Batch;
+use crate::channel::{PutError, Ticket};
+use crate::metrics::SourceMetrics;
+use crate::progress::Positions;
+
+/// How many puts a source may have on their way where its keys do not say otherwise.
+pub const TICKETS_DEFAULT: usize = 8;
+
+/// Why a source stopped. The supervisor logs it and starts the source again after a delay that grows to a cap.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SourceError {
+    /// What happened, with path or peer.
+    pub message: String,
+    /// The error beneath.
+    #[source]
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl SourceError {
+    /// An error with a cause.
+    pub fn new(message: impl Into<String>, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { message: message.into(), cause: Some(Box::new(cause)) }
+    }
+
+    /// An error of our own finding.
+    pub fn plain(message: impl Into<String>) -> Self {
+        Self { message: message.into(), cause: None }
+    }
+}
+
+/// A put that was refused before anything was appended: the batch comes back, to be tried again or dropped.
+#[derive(Debug)]
+pub struct PutRefused {
+    /// The batch, as the interceptors left it. They will not see it twice.
+    pub batch: Batch,
+    /// Why.
+    pub error: PutError,
+}
+
+/// Resolves when a put is durable in all required channels.
+pub type PutTicket = Ticket;
+
+/// The engine's side of a source.
+#[async_trait]
+pub trait SourceEngine: Send + Sync {
+    /// See [`SourceContext::put`].
+    async fn put(&self, batch: Batch) -> Result<PutTicket, PutRefused>;
+    /// See [`SourceContext::positions`].
+    fn positions(&self) -> Option<Positions>;
+}
+
+/// What a source works with. Cheap to clone: a server hands one to each connection.
+#[derive(Clone)]
+pub struct SourceContext {
+    /// The agent's name.
+    pub agent: Arc<str>,
+    /// The source's name.
+    pub name: Arc<str>,
+    /// Cancelled when the source shall stop: finish what is at hand, wait for its tickets, return.
+    pub shutdown: CancellationToken,
+    /// Flume's counters.
+    pub metrics: SourceMetrics,
+    engine: Arc<dyn SourceEngine>,
+}
+
+impl SourceContext {
+    /// A context over `engine`; components never build one outside tests.
+    pub fn new(
+        agent: Arc<str>,
+        name: Arc<str>,
+        shutdown: CancellationToken,
+        metrics: SourceMetrics,
+        engine: Arc<dyn SourceEngine>,
+    ) -> Self {
+        Self { agent, name, shutdown, metrics, engine }
+    }
+
+    /// Runs the interceptors, selects channels, waits for room in all required ones, and appends.
+    ///
+    /// Room is waited for at most each channel's `keep-alive`; on [`PutRefused`] nothing was appended. Events and their
+    /// progress are durable when the ticket resolves. Counts received and accepted events.
+    pub async fn put(&self, batch: Batch) -> Result<PutTicket, PutRefused> {
+        self.engine.put(batch).await
+    }
+
+    /// Like [`put`](Self::put), trying again for as long as the error says that this can help and no stop is asked
+    /// for; waits `pause` after the first refusal, then twice as long each time, up to `pause_max`.
+    pub async fn put_until_stopped(
+        &self,
+        mut batch: Batch,
+        mut pause: Duration,
+        pause_max: Duration,
+        sleep: impl AsyncFn(Duration),
+    ) -> Result<PutTicket, PutRefused> {
+        loop {
+            match self.put(batch).await {
+                Ok(ticket) => return Ok(ticket),
+                Err(refused) if !refused.error.is_retriable() || self.shutdown.is_cancelled() => {
+                    return Err(refused);
+                }
+                Err(refused) => {
+                    tracing::warn!(source = %self.name, error = %refused.error, "put refused, trying again");
+                    batch = refused.batch;
+                    sleep(pause).await;
+                    pause = (pause * 2).min(pause_max);
+                }
+            }
+        }
+    }
+
+    /// Where to resume: for each key the *oldest* position of the source's durable required channels; each channel drops
+    /// the events that it already has. `None`: no channel knows this source (first start, or nothing durable), so the
+    /// source's own position file, if any, decides.
+    pub fn positions(&self) -> Option<Positions> {
+        self.engine.positions()
+    }
+}
+
+/// Whether a source's `run` gets a thread of its own, on which it may block, or shares the runtime's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Runs {
+    /// An ordinary task: never blocks.
+    Task,
+    /// A thread of its own.
+    Thread,
+}
+
+/// A source. Built from its keys without touching anything outside; files and ports are opened in [`run`](Self::run).
+#[async_trait]
+pub trait Source: Send {
+    /// Runs until [`SourceContext::shutdown`] is cancelled, or until it fails or has nothing more to do.
+    ///
+    /// A returned error (or a panic) restarts it later with the same object; `Ok` before a stop was asked for means that
+    /// the source has finished for good.
+    async fn run(&mut self, context: SourceContext) -> Result<(), SourceError>;
+}
+
+/// Puts on their way, oldest first, each with what its source wants back when it is acked (a position, an answer).
+///
+/// Acks come in order; after a failure every later put counts as failed too, and the source goes back to what was acked.
+#[derive(Debug)]
+pub struct InFlight<T> {
+    tickets: VecDeque<(PutTicket, T)>,
+    limit: usize,
+}
+
+impl<T> InFlight<T> {
+    /// At most `limit` puts on their way.
+    pub fn new(limit: usize) -> Self {
+        assert!(limit > 0, "no put could ever be on its way");
+        Self { tickets: VecDeque::with_capacity(limit), limit }
+    }
+
+    /// How many are on their way.
+    pub fn len(&self) -> usize {
+        self.tickets.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.tickets.is_empty()
+    }
+
+    /// Adds a put, once there is room for it; `acked` is called for each one that resolves on the way.
+    pub async fn push(
+        &mut self,
+        ticket: PutTicket,
+        tag: T,
+        mut acked: impl FnMut(T),
+    ) -> Result<(), PutError> {
+        while self.tickets.len() >= self.limit {
+            acked(self.next().await?);
+        }
+        self.tickets.push_back((ticket, tag));
+        Ok(())
+    }
+
+    /// Waits for the oldest put. Must not be called when there is none.
+    pub async fn next(&mut self) -> Result<T, PutError> {
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Whatever has resolved by now, without waiting.
+    pub fn acked_now(&mut self, mut acked: impl FnMut(T)) -> Result<(), PutError> {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        while !self.tickets.is_empty() {
+            match self.poll_next(&mut cx) {
+                Poll::Ready(tag) => acked(tag?),
+                Poll::Pending => break,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for all of them.
+    pub async fn drain(&mut self, mut acked: impl FnMut(T)) -> Result<(), PutError> {
+        while !self.tickets.is_empty() {
+            acked(self.next().await?);
+        }
+        Ok(())
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<T, PutError>> {
+        let (ticket, _) = self.tickets.front_mut().expect("a put on its way");
+        match Pin::new(ticket).poll(cx) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(self.tickets.pop_front().expect("the front").1)),
+            Poll::Ready(Err(error)) => {
+                self.tickets.clear();
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Flumen's engine: configuration, channels, life cycle, metrics.

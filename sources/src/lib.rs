@@ -1,0 +1,1 @@
+//! Flumen's sources.

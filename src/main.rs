@@ -1,0 +1,3 @@
+//! The `flumen` binary.
+
+fn main() {}
