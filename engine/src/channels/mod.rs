@@ -1,0 +1,1 @@
+//! Channels: in memory, and on the log.

@@ -1,0 +1,1 @@
+//! From properties files to a [`Plan`](crate::plan::Plan).

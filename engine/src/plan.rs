@@ -1,0 +1,71 @@
+//! What an agent shall run: the configuration, read, resolved, validated, and stripped of everything that is broken.
+//!
+//! `config` makes a plan from files; `runtime` runs one and, at a reload, compares it with the next.
+
+use std::sync::Arc;
+
+use flumen_api::registry::Spec;
+use flumen_api::settings::{ComponentConfig, Problems};
+
+/// One agent's components, all of which can be built.
+#[derive(Clone, Default)]
+pub struct Plan {
+    /// The agent's name.
+    pub agent: Arc<str>,
+    /// Channels, by name.
+    pub channels: Vec<ChannelPlan>,
+    /// Sources, by name.
+    pub sources: Vec<SourcePlan>,
+    /// Sinks, by name.
+    pub sinks: Vec<SinkPlan>,
+    /// Groups of sinks; every sink is in at most one, and a sink in none is its own.
+    pub groups: Vec<GroupPlan>,
+    /// What was wrong; components with errors are not in the plan.
+    pub problems: Problems,
+}
+
+/// A channel to open.
+#[derive(Clone)]
+pub struct ChannelPlan {
+    /// Its keys.
+    pub config: ComponentConfig,
+    /// Its type.
+    pub spec: Spec,
+}
+
+/// A source to run.
+#[derive(Clone)]
+pub struct SourcePlan {
+    /// Its keys, those of selector and interceptors included.
+    pub config: ComponentConfig,
+    /// Its type.
+    pub spec: Spec,
+    /// Names of its channels, all of them in the plan, in the order in which the file lists them.
+    pub channels: Vec<Arc<str>>,
+    /// The selector's type and keys (prefix `selector.` stripped).
+    pub selector: (Spec, ComponentConfig),
+    /// The interceptors' types and keys, in chain order.
+    pub interceptors: Vec<(Spec, ComponentConfig)>,
+}
+
+/// A sink to run.
+#[derive(Clone)]
+pub struct SinkPlan {
+    /// Its keys.
+    pub config: ComponentConfig,
+    /// Its type.
+    pub spec: Spec,
+    /// Name of its channel, in the plan.
+    pub channel: Arc<str>,
+}
+
+/// A group of sinks behind a processor.
+#[derive(Clone)]
+pub struct GroupPlan {
+    /// The group's name.
+    pub name: Arc<str>,
+    /// Its sinks, all in the plan, in the order in which the file lists them.
+    pub sinks: Vec<Arc<str>>,
+    /// The processor's type name, `default` if absent, and its keys (prefix `processor.` stripped).
+    pub processor: (String, ComponentConfig),
+}
