@@ -1,0 +1,25 @@
+//! Measures Flumen, and what it is compared with, in one run on one machine.
+//!
+//! ```text
+//!   append    a durable log under T threads, each committing R records and waiting until they are durable
+//!   agent     the whole agent: access-log lines -> taildir -> file channel -> file_roll
+//!   restart   SIGKILL with a backlog, start again, time to the first event delivered
+//! ```
+//!
+//! A rival implements [`contender::Contender`]. Those that need crates of their own live in `rivals/`, a package outside
+//! this workspace, so that measuring ourselves never builds them. Every figure is the median of several rounds in which
+//! the contenders take turns; all rounds are stored beside the medians, with the machine they ran on.
+
+pub mod agent;
+pub mod append;
+pub mod ceiling;
+pub mod contender;
+pub mod failure;
+pub mod options;
+pub mod ours;
+pub mod place;
+pub mod report;
+pub mod restart;
+
+mod lines;
+mod process;

@@ -1,0 +1,29 @@
+//! `flumen-bench agent|restart|append [--option value]...`, from the repository's root. `bench/run` builds what is needed.
+
+use std::process::ExitCode;
+
+use flumen_bench::failure::Failure;
+use flumen_bench::options::Options;
+use flumen_bench::ours::Ours;
+use flumen_bench::{agent, append, restart};
+
+const USAGE: &str = "usage: flumen-bench agent|restart|append [--option value]...";
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1);
+    let command = words.next().unwrap_or_default();
+    let done = match command.as_str() {
+        "agent" => Options::parse(words, agent::OPTIONS).and_then(|options| agent::run(&options)),
+        "restart" => Options::parse(words, restart::OPTIONS).and_then(|options| restart::run(&options)),
+        "append" => Options::parse(words, append::OPTIONS)
+            .and_then(|options| append::run(&[&Ours::URING, &Ours::STD], &options)),
+        _ => Err(Failure(USAGE.into())),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("flumen-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
