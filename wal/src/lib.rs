@@ -1,6 +1,54 @@
 //! A segmented, checksummed write-ahead log with aligned durable writes. Bytes in, bytes out.
+//!
+//! Nothing that was acked is lost: not by a killed process, not by a power cut on a medium that keeps what it acknowledged
+//! as synced, not by a full disk. What damages acked bytes is found and named.
+//!
+//! Layers, from the disk up: [`storage`] (the seam, and every file operation) → [`format`] (the bytes) → recovery (from bytes
+//! to state) and life (what a start writes) → submitter, keeper and cursor (a running log) → [`Log`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use flumen_wal::storage::memory::MemoryDirectory;
+//! use flumen_wal::{Commit, Directories, Log, Options};
+//!
+//! let dir = Arc::new(MemoryDirectory::new("example"));
+//! let log = Log::open(Directories { data: dir.clone(), checkpoint: dir }, Options::default())?;
+//! log.append_and_wait(Commit { events: 2, payload: &b"two events"[..].to_vec(), progress: vec![] })?;
+//! let take = log.cursor().try_take(100, 1 << 20)?.expect("two synced events");
+//! assert_eq!((take.events, &take.pieces[0].payload[..]), (2, &b"two events"[..]));
+//! log.cursor().release(take.first_event, take.events, vec![]);
+//! log.close();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
-#![allow(missing_docs)]
+mod cache;
+mod cursor;
+mod disk_reader;
+mod environment;
+mod error;
+pub mod format;
+mod keeper;
+mod life;
 mod log;
+mod numbers;
+mod options;
+mod recovery;
+mod room;
+mod segment;
+mod segments;
+mod shared;
+mod staging;
+mod state;
 pub mod storage;
-pub use log::*;
+mod submitter;
+mod ticket;
+mod window;
+
+pub use cursor::{Cursor, Piece, Take};
+pub use environment::{Environment, System};
+pub use error::{Damage, Failure, LogError, OpenError, ReadError};
+pub use log::{Commit, Directories, Driver, Log, Payload, Recovery, Reserve, Reserved, Stats};
+pub use numbers::{FrameNumber, Place, SegmentNumber};
+pub use options::Options;
+pub use state::{ProgressOp, ProgressUpdate, ProgressValue, Space};
+pub use ticket::Ticket;

@@ -1,230 +1,647 @@
-use bytes::Bytes;
-use std::collections::BTreeMap;
+//! The log as its callers see it.
+//!
+//! ```text
+//!   append(commit) -> ticket           submitter (one thread)              cursor
+//!     copies into the open frame   ->   seals, writes durably, in order ->  takes what is synced
+//!                                       acks tickets                        releases ride in later frames
+//! ```
+//!
+//! Every public call but [`Log::open`], [`Log::close`] and reads of a lagging [`Cursor`] is free of I/O.
+
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use crate::storage::Directory;
+use parking_lot::{Condvar, Mutex};
 
-/// Where a log lives: both directories exist.
+use crate::cache::Cache;
+use crate::cursor::{Cursor, Reader};
+use crate::environment::{Environment, System};
+use crate::error::{LogError, OpenError};
+use crate::format::record::{self, COMMIT_PREFIX_LEN, HEADER_LEN};
+use crate::keeper::Keeper;
+use crate::life::{self, NewLife};
+use crate::options::Options;
+use crate::recovery;
+use crate::room::Room;
+use crate::segments::Segments;
+use crate::shared::{Counters, Inner, Shared, Status};
+use crate::staging::{OpenFrame, Pending, Pool, Span, Staged};
+use crate::state::{ProgressUpdate, ProgressValue, Space};
+use crate::storage::{Directory, Lock};
+use crate::submitter::Submitter;
+use crate::ticket::{Stage, Ticket};
+
+/// Where a log lives. Both directories exist; they may be the same.
 #[derive(Clone, Debug)]
 pub struct Directories {
+    /// Segments.
     pub data: Arc<dyn Directory>,
+    /// Checkpoints.
     pub checkpoint: Arc<dyn Directory>,
 }
 
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Bytes of an ordinary segment. A spanning commit makes a larger one.
-    pub segment_bytes: u64,
-    /// Most bytes of one commit (payload).
-    pub commit_bytes_max: u64,
-    /// Fewer free bytes than this: no new segments, reservations wait.
-    pub free_bytes_min: u64,
-    /// Bytes appended and not yet synced, at most.
-    pub staged_bytes_max: u64,
-    /// Bytes of synced frames kept in memory for readers.
-    pub cache_bytes: usize,
-    pub checkpoint_interval: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        todo!()
-    }
-}
-
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct OpenError(pub String);
-
-/// The log as a whole failed (write, sync); it is being reopened in process. Or it is closed.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum LogError {
-    #[error("{reason}")]
-    Failed { reason: String },
-    #[error("commit of {bytes} bytes; the largest allowed is {max}")]
-    TooLarge { bytes: u64, max: u64 },
-    #[error("no room: {reason}")]
-    Full { reason: String },
-    #[error("log is closed")]
-    Closed,
-}
-
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum ReadError {
-    #[error("damaged: {reason}")]
-    Damaged { reason: String },
-    #[error("{reason}")]
-    Failed { reason: String },
-    #[error("log is closed")]
-    Closed,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Space {
-    Source,
-    Sink,
-}
-
-#[derive(Clone, Debug)]
-pub enum ProgressOp {
-    /// Set the key: generation, from, to, rest.
-    Set { generation: u64, from: u64, to: u64, rest: Bytes },
-    /// Forget the key.
-    Retire,
-    /// No key: says that the log knows the owner from now on.
-    Mark,
-}
-
-#[derive(Clone, Debug)]
-pub struct ProgressUpdate {
-    pub space: Space,
-    pub owner: Arc<str>,
-    pub key: String,
-    pub op: ProgressOp,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProgressValue {
-    pub generation: u64,
-    pub to: u64,
-    pub rest: Bytes,
-}
-
-/// What a commit writes: exactly `len()` bytes, once.
+/// The bytes of a commit.
+#[allow(clippy::len_without_is_empty, reason = "a payload's emptiness means nothing to the log")]
 pub trait Payload {
+    /// How many bytes there are.
     fn len(&self) -> usize;
+    /// Writes exactly that many.
     fn write_to(&self, out: &mut [u8]);
 }
 
+impl Payload for Vec<u8> {
+    fn len(&self) -> usize {
+        self.len()
+    }
+
+    fn write_to(&self, out: &mut [u8]) {
+        out.copy_from_slice(self);
+    }
+}
+
+/// What is appended atomically.
 pub struct Commit<'a> {
-    /// May be 0 for a commit of progress alone (then `payload` is ignored).
+    /// How many events the payload holds; 0 for progress alone, and the payload is ignored.
     pub events: u32,
+    /// The events' bytes, opaque to the log and given back in one piece.
     pub payload: &'a dyn Payload,
-    /// Durable together with the events, or not at all. Visible through `Log::progress` as soon as appended.
+    /// Progress that is durable together with the events, or not at all.
     pub progress: Vec<ProgressUpdate>,
 }
 
-/// Room in memory and on the disk for one commit; given back on drop.
+/// Room for one commit. Dropping it gives the room back.
 #[derive(Debug)]
-pub struct Reserved {}
-
-/// Future: Ok when synced. Also `wait()` for threads.
-#[derive(Debug)]
-pub struct Ticket {}
-impl Ticket {
-    pub fn wait(self) -> Result<(), LogError> {
-        todo!()
-    }
+pub struct Reserved {
+    shared: Arc<Shared>,
+    bytes: u64,
 }
-impl Future for Ticket {
-    type Output = Result<(), LogError>;
-    fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
-        todo!()
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            let next = self.shared.inner.lock().room.give(self.bytes);
+            next.into_iter().for_each(std::task::Waker::wake);
+        }
     }
 }
 
-#[derive(Clone, Debug)]
-pub struct Log {}
+/// Waits for room. Dropping it stops waiting.
+#[derive(Debug)]
+pub struct Reserve {
+    shared: Arc<Shared>,
+    bytes: u64,
+    id: Option<u64>,
+}
 
+impl Future for Reserve {
+    type Output = Result<Reserved, LogError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let mut inner = this.shared.inner.lock();
+        inner.check_open()?;
+        let (taken, next) = inner.room.poll(&mut this.id, this.bytes, cx.waker());
+        drop(inner);
+        next.into_iter().for_each(std::task::Waker::wake);
+        if taken {
+            return Poll::Ready(Ok(Reserved { shared: Arc::clone(&this.shared), bytes: this.bytes }));
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Reserve {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            let next = self.shared.inner.lock().room.forget(id);
+            next.into_iter().for_each(std::task::Waker::wake);
+        }
+    }
+}
+
+/// What recovery found and did.
+#[derive(Clone, Debug, Default)]
+pub struct Recovery {
+    /// Events in the log that are not released.
+    pub backlog: u64,
+    /// Frames written again because nothing vouched for them.
+    pub rewritten: u64,
+    /// Frames cut off at the end: never acked.
+    pub cut: u64,
+    /// Damaged places, still in their files.
+    pub damage: Vec<crate::error::Damage>,
+    /// Events below this number were not released and are missing with their files.
+    pub missing_below: Option<u64>,
+    /// Time from the lock to the first frame of the new life.
+    pub took: Duration,
+    /// Time spent waiting for the lock.
+    pub waited_for_lock: Duration,
+}
+
+/// Figures of a running log.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
-    /// Number of the first event not yet released by the cursor (low-water mark).
+    /// Number of the first event not released.
     pub first_event: u64,
-    /// Events synced: the next to be readable has this number.
+    /// Events below this number are synced.
     pub synced_event: u64,
-    /// Events appended: the next to be appended gets this number.
+    /// Number of the next event to be appended.
     pub appended_event: u64,
-    /// Released events above `first_event`.
+    /// Events above `first_event` that are released.
     pub released_above: u64,
+    /// Bytes of all files, about.
     pub disk_bytes: u64,
+    /// Segments that hold frames.
     pub segments: u64,
+    /// Segments prepared and spare.
+    pub reserve_segments: u64,
+    /// Bytes reserved or appended and not yet synced.
     pub staged_bytes: u64,
+    /// Bytes of synced frames in memory.
+    pub cached_bytes: u64,
     /// Set while the log is failed and being reopened.
     pub failure: Option<String>,
-    /// Age of the oldest unreleased event, to the resolution of a segment... (monotonic since append in this life)
+    /// The disk has no space for events; why.
+    pub full: Option<String>,
+    /// Time since the oldest unreleased event was synced; for one of an earlier life, since this life's start.
     pub oldest: Option<Duration>,
-    /// (name, value) of further gauges for metrics.
-    pub gauges: Vec<(&'static str, f64)>,
+    /// Keys of progress.
+    pub progress_keys: u64,
+    /// Frames written.
+    pub frames: u64,
+    /// Bytes written in them, padding included.
+    pub frame_bytes: u64,
+    /// Frames without events.
+    pub control_frames: u64,
+    /// Times the log was reopened after a failure.
+    pub reopens: u64,
+    /// Checkpoints that could not be written.
+    pub checkpoint_errors: u64,
+}
+
+/// A durable log. Cheap to clone; closed by [`close`](Self::close), or when the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct Log(Arc<Handle>);
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+    reader: Arc<Mutex<Reader>>,
+    recovery: Recovery,
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+}
+
+/// The log's working parts, for a caller that is its own scheduler: simulations, and tests with their own time.
+#[derive(Debug)]
+pub struct Driver {
+    submitter: Submitter,
+    keeper: Keeper,
+}
+
+impl Driver {
+    /// Does what can be done now, waiting for nothing but writes in flight. Returns whether anything was done.
+    pub fn turn(&mut self) -> bool {
+        let submitted = self.submitter.turn(Some(Duration::ZERO));
+        let kept = self.keeper.turn();
+        submitted || kept
+    }
+
+    /// Turns until nothing is left to do at the present time, at most `turns` times. Returns whether it came to rest.
+    pub fn settle(&mut self, turns: usize) -> bool {
+        (0..turns).any(|_| !self.turn())
+    }
 }
 
 impl Log {
-    /// Locks, recovers, and starts the submitter thread. Blocks for as long as recovery takes.
-    pub fn open(_dirs: Directories, _options: Options) -> Result<Self, OpenError> {
-        todo!()
+    /// Takes the lock, recovers, and starts the log's two threads. Blocks for as long as that takes.
+    pub fn open(dirs: Directories, options: Options) -> Result<Self, OpenError> {
+        let (log, driver) = Self::open_driven(dirs, options, Arc::new(System::default()))?;
+        let Driver { mut submitter, mut keeper } = driver;
+        let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_string()).spawn(body).map_err(|source| OpenError::Io {
+                action: "start a thread for",
+                path: log.0.shared.dirs.data.path().to_path_buf(),
+                source,
+            })
+        };
+        let threads = [
+            spawn("log-submitter", Box::new(move || submitter.run()))?,
+            spawn("log-keeper", Box::new(move || keeper.run()))?,
+        ];
+        log.0.threads.lock().extend(threads);
+        Ok(log)
     }
-    /// What recovery did, one line for the agent's log.
-    pub fn recovery(&self) -> String {
-        todo!()
+
+    /// Like [`open`](Self::open), but nothing moves unless the returned driver is turned.
+    pub fn open_driven(
+        dirs: Directories,
+        options: Options,
+        environment: Arc<dyn Environment>,
+    ) -> Result<(Self, Driver), OpenError> {
+        let alignment = dirs.data.alignment().max(dirs.checkpoint.alignment());
+        let options = options.bounded(alignment);
+        let started = environment.now();
+        let lock = lock(&dirs.data, &options, &*environment)?;
+        let own = dirs.checkpoint.path() != dirs.data.path();
+        let checkpoint_lock =
+            own.then(|| self::lock(&dirs.checkpoint, &options, &*environment)).transpose()?;
+        let locked = environment.now();
+        let recovered = recovery::recover(&dirs)?;
+        let mut report = Recovery {
+            rewritten: recovered.unvouched.len() as u64,
+            cut: recovered.cut,
+            damage: recovered.damage.clone(),
+            missing_below: recovered.missing_below,
+            waited_for_lock: locked - started,
+            ..Recovery::default()
+        };
+        let life = life::begin(&dirs, &options, &*environment, recovered)?;
+        let queue = dirs.data.write_queue(lock, options.in_flight).map_err(|source| OpenError::Io {
+            action: "set up writing to",
+            path: dirs.data.path().to_path_buf(),
+            source,
+        })?;
+        report.took = environment.now() - locked;
+        report.backlog = life.next_event - life.state.cursor.low - life.state.cursor.released_above();
+        let pool = Arc::new(Pool::new(options.frame_bytes, options.in_flight + 4));
+        let shared = Arc::new(Shared {
+            inner: Mutex::new(Inner::new(&life, &options, environment.now())),
+            files: Mutex::new(()),
+            keeper: Condvar::new(),
+            closed: Condvar::new(),
+            wake: queue.waker(),
+            pool,
+            synced_event: AtomicU64::new(life.next_event),
+            dirs,
+            options,
+            environment,
+        });
+        let reader = Arc::new(Mutex::new(Reader::new(&life.state.cursor)));
+        let submitter = Submitter::new(Arc::clone(&shared), queue, checkpoint_lock, life);
+        let keeper = Keeper::new(Arc::clone(&shared));
+        let handle = Handle { shared, reader, recovery: report, threads: Mutex::default() };
+        Ok((Self(Arc::new(handle)), Driver { submitter, keeper }))
     }
-    pub fn try_reserve(&self, _bytes: u64) -> Result<Reserved, LogError> {
-        todo!()
+
+    /// What recovery found when the log was opened.
+    pub fn recovery(&self) -> &Recovery {
+        &self.0.recovery
     }
-    /// Waits for room without limit; drop it to stop waiting.
-    pub async fn reserve(&self, _bytes: u64) -> Result<Reserved, LogError> {
-        todo!()
+
+    /// Room for a commit of `bytes` payload bytes, or [`LogError::Full`] at once.
+    pub fn try_reserve(&self, bytes: u64) -> Result<Reserved, LogError> {
+        let shared = &self.0.shared;
+        self.check_size(bytes)?;
+        let mut inner = shared.inner.lock();
+        inner.check_open()?;
+        if inner.room.try_take(bytes) {
+            return Ok(Reserved { shared: Arc::clone(shared), bytes });
+        }
+        Err(LogError::Full { reason: if inner.room.closed { DISK_FULL } else { BUDGET_FULL } })
     }
-    /// Copies the payload into the open frame. Never waits.
-    pub fn append(&self, _room: Reserved, _commit: Commit<'_>) -> Result<Ticket, LogError> {
-        todo!()
+
+    /// Waits for room, for as long as it takes; dropping the future stops waiting.
+    pub fn reserve(&self, bytes: u64) -> Result<Reserve, LogError> {
+        self.check_size(bytes)?;
+        Ok(Reserve { shared: Arc::clone(&self.0.shared), bytes, id: None })
     }
-    /// Positions of an owner; `None` if it was never marked and never set.
-    pub fn progress(&self, _space: Space, _owner: &str) -> Option<BTreeMap<String, ProgressValue>> {
-        todo!()
+
+    fn check_size(&self, bytes: u64) -> Result<(), LogError> {
+        let max = self.0.shared.options.commit_bytes_max;
+        if bytes > max { Err(LogError::TooLarge { bytes, max }) } else { Ok(()) }
     }
-    /// Progress alone, in the next frame (at latest 20 ms from now).
-    pub fn record(&self, _updates: Vec<ProgressUpdate>) -> Result<Ticket, LogError> {
-        todo!()
+
+    /// Appends a commit: copies it, waits for nothing. Order of appends is order in the log.
+    pub fn append(&self, mut room: Reserved, commit: Commit<'_>) -> Result<Ticket, LogError> {
+        let shared = &*self.0.shared;
+        let payload_len = if commit.events > 0 { commit.payload.len() } else { 0 };
+        self.check_size(payload_len as u64)?;
+        let mut progress = Vec::new();
+        commit.progress.iter().for_each(|update| record::put_progress(&mut progress, update));
+        let commit_len = if commit.events > 0 { HEADER_LEN + COMMIT_PREFIX_LEN + payload_len } else { 0 };
+        let bytes = commit_len + progress.len();
+        let mut inner = shared.inner.lock();
+        inner.check_open()?;
+        let first_event = inner.appended_event;
+        inner.appended_event += u64::from(commit.events);
+        commit.progress.iter().for_each(|update| inner.visible.apply_progress(update));
+        // A pending record rides behind this commit: what the commit says anew must not be taken back by it.
+        inner.pending.forget(&commit.progress);
+        let reserved = std::mem::take(&mut room.bytes);
+        let ticket = if crate::format::frame::HEADER_LEN + bytes > shared.options.frame_bytes {
+            inner.stage_span(commit, payload_len, &progress, first_event, reserved)
+        } else {
+            let frame = inner.open_frame(bytes, first_event, &shared.pool);
+            if commit.events > 0 {
+                let at = frame.len;
+                record::write_commit_prefix(&mut frame.buffer[at..], commit.events, payload_len);
+                let at = at + HEADER_LEN + COMMIT_PREFIX_LEN;
+                commit.payload.write_to(&mut frame.buffer[at..at + payload_len]);
+                frame.len = at + payload_len;
+            }
+            frame.put(&progress);
+            frame.events += commit.events;
+            frame.updates.extend(commit.progress);
+            frame.reserved += reserved;
+            Ticket::new(&frame.stage)
+        };
+        let wake = inner.wants_submitter(&shared.options);
+        drop(inner);
+        if wake {
+            shared.wake.wake();
+        }
+        Ok(ticket)
     }
-    /// The one consumer position. All handles share it; several takers compete.
+
+    /// Reserves, appends and waits until the commit is synced.
+    pub fn append_and_wait(&self, commit: Commit<'_>) -> Result<(), LogError> {
+        let bytes = commit.payload.len() as u64;
+        let room = match self.try_reserve(bytes) {
+            Err(LogError::Full { .. }) => block_on(self.reserve(bytes)?)?,
+            room => room?,
+        };
+        self.append(room, commit)?.wait()
+    }
+
+    /// Where an owner stands, as of the latest append; `None` if it was never marked and never set.
+    pub fn progress(&self, space: Space, owner: &str) -> Option<BTreeMap<String, ProgressValue>> {
+        self.0.shared.inner.lock().visible.owner(space, owner).map(|owner| owner.keys.clone())
+    }
+
+    /// Where an owner stands along one key.
+    pub fn progress_of(&self, space: Space, owner: &Arc<str>, key: &str) -> Option<(u64, u64)> {
+        let inner = self.0.shared.inner.lock();
+        let owner = inner.visible.owners.get(&(space, Arc::clone(owner)))?;
+        owner.keys.get(key).map(|value| (value.generation, value.to))
+    }
+
+    /// Progress alone: rides the next frame, at latest after the release delay.
+    pub fn record(&self, updates: Vec<ProgressUpdate>) -> Result<Ticket, LogError> {
+        let shared = &*self.0.shared;
+        let now = shared.now();
+        let mut inner = shared.inner.lock();
+        inner.check_open()?;
+        updates.iter().for_each(|update| inner.visible.apply_progress(update));
+        updates.into_iter().for_each(|update| inner.pending.update(update, now));
+        let stage = inner.pending.stage.get_or_insert_with(Arc::<Stage>::default);
+        let ticket = Ticket::new(stage);
+        // Nobody would tell an idle submitter that a record is due.
+        let wake = inner.in_flight == 0;
+        drop(inner);
+        if wake {
+            shared.wake.wake();
+        }
+        Ok(ticket)
+    }
+
+    /// The consumer's position. All handles share it; takes of several handles compete.
     pub fn cursor(&self) -> Cursor {
-        todo!()
+        Cursor::new(Arc::clone(&self.0.shared), Arc::clone(&self.0.reader))
     }
+
+    /// Figures of now.
     pub fn stats(&self) -> Stats {
-        todo!()
+        let shared = &*self.0.shared;
+        let now = shared.now();
+        let inner = shared.inner.lock();
+        let first_event = inner.visible.cursor.low;
+        let synced_event = shared.readable_end();
+        let ages = inner.ages.iter().find(|(end, _)| *end > first_event);
+        Stats {
+            first_event,
+            synced_event,
+            appended_event: inner.appended_event,
+            released_above: inner.visible.cursor.released_above(),
+            disk_bytes: inner.segments.disk_bytes,
+            segments: inner.segments.sealed.len() as u64 + 1,
+            reserve_segments: inner.segments.reserve() as u64,
+            staged_bytes: inner.room.used(),
+            cached_bytes: inner.cache.bytes() as u64,
+            failure: match &inner.status {
+                Status::Failed(failure) => Some(failure.to_string()),
+                _ => None,
+            },
+            full: inner.room.closed.then(|| match &inner.prepare_failed {
+                Some((_, why)) => why.clone(),
+                None => DISK_FULL.to_string(),
+            }),
+            oldest: ages.filter(|_| first_event < synced_event).map(|(_, since)| now.saturating_sub(*since)),
+            progress_keys: inner.visible.owners.values().map(|owner| owner.keys.len() as u64).sum(),
+            frames: inner.counters.frames,
+            frame_bytes: inner.counters.frame_bytes,
+            control_frames: inner.counters.control_frames,
+            reopens: inner.counters.reopens,
+            checkpoint_errors: inner.checkpoint_errors,
+        }
     }
-    /// Writes what is staged, a close mark and a checkpoint; releases the lock. Blocks.
+
+    /// Writes what is staged, a close mark and a checkpoint, and lets go of the lock. Later calls fail with
+    /// [`LogError::Closed`].
     pub fn close(&self) {
-        todo!()
+        self.begin_close();
+        let threads = std::mem::take(&mut *self.0.threads.lock());
+        for thread in threads {
+            // A panic of the submitter was printed where it happened; there is nothing left to close.
+            if thread.join().is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Begins to close; for a driven log, whose driver then ends the work.
+    pub fn begin_close(&self) {
+        self.0.begin_close();
     }
 }
 
-#[derive(Clone, Debug)]
-pub struct Cursor {}
-
-/// Consecutive events `first_event .. first_event + events`.
-#[derive(Debug)]
-pub struct Take {
-    pub first_event: u64,
-    pub events: u64,
-    pub pieces: Vec<Piece>,
+impl Handle {
+    fn begin_close(&self) {
+        let mut inner = self.shared.inner.lock();
+        match inner.status {
+            Status::Open => inner.status = Status::Closing,
+            // A failed log has nothing to write: what was on its way is lost to its callers, and they know.
+            Status::Failed(_) => inner.abandoned = true,
+            Status::Closing | Status::Closed => {}
+        }
+        let waiting = inner.room.wakers();
+        drop(inner);
+        waiting.into_iter().for_each(std::task::Waker::wake);
+        self.shared.wake.wake();
+        self.shared.keeper.notify_all();
+    }
 }
 
-/// Some events of one commit: `events` of them after skipping `skip`, in the commit's very payload.
-#[derive(Clone, Debug)]
-pub struct Piece {
-    pub payload: Bytes,
-    pub skip: u32,
-    pub events: u32,
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.begin_close();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.join().is_err() {
+                break;
+            }
+        }
+    }
 }
 
-impl Cursor {
-    /// The next synced events that nobody has taken, rolled-back ones first; `None` if there are none now.
-    /// At most `events`, and about `bytes` (judged by each commit's mean event size), but at least one event. May read the disk.
-    pub fn try_take(&self, _events: usize, _bytes: usize) -> Result<Option<Take>, ReadError> {
-        todo!()
+pub(crate) const DISK_FULL: &str = "the disk has no space for another segment; released events free some";
+const BUDGET_FULL: &str = "too many bytes wait to be written";
+
+fn lock(
+    dir: &Arc<dyn Directory>,
+    options: &Options,
+    environment: &dyn Environment,
+) -> Result<Box<dyn Lock>, OpenError> {
+    let start = environment.now();
+    loop {
+        match dir.lock() {
+            Ok(lock) => return Ok(lock),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                if environment.now() - start >= options.lock_wait {
+                    return Err(OpenError::Locked { path: dir.path().to_path_buf() });
+                }
+                std::thread::sleep(LOCK_RETRY);
+            }
+            Err(source) => {
+                return Err(OpenError::Io { action: "lock", path: dir.path().to_path_buf(), source });
+            }
+        }
     }
-    /// Resolves when `try_take` may return something else than `None`. May resolve without cause.
-    pub async fn ready(&self) {
-        todo!()
+}
+
+/// A killed process's last writes hold its lock for some 100 ms: a start shall not wait much longer than they do.
+const LOCK_RETRY: Duration = Duration::from_millis(5);
+
+/// Runs a future on this thread.
+fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
+    struct Unpark(std::thread::Thread);
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
     }
-    /// Delivered: events `first_event .. first_event + events`. Rides the next frame, at latest 20 ms from now, with `progress`.
-    pub fn release(&self, _first_event: u64, _events: u64, _progress: Vec<ProgressUpdate>) {
-        todo!()
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut context = Context::from_waker(&waker);
+    loop {
+        match Pin::new(&mut future).poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => std::thread::park(),
+        }
     }
-    /// Not delivered: they go out again, before newer ones.
-    pub fn rollback(&self, _first_event: u64, _events: u64) {
-        todo!()
+}
+
+impl Inner {
+    fn new(life: &NewLife, options: &Options, now: Duration) -> Self {
+        let known: BTreeMap<_, _> = life.segments.iter().map(|summary| (summary.segment, *summary)).collect();
+        let segments = Segments {
+            sealed: life.live.iter().map(|number| (*number, known.get(number).copied())).collect(),
+            active: life.active.number(),
+            prepared: VecDeque::new(),
+            spares: life.spares.clone(),
+            highest: life.highest_number,
+            wanted_bytes: 0,
+            snapshot_synced: true,
+            disk_bytes: life.active.len
+                + options.segment_bytes * (life.live.len() + life.spares.len()) as u64,
+        };
+        let backlog = life.state.cursor.low < life.next_event;
+        Self {
+            status: Status::Open,
+            log_id: life.log_id,
+            appended_event: life.next_event,
+            open: None,
+            staged: VecDeque::new(),
+            pending: Pending::default(),
+            visible: life.state.clone(),
+            room: Room::new(options.staged_bytes_max),
+            in_flight: 0,
+            cache: Cache::new(options.cache_bytes),
+            segments,
+            synced_low: life.state.cursor.low,
+            checkpoint_due: None,
+            checkpoint: life.checkpoint,
+            checkpoint_errors: 0,
+            readers: Vec::new(),
+            ages: backlog.then_some((life.next_event, now)).into_iter().collect(),
+            prepare_failed: None,
+            counters: Counters::default(),
+            abandoned: false,
+        }
+    }
+
+    /// The open frame, with room for `bytes` more.
+    fn open_frame(&mut self, bytes: usize, first_event: u64, pool: &Pool) -> &mut OpenFrame {
+        if let Some(full) = self.open.take_if(|open| !open.fits(bytes)) {
+            self.staged.push_back(Staged::Frame(full));
+        }
+        self.open.get_or_insert_with(|| OpenFrame::new(pool.get(), first_event))
+    }
+
+    fn stage_span(
+        &mut self,
+        commit: Commit<'_>,
+        payload_len: usize,
+        progress: &[u8],
+        first_event: u64,
+        reserved: u64,
+    ) -> Ticket {
+        if let Some(before) = self.open.take() {
+            self.staged.push_back(Staged::Frame(before));
+        }
+        let prefix = if commit.events > 0 { HEADER_LEN + COMMIT_PREFIX_LEN } else { 0 };
+        let mut bytes = vec![0; prefix + payload_len];
+        if commit.events > 0 {
+            record::write_commit_prefix(&mut bytes, commit.events, payload_len);
+            commit.payload.write_to(&mut bytes[prefix..]);
+        }
+        bytes.extend_from_slice(progress);
+        let stage = Arc::<Stage>::default();
+        let ticket = Ticket::new(&stage);
+        self.staged.push_back(Staged::Span(Span {
+            bytes,
+            sent: 0,
+            first_event,
+            events: commit.events,
+            updates: commit.progress,
+            stage,
+            reserved,
+        }));
+        ticket
+    }
+
+    /// Rebuilds everything from a life that began after a failure; what callers said and is not durable yet stays pending.
+    pub fn renew(&mut self, life: &NewLife, options: &Options, now: Duration) {
+        let pending = std::mem::take(&mut self.pending);
+        let readers = std::mem::take(&mut self.readers);
+        let counters = self.counters;
+        let checkpoint_errors = self.checkpoint_errors;
+        let room = std::mem::replace(&mut self.room, Room::new(options.staged_bytes_max));
+        let ages = std::mem::take(&mut self.ages);
+        *self = Self::new(life, options, now);
+        for &(first, end) in &pending.released {
+            self.visible.apply_release(first, end);
+        }
+        pending.updates.iter().for_each(|update| self.visible.apply_progress(update));
+        self.pending = pending;
+        self.readers = readers;
+        self.counters = counters;
+        self.counters.reopens += 1;
+        self.checkpoint_errors = checkpoint_errors;
+        self.room = room;
+        self.room.closed = false;
+        if !ages.is_empty() {
+            self.ages = ages;
+        }
+    }
+}
+
+impl Shared {
+    /// Publishes how far events may be read, and returns who waits for that.
+    pub fn publish(&self, inner: &mut Inner, synced_event: u64) -> Vec<std::task::Waker> {
+        self.synced_event.store(synced_event, Ordering::Release);
+        std::mem::take(&mut inner.readers)
     }
 }

@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 
 /// Alignment of the address: the largest that a supported device asks for.
-const ADDRESS_ALIGNMENT: usize = 4096;
+pub(super) const ADDRESS_ALIGNMENT: usize = 4096;
 
 /// A fixed number of bytes, zeroed when made, at a page boundary.
 pub struct AlignedBuf {

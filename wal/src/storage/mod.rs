@@ -22,8 +22,22 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod aligned;
 mod buffer;
+mod disk;
+pub mod faulty;
+mod mailbox;
+pub mod memory;
+pub mod metered;
+pub mod recording;
+#[cfg(test)]
+mod suite;
+
 pub use buffer::AlignedBuf;
+pub use disk::{Backend, open};
+
+/// The file that [`Directory::lock`] locks. It is listed like any other and is never removed.
+pub const LOCK_FILE: &str = "lock";
 
 /// A file's name and length, as listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +52,11 @@ pub struct Entry {
 pub trait Lock: Send + Debug {
     /// The descriptor that carries the lock, for a queue that must hold it as long as its writes are in flight.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// What the same implementation's queue knows the lock by where there is no descriptor.
+    fn key(&self) -> Option<u64> {
         None
     }
 }
@@ -112,6 +131,16 @@ pub trait File: Send + Sync + Debug {
 
     /// The descriptor beneath, for a queue that submits to the kernel itself.
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// What the same implementation's queue knows the file by where there is no descriptor.
+    fn key(&self) -> Option<u64> {
+        None
+    }
+
+    /// The file beneath a decorator's, for the decorator's queue to hand to the queue beneath.
+    fn beneath(&self) -> Option<Arc<dyn File>> {
         None
     }
 }

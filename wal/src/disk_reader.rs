@@ -1,0 +1,299 @@
+//! Reads events that are no longer in memory: finds their segment, then goes through its frames in order.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::cursor::{LoadedCommit, commits_of};
+use crate::error::ReadError;
+use crate::format::frame::{self, FrameHeader, Seed};
+use crate::numbers::SegmentNumber;
+use crate::recovery::{ScanError, read_snapshot_frame};
+use crate::segment::{self, Opened, SegmentFile, path_of};
+use crate::shared::Shared;
+use crate::storage::AlignedBuf;
+use crate::window::Window;
+
+/// Sequential place in the log's files.
+#[derive(Debug, Default)]
+pub struct DiskReader {
+    at: Option<At>,
+}
+
+#[derive(Debug)]
+struct At {
+    file: SegmentFile,
+    offset: u64,
+    /// Number of the event after those already passed.
+    event: u64,
+    window: Window,
+}
+
+/// A frame's body lent out of a window.
+struct Body {
+    buffer: Arc<AlignedBuf>,
+    range: std::ops::Range<usize>,
+}
+
+impl AsRef<[u8]> for Body {
+    fn as_ref(&self) -> &[u8] {
+        &self.buffer[self.range.clone()]
+    }
+}
+
+impl DiskReader {
+    /// The commits of the frame, or span, that holds `event`.
+    pub fn load(&mut self, shared: &Shared, event: u64) -> Result<Vec<LoadedCommit>, ReadError> {
+        let loaded = self.try_load(shared, event);
+        if loaded.is_err() {
+            // A place that could not be read is looked for anew: it may have been repaired or moved meanwhile.
+            self.at = None;
+        }
+        loaded
+    }
+
+    fn try_load(&mut self, shared: &Shared, event: u64) -> Result<Vec<LoadedCommit>, ReadError> {
+        let known = self.at.take().filter(|at| at.event <= event && is_live(shared, at.file.number()));
+        let mut at = match known {
+            Some(at) => at,
+            None => find(shared, event)?,
+        };
+        loop {
+            let (header, seed) = match at.header(shared)? {
+                Some(found) => found,
+                None => {
+                    at = next_segment(shared, at, event)?;
+                    continue;
+                }
+            };
+            if header.first_event > event {
+                return Err(at.damaged(shared, "the frame that held the event is missing", event));
+            }
+            let alignment = at.file.header.alignment;
+            if header.is_span() && header.first_event <= event {
+                let (body, events) = at.span(shared, header, event)?;
+                if header.first_event + events > event {
+                    let commits = commits_of(&body, header.first_event)
+                        .map_err(|error| at.damaged(shared, &error.to_string(), event))?;
+                    self.at = Some(at);
+                    return Ok(commits);
+                }
+                continue;
+            }
+            let padded = header.padded_len(alignment);
+            if header.end_event() <= event {
+                at.offset += padded;
+                at.event = header.end_event();
+                continue;
+            }
+            let body = at.body(shared, &header, seed, event)?;
+            let commits = commits_of(&body, header.first_event)
+                .map_err(|error| at.damaged(shared, &error.to_string(), event))?;
+            if commits
+                .last()
+                .is_none_or(|last| last.first_event + u64::from(last.events) != header.end_event())
+            {
+                return Err(at.damaged(shared, "the frame's commits do not add up to its events", event));
+            }
+            at.offset += padded;
+            at.event = header.end_event();
+            self.at = Some(at);
+            return Ok(commits);
+        }
+    }
+}
+
+impl At {
+    fn path(&self, shared: &Shared) -> std::path::PathBuf {
+        path_of(&*shared.dirs.data, &self.file.number().file_name())
+    }
+
+    fn damaged(&self, shared: &Shared, what: &str, event: u64) -> ReadError {
+        ReadError::Damaged { path: self.path(shared), offset: self.offset, what: what.to_string(), event }
+    }
+
+    fn io(&self, shared: &Shared, error: std::io::Error) -> ReadError {
+        ReadError::Io { path: self.path(shared), offset: self.offset, source: Arc::new(error) }
+    }
+
+    /// The header at the present place; `None` where none verifies or the segment ends.
+    fn header(&mut self, shared: &Shared) -> Result<Option<(FrameHeader, Seed)>, ReadError> {
+        let alignment = self.file.header.alignment as usize;
+        // A segment of an earlier life ends where the next one's events begin, whatever stands behind.
+        let active = shared.inner.lock().segments.active;
+        if self.file.number() != active && self.ends_here(shared)? {
+            return Ok(None);
+        }
+        if self.offset + alignment as u64 > self.file.len {
+            return Ok(None);
+        }
+        let seed = Seed::new(self.file.header.salt, self.file.number(), self.offset);
+        let got = self.window.get(&*self.file.file, self.offset, alignment);
+        let (buffer, range) = match got {
+            Ok(got) => got,
+            Err(error) => return Err(self.io(shared, error)),
+        };
+        if let Ok((header, _)) = FrameHeader::decode(&buffer[range], seed) {
+            return Ok(Some((header, seed)));
+        }
+        // The window may hold what stood here before the frame was written.
+        self.window.clear();
+        let got = self.window.get(&*self.file.file, self.offset, alignment);
+        let (buffer, range) = match got {
+            Ok(got) => got,
+            Err(error) => return Err(self.io(shared, error)),
+        };
+        Ok(FrameHeader::decode(&buffer[range], seed).ok().map(|(header, _)| (header, seed)))
+    }
+
+    /// Whether all events of this segment are passed.
+    fn ends_here(&self, shared: &Shared) -> Result<bool, ReadError> {
+        let inner = shared.inner.lock();
+        let summary = inner.segments.sealed.get(&self.file.number()).copied().flatten();
+        Ok(summary
+            .is_some_and(|summary| summary.end_event <= self.event && summary.end_offset <= self.offset))
+    }
+
+    /// A frame's body, verified.
+    fn body(
+        &mut self,
+        shared: &Shared,
+        header: &FrameHeader,
+        seed: Seed,
+        event: u64,
+    ) -> Result<Bytes, ReadError> {
+        let padded = header.padded_len(self.file.header.alignment) as usize;
+        for fresh in [false, true] {
+            if fresh {
+                self.window.clear();
+            }
+            let got = self.window.get(&*self.file.file, self.offset, padded);
+            let (buffer, range) = match got {
+                Ok(got) => got,
+                Err(error) => return Err(self.io(shared, error)),
+            };
+            let range =
+                range.start + frame::HEADER_LEN..range.start + frame::HEADER_LEN + header.stored_len as usize;
+            if buffer.get(range.clone()).is_some_and(|body| header.verify(body, seed)) {
+                return Ok(Bytes::from_owner(Body { buffer: Arc::clone(buffer), range }));
+            }
+        }
+        Err(self.damaged(shared, "frame body fails its checksum", event))
+    }
+
+    /// Goes through a span from its first frame; returns its joined bodies if it holds `event`, and its event count.
+    fn span(&mut self, shared: &Shared, first: FrameHeader, event: u64) -> Result<(Bytes, u64), ReadError> {
+        let mut joined = Vec::new();
+        let mut header = first;
+        loop {
+            if !header.is_span() || header.first_event != first.first_event {
+                return Err(self.damaged(shared, "a commit over several frames lacks its end", event));
+            }
+            let seed = Seed::new(self.file.header.salt, self.file.number(), self.offset);
+            let body = self.body(shared, &header, seed, event)?;
+            joined.extend_from_slice(&body);
+            self.offset += header.padded_len(self.file.header.alignment);
+            if !header.has_more() {
+                self.event = header.end_event();
+                return Ok((joined.into(), u64::from(header.event_count)));
+            }
+            header = match self.header(shared)? {
+                Some((header, _)) => header,
+                None => {
+                    return Err(self.damaged(shared, "a commit over several frames lacks its end", event));
+                }
+            };
+        }
+    }
+}
+
+fn is_live(shared: &Shared, number: SegmentNumber) -> bool {
+    let inner = shared.inner.lock();
+    inner.segments.active == number || inner.segments.sealed.contains_key(&number)
+}
+
+/// Opens a segment that holds frames.
+fn open(shared: &Shared, number: SegmentNumber, event: u64) -> Result<SegmentFile, ReadError> {
+    let data = &*shared.dirs.data;
+    let path = path_of(data, &number.file_name());
+    match segment::open(data, number) {
+        Ok(Opened::Segment(file)) => Ok(file),
+        Ok(Opened::Spare | Opened::Headerless | Opened::Newer(_)) => {
+            Err(ReadError::Damaged { path, offset: 0, what: "segment header is damaged".into(), event })
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(ReadError::Damaged { path, offset: 0, what: "segment is missing".into(), event })
+        }
+        Err(error) => Err(ReadError::Io { path, offset: 0, source: Arc::new(error) }),
+    }
+}
+
+/// The first event of a segment: from the table, else from its snapshot. `None` if that is damaged.
+fn first_event(shared: &Shared, number: SegmentNumber, event: u64) -> Result<Option<u64>, ReadError> {
+    let known = {
+        let inner = shared.inner.lock();
+        inner.segments.sealed.get(&number).copied().flatten().map(|summary| summary.first_event)
+    };
+    if known.is_some() {
+        return Ok(known);
+    }
+    let file = match open(shared, number, event) {
+        Ok(file) => file,
+        Err(ReadError::Damaged { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match read_snapshot_frame(&file) {
+        Ok(first) => Ok(first.map(|first| first.snapshot.next_event)),
+        Err(ScanError::Io(offset, error)) => {
+            let path = path_of(&*shared.dirs.data, &number.file_name());
+            Err(ReadError::Io { path, offset, source: Arc::new(error) })
+        }
+        Err(ScanError::Format(..)) => Ok(None),
+    }
+}
+
+/// The start of the segment that holds `event`, by binary search over first events.
+fn find(shared: &Shared, event: u64) -> Result<At, ReadError> {
+    let numbers: Vec<SegmentNumber> = {
+        let inner = shared.inner.lock();
+        inner.segments.sealed.keys().copied().chain([inner.segments.active]).collect()
+    };
+    let (mut low, mut high) = (0, numbers.len());
+    // numbers[low] begins at or below the event (or is the lowest there is); numbers[high] begins above it.
+    while high - low > 1 {
+        let mut middle = low.midpoint(high);
+        // A segment whose first frame is damaged says nothing: ask its neighbours below.
+        let mut first = first_event(shared, numbers[middle], event)?;
+        while first.is_none() && middle > low + 1 {
+            middle -= 1;
+            first = first_event(shared, numbers[middle], event)?;
+        }
+        match first {
+            Some(first) if first <= event => low = middle,
+            Some(_) => high = middle,
+            None => break,
+        }
+    }
+    let file = open(shared, numbers[low], event)?;
+    let offset = file.header.data_offset();
+    let window = Window::new(file.header.alignment as usize);
+    Ok(At { file, offset, event: 0, window })
+}
+
+/// The segment after `at`, whose frames are all passed or do not verify any more.
+fn next_segment(shared: &Shared, at: At, event: u64) -> Result<At, ReadError> {
+    let number = at.file.number();
+    let Some(next) = shared.inner.lock().segments.successor(number) else {
+        return Err(at.damaged(shared, "no frame where one was synced", event));
+    };
+    match first_event(shared, next, event)? {
+        // Everything up to the next segment's first event was passed, or is released and of no interest.
+        Some(first) if first <= event && (at.event == first || at.event == 0) => {}
+        // A damaged snapshot: its frames will say where they begin.
+        None => {}
+        Some(_) => return Err(at.damaged(shared, "no frame where one was synced", event)),
+    }
+    let file = open(shared, next, event)?;
+    let offset = file.header.data_offset();
+    Ok(At { file, offset, event: at.event, window: at.window.cleared() })
+}

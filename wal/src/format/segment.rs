@@ -1,0 +1,163 @@
+//! A segment's header: block 0, and once more in block 1, for one bad sector must not lose the salt and with it the
+//! segment.
+//!
+//! ```text
+//! byte 0         8      12        14       16         20         24        40         48      56      64        128
+//!      +---------+------+---------+--------+----------+----------+---------+----------+-------+-------+---------+
+//!      | magic   | crc  | version | lane   | features | alignment| log id  | segment  | salt  | size  | zero    |
+//!      | 8 bytes | u32  | u16     | u16    | u32      | u32      | 16 bytes| u64      | u64   | u64   | 64 bytes|
+//!      +---------+------+---------+--------+----------+----------+---------+----------+-------+-------+---------+
+//! ```
+//!
+//! `crc` covers bytes 12..128. `version` 1; a newer one, or a feature bit that is not known, refuses the whole log and
+//! changes nothing. `lane` is 0 (one data directory). `alignment` is that of all frames. `salt` is random and fresh at
+//! every use of the file: a frame of an earlier use never verifies. `size` is the file's length when the segment was
+//! prepared. The copies are equal; where both are intact and differ, the file is a spare that was being prepared.
+
+use super::FormatError;
+use super::wire::{Input, Output};
+use crate::numbers::SegmentNumber;
+
+/// First bytes of every segment.
+pub const MAGIC: [u8; 8] = *b"FLUMENWL";
+/// The only version there is.
+pub const VERSION: u16 = 1;
+/// Bytes of one copy that carry anything; the rest of its block is zero.
+pub const HEADER_LEN: usize = 128;
+/// Least alignment of frames: a page, and the largest sector of common devices.
+pub const ALIGNMENT_MIN: usize = 4096;
+/// Largest alignment that is believed.
+pub const ALIGNMENT_MAX: usize = 65536;
+
+/// What a segment's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    /// Alignment of frames, in bytes.
+    pub alignment: u32,
+    /// Random, chosen when the log was created: the same in all its segments.
+    pub log_id: u128,
+    /// The segment's number, as in the file name.
+    pub segment: SegmentNumber,
+    /// Random, fresh at every use of the file.
+    pub salt: u64,
+    /// The file's length when the segment was prepared.
+    pub size: u64,
+}
+
+/// Why a header copy cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HeaderError {
+    /// Not a header, or damaged.
+    #[error(transparent)]
+    Bad(#[from] FormatError),
+    /// Written by a newer Flumen: nothing may be changed.
+    #[error(
+        "format version {version} with features {features:#x}; this program knows version {VERSION} without features"
+    )]
+    Newer {
+        /// Its version.
+        version: u16,
+        /// Its incompatible-feature bits.
+        features: u32,
+    },
+}
+
+impl SegmentHeader {
+    /// Where frames begin.
+    pub fn data_offset(&self) -> u64 {
+        2 * u64::from(self.alignment)
+    }
+
+    /// Both copies, each padded to a block.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut rest = Vec::with_capacity(HEADER_LEN - 12);
+        rest.put_u16(VERSION);
+        rest.put_u16(0);
+        rest.put_u32(0);
+        rest.put_u32(self.alignment);
+        rest.put(&self.log_id.to_le_bytes());
+        rest.put_u64(self.segment.0);
+        rest.put_u64(self.salt);
+        rest.put_u64(self.size);
+        rest.resize(HEADER_LEN - 12, 0);
+        let mut block = Vec::with_capacity(2 * self.alignment as usize);
+        block.put(&MAGIC);
+        block.put_u32(crc32fast::hash(&rest));
+        block.put(&rest);
+        block.resize(self.alignment as usize, 0);
+        block.extend_from_within(..);
+        block
+    }
+
+    /// Reads one copy.
+    pub fn decode(block: &[u8]) -> Result<Self, HeaderError> {
+        let mut input = Input::new(block.get(..HEADER_LEN).unwrap_or(block));
+        if input.bytes(8)? != MAGIC {
+            return Err(FormatError { what: "no segment header", at: 0 }.into());
+        }
+        let crc = input.u32()?;
+        let covered = block.get(12..HEADER_LEN).ok_or(FormatError { what: "cut short", at: 12 })?;
+        if crc32fast::hash(covered) != crc {
+            return Err(FormatError { what: "segment header fails its checksum", at: 8 }.into());
+        }
+        let version = input.u16()?;
+        let lane = input.u16()?;
+        let features = input.u32()?;
+        if version != VERSION || features != 0 {
+            return Err(HeaderError::Newer { version, features });
+        }
+        let alignment = input.u32()?;
+        let log_id = u128::from_le_bytes(input.bytes(16)?.try_into().expect("sixteen bytes"));
+        let header = Self {
+            alignment,
+            log_id,
+            segment: SegmentNumber(input.u64()?),
+            salt: input.u64()?,
+            size: input.u64()?,
+        };
+        let sound = alignment.is_power_of_two()
+            && (ALIGNMENT_MIN..=ALIGNMENT_MAX).contains(&(alignment as usize))
+            && lane == 0
+            && covered[64 - 12..].iter().all(|&b| b == 0);
+        if !sound {
+            return Err(FormatError { what: "segment header with impossible fields", at: 12 }.into());
+        }
+        Ok(header)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> SegmentHeader {
+        SegmentHeader { alignment: 4096, log_id: 7 << 100, segment: SegmentNumber(3), salt: 9, size: 1 << 25 }
+    }
+
+    #[test]
+    fn either_copy_of_a_header_is_enough() {
+        let bytes = header().encode();
+        assert_eq!(bytes.len(), 8192);
+        assert_eq!(SegmentHeader::decode(&bytes[..4096]), Ok(header()));
+        assert_eq!(SegmentHeader::decode(&bytes[4096..]), Ok(header()));
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_header_is_noticed() {
+        let bytes = header().encode();
+        for bit in 0..HEADER_LEN * 8 {
+            let mut flipped = bytes[..4096].to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(SegmentHeader::decode(&flipped).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_told_from_damage() {
+        let mut bytes = header().encode();
+        bytes[12] = 2;
+        let crc = crc32fast::hash(&bytes[12..HEADER_LEN]);
+        bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Newer { version: 2, features: 0 }));
+    }
+}

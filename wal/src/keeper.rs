@@ -1,0 +1,223 @@
+//! The thread that does what must not hold up a write: preparing segments, recycling released ones, writing checkpoints.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::format::checkpoint::Checkpoint;
+use crate::life::write_checkpoint;
+use crate::numbers::SegmentNumber;
+use crate::recovery::read_snapshot_frame;
+use crate::segment::{self, Opened};
+use crate::shared::{Shared, Status};
+
+/// One unit of work at a time, decided under the log's lock, done outside it.
+#[derive(Debug)]
+pub struct Keeper {
+    shared: Arc<Shared>,
+    closed: bool,
+}
+
+/// What to do next.
+enum Job {
+    Checkpoint(Checkpoint),
+    Recycle(SegmentNumber),
+    /// Learn where the oldest segment's events end.
+    Learn(SegmentNumber),
+    Prepare,
+}
+
+/// How long after a failure to prepare a segment the next attempt comes: a full disk may have space again.
+const RETRY: Duration = Duration::from_millis(500);
+
+impl Keeper {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, closed: false }
+    }
+
+    /// Works until the log is closed.
+    pub fn run(&mut self) {
+        while !self.closed {
+            if self.turn() {
+                continue;
+            }
+            let mut inner = self.shared.inner.lock();
+            let idle = matches!(inner.status, Status::Closed) || self.job_of(&inner).is_none();
+            if !self.closed && idle {
+                let retry = inner.prepare_failed.is_some();
+                let wait = if retry { RETRY } else { Duration::from_secs(3600) };
+                self.shared.keeper.wait_for(&mut inner, wait);
+            }
+        }
+    }
+
+    /// Does one job if there is one.
+    pub fn turn(&mut self) -> bool {
+        if self.closed {
+            return false;
+        }
+        // Held while the job runs: a reopen must not read what is half done.
+        let shared = Arc::clone(&self.shared);
+        let files = shared.files.lock();
+        let mut inner = shared.inner.lock();
+        let ends = matches!(inner.status, Status::Closed);
+        let Some(job) = self.job_of(&inner) else {
+            self.closed = ends;
+            return false;
+        };
+        if let Job::Checkpoint(_) = job {
+            inner.checkpoint_due = None;
+        }
+        drop(inner);
+        match job {
+            Job::Checkpoint(checkpoint) => self.write_checkpoint(&checkpoint),
+            Job::Recycle(number) => self.recycle(number),
+            Job::Learn(number) => self.learn(number),
+            Job::Prepare => self.prepare(),
+        }
+        drop(files);
+        true
+    }
+
+    /// A failed log is being read, a closed one is somebody else's: neither is touched.
+    fn job_of(&self, inner: &crate::shared::Inner) -> Option<Job> {
+        if !matches!(inner.status, Status::Open | Status::Closing) {
+            return None;
+        }
+        if let Some(checkpoint) = &inner.checkpoint_due {
+            return Some(Job::Checkpoint(checkpoint.clone()));
+        }
+        if let Some(number) = inner.segments.releasable(inner.synced_low) {
+            return Some(Job::Recycle(number));
+        }
+        let segments = &inner.segments;
+        let wants_more = segments.prepared.len() < self.shared.options.prepared_segments;
+        let wants_larger = segments.wanted_bytes > 0
+            && segments.prepared.front().is_some_and(|p| p.len < segments.wanted_bytes);
+        let rested = inner.prepare_failed.as_ref().is_none_or(|(at, _)| self.shared.now() - *at >= RETRY)
+            || !segments.spares.is_empty();
+        if (wants_more || wants_larger) && rested {
+            return Some(Job::Prepare);
+        }
+        segments.unknown_oldest().filter(|_| inner.synced_low > 0).map(Job::Learn)
+    }
+
+    fn write_checkpoint(&self, checkpoint: &Checkpoint) {
+        let newest = self.shared.inner.lock().checkpoint;
+        let written = write_checkpoint(&*self.shared.dirs.checkpoint, checkpoint, newest);
+        let mut inner = self.shared.inner.lock();
+        match written {
+            Ok(newest) => inner.checkpoint = Some(newest),
+            // Derived: the log recovers without it. The count is a metric.
+            Err(_) => inner.checkpoint_errors += 1,
+        }
+    }
+
+    /// Makes a spare of a segment that nobody needs, or removes it if there are enough.
+    fn recycle(&self, number: SegmentNumber) {
+        let data = &*self.shared.dirs.data;
+        let name = number.file_name();
+        let (spares, normal) = {
+            let mut inner = self.shared.inner.lock();
+            inner.segments.sealed.remove(&number);
+            inner.counters.recycled += 1;
+            let low = inner.synced_low;
+            inner.cache.release(low);
+            (inner.segments.spares.len(), self.shared.options.segment_bytes)
+        };
+        let len = data.open(&name).and_then(|file| file.len()).unwrap_or(0);
+        let keep = spares < self.shared.options.spare_segments && len >= normal && len <= 2 * normal;
+        let done = if keep { data.rename(&name, &number.spare_name()) } else { data.remove(&name) };
+        let mut inner = self.shared.inner.lock();
+        match done {
+            Ok(()) if keep => inner.segments.spares.push(number),
+            Ok(()) => inner.segments.disk_bytes = inner.segments.disk_bytes.saturating_sub(len),
+            // It stays where it is and is found again at the next start.
+            Err(_) => {}
+        }
+    }
+
+    /// Reads where the events of the oldest segment end: where those of the next one begin.
+    fn learn(&self, number: SegmentNumber) {
+        let data = &*self.shared.dirs.data;
+        let successor = self.shared.inner.lock().segments.successor(number);
+        let summary = successor.and_then(|successor| match segment::open(data, successor) {
+            Ok(Opened::Segment(file)) => read_snapshot_frame(&file).ok().flatten().and_then(|first| {
+                first.snapshot.segments.into_iter().find(|summary| summary.segment == number)
+            }),
+            _ => None,
+        });
+        let mut inner = self.shared.inner.lock();
+        if let Some(known) = inner.segments.sealed.get_mut(&number) {
+            // An unreadable neighbour leaves it as a segment that nothing releases: its reader will say so.
+            *known = Some(summary.unwrap_or(crate::format::record::SegmentSummary {
+                segment: number,
+                end_event: u64::MAX,
+                ..Default::default()
+            }));
+        }
+    }
+
+    fn prepare(&self) {
+        let shared = &*self.shared;
+        let data = &*shared.dirs.data;
+        let (number, from, size, log_id, replaces) = {
+            let mut inner = shared.inner.lock();
+            let log_id = inner.log_id;
+            let size = shared.options.segment_bytes.max(inner.segments.wanted_bytes);
+            let front = inner.segments.prepared.front().map(|front| front.len);
+            // A prepared segment that is too small is prepared again, under its own number.
+            if front.is_some_and(|len| len < inner.segments.wanted_bytes) {
+                let front = inner.segments.prepared.pop_front().expect("looked at above");
+                (front.number(), Some(front.number().file_name()), size, log_id, true)
+            } else {
+                let number = inner.segments.highest.next();
+                let from = inner.segments.spares.pop().map(SegmentNumber::spare_name);
+                (number, from, size, log_id, false)
+            }
+        };
+        let fresh = from.is_none();
+        let free = if fresh || replaces { data.free_bytes() } else { Ok(u64::MAX) };
+        let enough = match free {
+            Ok(free) if free < shared.options.free_bytes_min.saturating_add(size) => {
+                Err(std::io::Error::new(
+                    std::io::ErrorKind::StorageFull,
+                    format!(
+                        "{free} bytes are free in {}; {} shall stay free",
+                        data.path().display(),
+                        shared.options.free_bytes_min
+                    ),
+                ))
+            }
+            _ => Ok(()),
+        };
+        let prepared = enough.and_then(|()| {
+            segment::prepare(data, from.as_deref(), number, size, log_id, shared.environment.random())
+        });
+        let mut inner = shared.inner.lock();
+        match prepared {
+            Ok(file) => {
+                if fresh {
+                    inner.segments.disk_bytes += file.len;
+                }
+                inner.segments.highest = inner.segments.highest.max(number);
+                if replaces {
+                    inner.segments.prepared.push_front(file);
+                } else {
+                    inner.segments.prepared.push_back(file);
+                }
+                inner.prepare_failed = None;
+                let waiting = inner.room.closed;
+                inner.room.closed = false;
+                let next = if waiting { inner.room.wakers() } else { Vec::new() };
+                drop(inner);
+                next.into_iter().for_each(std::task::Waker::wake);
+            }
+            Err(error) => {
+                let why = format!("cannot prepare a segment in {}: {error}", data.path().display());
+                inner.prepare_failed = Some((shared.now(), why));
+                drop(inner);
+            }
+        }
+        shared.wake.wake();
+    }
+}

@@ -1,0 +1,258 @@
+//! Begins a life of the log: what a start, and a reopen after a failure, write.
+//!
+//! No life writes where an earlier one wrote, not even after a clean close: a place that looks blank does not prove that
+//! nothing was submitted to it. So:
+//!
+//! ```text
+//!   1. prepare a fresh segment            crash here: a spare, the old log is as it was
+//!   2. rewrite the unvouched frames there crash here: still a spare, for its first frame is missing
+//!   3. write its first frame, durably     from here on the new life counts; the frame claims the rewritten ones
+//!   4. truncate the old last segment, turn unused files into spares, write a checkpoint
+//!   5. serve
+//! ```
+//!
+//! Rewritten frames get new numbers above all that were ever seen and keep their events' numbers. What lies behind a hole
+//! is not rewritten: acks come in order, so it was never acked.
+
+use crate::environment::Environment;
+use crate::error::OpenError;
+use crate::format::checkpoint::Checkpoint;
+use crate::format::frame::{self, FrameHeader, Seed};
+use crate::format::record::{self, Life, SegmentSummary, Snapshot};
+use crate::log::Directories;
+use crate::numbers::{FrameNumber, Place, SegmentNumber};
+use crate::options::Options;
+use crate::recovery::{self, Recovered, Unvouched};
+use crate::segment::{self, SegmentFile, path_of};
+use crate::state::State;
+use crate::storage::{AlignedBuf, Directory};
+
+/// A life that has begun: its first segment is durable and nothing else was written yet.
+#[derive(Debug)]
+pub struct NewLife {
+    /// The log's id.
+    pub log_id: u128,
+    /// The segment that is written.
+    pub active: SegmentFile,
+    /// Its summary so far.
+    pub summary: SegmentSummary,
+    /// Where the next frame goes.
+    pub offset: u64,
+    /// Number of the last frame; all up to it are synced.
+    pub last_frame: FrameNumber,
+    /// Header checksum of the last frame.
+    pub last_crc: u32,
+    /// The state behind it.
+    pub state: State,
+    /// Number of the next event.
+    pub next_event: u64,
+    /// What is known of sealed segments, oldest first.
+    pub segments: Vec<SegmentSummary>,
+    /// Numbers of the sealed segments that hold frames, known or not.
+    pub live: Vec<SegmentNumber>,
+    /// Spare files, by the number in their names.
+    pub spares: Vec<SegmentNumber>,
+    /// Highest number in any file name.
+    pub highest_number: SegmentNumber,
+    /// Sequence and file of the newest checkpoint.
+    pub checkpoint: Option<(u64, usize)>,
+}
+
+/// Begins a life after what was recovered.
+pub fn begin(
+    dirs: &Directories,
+    options: &Options,
+    environment: &dyn Environment,
+    recovered: Recovered,
+) -> Result<NewLife, OpenError> {
+    let data = &*dirs.data;
+    let log_id = recovered
+        .log_id
+        .unwrap_or_else(|| u128::from(environment.random()) << 64 | u128::from(environment.random()));
+    let alignment = data.alignment();
+    let first_frame = recovered.last_seen.next();
+    let life = Life {
+        last_kept: recovered.last_kept,
+        last_seen: recovered.last_seen,
+        rewritten: recovered.unvouched.len() as u64,
+    };
+    let table = recovered.segments.len().saturating_sub(Snapshot::SEGMENTS_MAX);
+    let snapshot = Snapshot {
+        next_event: recovered.next_event,
+        state: recovered.state.clone(),
+        segments: recovered.segments[table..].to_vec(),
+    };
+    let mut body = Vec::new();
+    record::put_life(&mut body, &life);
+    record::put_snapshot(&mut body, &snapshot);
+
+    let rewritten_bytes: u64 =
+        recovered.unvouched.iter().map(|u| u.header.padded_len(alignment as u32)).sum();
+    let body_bytes = (frame::HEADER_LEN + body.len()).next_multiple_of(alignment) as u64;
+    let needed = 2 * alignment as u64 + body_bytes + rewritten_bytes;
+    // Two ordinary frames more, so that a start on a full disk has room for its control frames.
+    let size = options.segment_bytes.max(needed + 2 * options.frame_bytes as u64);
+
+    let number = recovered.highest_number.next();
+    let mut spares = recovered.spares;
+    let mut empty = recovered.empty;
+    let from = match (spares.pop(), empty.pop()) {
+        (Some(spare), unused) => {
+            empty.extend(unused);
+            Some(spare.spare_name())
+        }
+        (None, Some(unused)) => Some(unused.file_name()),
+        (None, None) => None,
+    };
+    let io = |action, name: &str| {
+        let path = path_of(data, name);
+        move |source| OpenError::Io { action, path, source }
+    };
+    let name = number.file_name();
+    let active = segment::prepare(data, from.as_deref(), number, size, log_id, environment.random())
+        .map_err(io("prepare", &name))?;
+
+    // The first frame is sealed before the others, for they name its checksum, and written after them.
+    let first_offset = active.header.data_offset();
+    let mut first = AlignedBuf::zeroed(body_bytes as usize);
+    first[frame::HEADER_LEN..frame::HEADER_LEN + body.len()].copy_from_slice(&body);
+    let last_frame = FrameNumber(first_frame.0 + life.rewritten);
+    let header = FrameHeader {
+        body_crc: 0,
+        stored_len: body.len() as u32,
+        flags: 0,
+        frame: first_frame,
+        first_event: recovered.next_event,
+        event_count: 0,
+        previous_crc: 0,
+        // It cannot claim itself or what is behind it in its own header; the life record says how many were rewritten.
+        synced_frame: recovered.last_seen,
+    };
+    let mut last_crc = header.seal(&mut first, Seed::new(active.header.salt, number, first_offset));
+    let mut offset = first_offset + body_bytes;
+    let mut state = recovered.state;
+    let mut next_event = recovered.next_event;
+    let mut frame_number = first_frame;
+    for unvouched in &recovered.unvouched {
+        frame_number = frame_number.next();
+        let mut buffer = read_frame(data, unvouched)?;
+        let header = FrameHeader {
+            frame: frame_number,
+            previous_crc: last_crc,
+            synced_frame: recovered.last_kept,
+            ..unvouched.header
+        };
+        last_crc = header.seal(&mut buffer, Seed::new(active.header.salt, number, offset));
+        active.file.write_durable_at(&buffer, offset).map_err(io("write", &name))?;
+        offset += buffer.len() as u64;
+        recovery::apply(&mut state, &unvouched.controls);
+        next_event = header.end_event();
+    }
+    active.file.write_durable_at(&first, first_offset).map_err(io("write", &name))?;
+
+    if let Some(old) = &recovered.last_segment {
+        let summary = recovered.segments.iter().find(|s| s.segment == old.number());
+        if let Some(summary) = summary.filter(|s| s.end_offset < old.len) {
+            let name = old.number().file_name();
+            old.file.truncate(summary.end_offset).map_err(io("truncate", &name))?;
+            old.file.sync().map_err(io("sync", &name))?;
+        }
+    }
+    for unused in empty {
+        let (from, to) = (unused.file_name(), unused.spare_name());
+        data.rename(&from, &to).map_err(io("rename", &from))?;
+        spares.push(unused);
+    }
+    data.sync().map_err(io("sync", ""))?;
+
+    let summary = SegmentSummary {
+        segment: number,
+        salt: active.header.salt,
+        first_frame,
+        last_frame,
+        first_event: recovered.next_event,
+        end_event: next_event,
+        end_offset: offset,
+    };
+    let mut new_life = NewLife {
+        log_id,
+        active,
+        summary,
+        offset,
+        last_frame,
+        last_crc,
+        state,
+        next_event,
+        segments: recovered.segments,
+        live: recovered.live,
+        spares,
+        highest_number: number,
+        checkpoint: recovered.checkpoint,
+    };
+    let checkpoint = Checkpoint {
+        log_id,
+        frame: last_frame,
+        place: Place { segment: number, offset },
+        snapshot: Snapshot { next_event, state: new_life.state.clone(), segments: snapshot.segments },
+    };
+    new_life.checkpoint = Some(write_checkpoint(&*dirs.checkpoint, &checkpoint, new_life.checkpoint)?);
+    Ok(new_life)
+}
+
+/// The whole frame, padded, as it stands.
+fn read_frame(data: &dyn Directory, unvouched: &Unvouched) -> Result<AlignedBuf, OpenError> {
+    let padded = unvouched.header.padded_len(unvouched.file.header.alignment) as usize;
+    let mut buffer = AlignedBuf::zeroed(padded.next_multiple_of(data.alignment()));
+    let name = unvouched.file.number().file_name();
+    let read = unvouched.file.file.read_at(&mut buffer, unvouched.offset);
+    let read = read.map_err(|source| OpenError::Io { action: "read", path: path_of(data, &name), source })?;
+    let end = frame::HEADER_LEN + unvouched.header.stored_len as usize;
+    // Verified a moment ago by the scan; bytes that changed since are a disk that cannot be trusted with the rest.
+    let seed = Seed::new(unvouched.file.header.salt, unvouched.file.number(), unvouched.offset);
+    let sound = read >= end
+        && FrameHeader::decode(&buffer, seed)
+            .is_ok_and(|(header, _)| header.verify(&buffer[frame::HEADER_LEN..end], seed));
+    if !sound {
+        let source = crate::format::FormatError { what: "frame changed between two reads", at: 0 };
+        return Err(OpenError::Format { path: path_of(data, &name), offset: unvouched.offset, source });
+    }
+    // What was padding stays zero whatever the file had behind the body.
+    buffer[end..].fill(0);
+    Ok(buffer)
+}
+
+/// Overwrites the older checkpoint file, durably; returns the new sequence and file.
+pub fn write_checkpoint(
+    dir: &dyn Directory,
+    checkpoint: &Checkpoint,
+    newest: Option<(u64, usize)>,
+) -> Result<(u64, usize), OpenError> {
+    let (sequence, slot) = newest.map_or((1, 0), |(sequence, slot)| (sequence + 1, 1 - slot));
+    let name = crate::format::checkpoint::FILE_NAMES[slot];
+    let io = |action| {
+        let path = path_of(dir, name);
+        move |source| OpenError::Io { action, path, source }
+    };
+    let bytes = AlignedBuf::padded(&checkpoint.encode(sequence), dir.alignment());
+    let (file, new) = match dir.open(name) {
+        Ok(file) => (file, false),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            (dir.create(name).map_err(io("create"))?, true)
+        }
+        Err(error) => return Err(io("open")(error)),
+    };
+    // Written at full size from the start, so that a full disk does not stop checkpoints of an ordinary size.
+    let size = (bytes.len() as u64).max(CHECKPOINT_FILE_BYTES);
+    if file.len().map_err(io("read"))? < size {
+        file.allocate(size).map_err(io("allocate"))?;
+    }
+    file.write_at(&bytes, 0).map_err(io("write"))?;
+    file.sync().map_err(io("sync"))?;
+    if new {
+        dir.sync().map_err(io("sync"))?;
+    }
+    Ok((sequence, slot))
+}
+
+/// Room in a checkpoint file for the state of some thousand sources' keys.
+const CHECKPOINT_FILE_BYTES: u64 = 256 << 10;

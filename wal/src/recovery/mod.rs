@@ -1,0 +1,541 @@
+//! Recovery: from the bytes on the disk to the log's state. Nothing is written here; see [`life`](crate::life) for that.
+//!
+//! ```text
+//!   list files -> newest segment whose first frame (a snapshot) is intact = base
+//!   checkpoint newer than base?  -> start there instead, the other is evidence only
+//!   scan from the start's place to the end of its segment, and whatever segments lie above
+//!   evidence = highest frame that any claim, checkpoint or close mark says was synced
+//!   walk the frame numbers, deciding each by the table
+//! ```
+//!
+//! Segments below the start are not opened, but for the lowest one: the time does not depend on the backlog.
+//!
+//! A read error refuses the start. So do a newer format, a checkpoint of another log, and a checkpoint that is newer than
+//! all of the log that is there (a data directory that is not mounted, a restored backup): an empty or older log in their
+//! place would lose events without a word.
+
+mod scan;
+mod table;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+pub use scan::{FirstFrame, ScanError, read_controls, read_snapshot_frame, scan};
+pub use table::{Action, Found, decide};
+
+use crate::error::{Damage, OpenError};
+use crate::format::checkpoint::{self, Checkpoint, CheckpointError};
+use crate::format::frame;
+use crate::format::record::{Record, SegmentSummary};
+use crate::log::Directories;
+use crate::numbers::{FrameNumber, Place, SegmentNumber};
+use crate::segment::{self, Opened, SegmentFile, path_of};
+use crate::state::State;
+use crate::storage::{AlignedBuf, Directory};
+
+/// An intact frame that nothing vouches for: it counts once the new life has written it again.
+#[derive(Debug)]
+pub struct Unvouched {
+    /// Where it stands.
+    pub file: SegmentFile,
+    /// Offset in the file.
+    pub offset: u64,
+    /// Its header.
+    pub header: frame::FrameHeader,
+    /// Its records that are not events, in the last frame of a span those of the whole span.
+    pub controls: Vec<Record<'static>>,
+}
+
+/// What the disk holds.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// The log's id; `None` for a log that does not exist yet.
+    pub log_id: Option<u128>,
+    /// The state behind the last kept frame.
+    pub state: State,
+    /// Number of the event after the last kept frame's.
+    pub next_event: u64,
+    /// The last frame that stays where it is.
+    pub last_kept: FrameNumber,
+    /// The highest frame number seen anywhere.
+    pub last_seen: FrameNumber,
+    /// Sealed segments with frames that are kept, oldest first, as far as the start's table knows them.
+    pub segments: Vec<SegmentSummary>,
+    /// The kept segment to be truncated behind its last kept frame.
+    pub last_segment: Option<SegmentFile>,
+    /// Frames to be written again.
+    pub unvouched: Vec<Unvouched>,
+    /// Damaged places.
+    pub damage: Vec<Damage>,
+    /// Frames cut off at the end.
+    pub cut: u64,
+    /// Events below this number are missing with their segments although they were not released.
+    pub missing_below: Option<u64>,
+    /// Files with a segment's name that hold nothing.
+    pub empty: Vec<SegmentNumber>,
+    /// Spare files.
+    pub spares: Vec<SegmentNumber>,
+    /// Numbers of all segments that hold frames.
+    pub live: Vec<SegmentNumber>,
+    /// Sequence of the newest checkpoint, and which of the two files holds it.
+    pub checkpoint: Option<(u64, usize)>,
+    /// Highest number in any file name.
+    pub highest_number: SegmentNumber,
+}
+
+/// Where reading starts.
+struct Start {
+    frame: FrameNumber,
+    evidence: FrameNumber,
+    place: Place,
+    next_event: u64,
+    state: State,
+    segments: Vec<SegmentSummary>,
+    first_frame: FrameNumber,
+    first_event: u64,
+}
+
+/// Reads the log in `dirs`.
+pub fn recover(dirs: &Directories) -> Result<Recovered, OpenError> {
+    let data = &*dirs.data;
+    let mut recovered = Recovered::default();
+    let mut numbers = Vec::new();
+    for entry in data.list().map_err(|source| io_error("list", data, "", source))? {
+        let spare = SegmentNumber::parse_spare(&entry.name);
+        if let Some(number) = SegmentNumber::parse(&entry.name) {
+            numbers.push(number);
+            recovered.highest_number = recovered.highest_number.max(number);
+        } else if let Some(number) = spare {
+            recovered.spares.push(number);
+            recovered.highest_number = recovered.highest_number.max(number);
+        }
+    }
+    numbers.sort_unstable();
+    let checkpoint = read_checkpoints(&*dirs.checkpoint, &mut recovered)?;
+
+    // From the top down to the newest intact snapshot. What lies above it is scanned for evidence.
+    let mut above: Vec<SegmentFile> = Vec::new();
+    let mut headerless = Vec::new();
+    let mut start: Option<Start> = None;
+    let mut log_id = None;
+    for &number in numbers.iter().rev() {
+        let name = number.file_name();
+        let opened = segment::open(data, number).map_err(|source| io_error("read", data, &name, source))?;
+        let file = match opened {
+            Opened::Segment(file) => file,
+            Opened::Newer(reason) => return Err(OpenError::Newer { path: path_of(data, &name), reason }),
+            Opened::Spare => {
+                recovered.empty.push(number);
+                continue;
+            }
+            Opened::Headerless => {
+                headerless.push(number);
+                continue;
+            }
+        };
+        if *log_id.get_or_insert(file.header.log_id) != file.header.log_id {
+            let reason = "its segments belong to different logs; put the foreign ones elsewhere".to_string();
+            return Err(OpenError::Foreign { path: path_of(data, &name), reason });
+        }
+        let snapshot = read_snapshot_frame(&file).map_err(|error| scan_error(data, &name, error))?;
+        above.push(file.clone());
+        if let Some(FirstFrame { header, snapshot, vouches_for }) = snapshot {
+            let offset = file.header.data_offset() + header.padded_len(file.header.alignment);
+            start = Some(Start {
+                frame: header.frame,
+                evidence: vouches_for,
+                place: Place { segment: number, offset },
+                next_event: snapshot.next_event,
+                first_frame: header.frame,
+                first_event: snapshot.next_event,
+                state: snapshot.state,
+                segments: snapshot.segments,
+            });
+            break;
+        }
+    }
+    above.reverse();
+
+    if let Some(checkpoint) = checkpoint {
+        if log_id.is_some_and(|id| id != checkpoint.log_id) {
+            let reason = format!(
+                "the checkpoint belongs to another log than {}; give each channel its own directories",
+                data.path().display()
+            );
+            return Err(OpenError::Foreign { path: dirs.checkpoint.path().to_path_buf(), reason });
+        }
+        recovered.last_seen = checkpoint.frame;
+        if start.as_ref().is_none_or(|start| checkpoint.frame > start.frame) {
+            let own = above.iter().find(|file| file.number() == checkpoint.place.segment);
+            if own.is_none_or(|file| file.len < checkpoint.place.offset) {
+                let reason = format!(
+                    "the checkpoint in {} is newer than all of the log that is here: {} is missing or too short. \
+                     Mount the right data directory; only to give up what is missing, remove the checkpoint directory",
+                    dirs.checkpoint.path().display(),
+                    checkpoint.place.segment.file_name()
+                );
+                return Err(OpenError::Foreign { path: data.path().to_path_buf(), reason });
+            }
+            let known = start.as_ref().filter(|start| start.place.segment == checkpoint.place.segment);
+            start = Some(Start {
+                frame: checkpoint.frame,
+                evidence: checkpoint.frame,
+                place: checkpoint.place,
+                next_event: checkpoint.snapshot.next_event,
+                first_frame: known.map_or(checkpoint.frame, |start| start.first_frame),
+                first_event: known.map_or(checkpoint.snapshot.next_event, |start| start.first_event),
+                state: checkpoint.snapshot.state,
+                segments: checkpoint.snapshot.segments,
+            });
+        }
+    }
+    recovered.log_id = log_id;
+
+    let Some(start) = start else {
+        // No snapshot and no checkpoint: a log that was never completed, unless frames say that it once was one.
+        for file in &above {
+            let name = file.number().file_name();
+            let found =
+                scan(file, file.header.data_offset()).map_err(|error| scan_error(data, &name, error))?;
+            if !found.frames.is_empty() {
+                let reason =
+                    "it holds frames, but no snapshot is intact and there is no checkpoint".to_string();
+                return Err(OpenError::Foreign { path: path_of(data, &name), reason });
+            }
+            recovered.empty.push(file.number());
+        }
+        recovered.empty.extend(headerless);
+        return Ok(recovered);
+    };
+    // A headerless file above the start was being prepared; below it is damage that its reader will meet.
+    for number in headerless {
+        if number > start.place.segment {
+            recovered.empty.push(number);
+        } else {
+            recovered.live.push(number);
+        }
+    }
+    walk(data, &mut recovered, start, above)?;
+    // Within the table's reach, a file that it does not name was prepared by an earlier life and never used.
+    let reach = recovered.segments.first().map_or(SegmentNumber(u64::MAX), |summary| summary.segment);
+    for &number in &numbers {
+        if recovered.empty.contains(&number) || recovered.live.contains(&number) {
+            continue;
+        }
+        if number >= reach && !recovered.segments.iter().any(|summary| summary.segment == number) {
+            recovered.empty.push(number);
+        } else {
+            recovered.live.push(number);
+        }
+    }
+    recovered.live.sort_unstable();
+    check_low_end(data, &mut recovered)?;
+    Ok(recovered)
+}
+
+/// Scans from `start` on, decides every frame number, and applies what is kept.
+fn walk(
+    data: &dyn Directory,
+    recovered: &mut Recovered,
+    start: Start,
+    files: Vec<SegmentFile>,
+) -> Result<(), OpenError> {
+    let mut found = Vec::new();
+    let mut evidence = start.evidence;
+    for file in files.iter().filter(|file| file.number() >= start.place.segment) {
+        let own = file.number() == start.place.segment;
+        let offset = if own { start.place.offset } else { file.header.data_offset() };
+        let name = file.number().file_name();
+        let scan = scan(file, offset).map_err(|error| scan_error(data, &name, error))?;
+        evidence = evidence.max(scan.highest_claim);
+        found.extend(scan.frames.into_iter().map(|frame| (file.clone(), frame)));
+    }
+    found.retain(|(_, frame)| frame.header.frame > start.frame);
+    found.sort_by_key(|(_, frame)| frame.header.frame);
+    let whole = find_whole(&found);
+    // A span is kept or rewritten as one: evidence that ends inside it counts only up to its start.
+    let mut span_start = None;
+    for (i, (_, frame)) in found.iter().enumerate() {
+        let header = &frame.header;
+        if !header.is_span() {
+            span_start = None;
+            continue;
+        }
+        let first = *span_start.get_or_insert(header.frame);
+        if whole[i] && header.frame == evidence && header.has_more() {
+            evidence = FrameNumber(first.0 - 1);
+            break;
+        }
+        if !header.has_more() {
+            span_start = None;
+        }
+    }
+
+    recovered.state = start.state;
+    recovered.next_event = start.next_event;
+    recovered.last_kept = start.frame;
+    recovered.last_seen = recovered.last_seen.max(start.frame);
+    let mut summaries: BTreeMap<SegmentNumber, SegmentSummary> =
+        start.segments.into_iter().map(|summary| (summary.segment, summary)).collect();
+    let own = files.iter().find(|file| file.number() == start.place.segment).expect("checked by the caller");
+    summaries.insert(
+        start.place.segment,
+        SegmentSummary {
+            segment: start.place.segment,
+            salt: own.header.salt,
+            first_frame: start.first_frame,
+            last_frame: start.frame,
+            first_event: start.first_event,
+            end_event: start.next_event,
+            end_offset: start.place.offset,
+        },
+    );
+    let mut expected = start.frame.next();
+    let mut end = start.place;
+    let mut hole = false;
+    let mut span = Vec::new();
+    let mut kept_files = vec![own.clone()];
+    for (i, (file, frame)) in found.into_iter().enumerate() {
+        let header = frame.header;
+        recovered.last_seen = recovered.last_seen.max(header.frame);
+        if expected < header.frame {
+            missing(recovered, end, expected, FrameNumber(header.frame.0 - 1), evidence, &mut hole);
+        }
+        expected = header.frame.next();
+        let place = Place { segment: file.number(), offset: frame.offset };
+        let behind = frame.offset + header.padded_len(file.header.alignment);
+        end = Place { offset: behind, ..place };
+        match decide(frame.found, header.frame <= evidence, hole, whole[i] || !header.is_span()) {
+            action @ (Action::Keep | Action::Damage) => {
+                if action == Action::Damage {
+                    recovered.damage.push(Damage {
+                        place,
+                        first_frame: header.frame.0,
+                        last_frame: header.frame.0,
+                        what: "frame body fails its checksum",
+                    });
+                } else {
+                    let controls = span_controls(data, &file, frame, &mut span)?;
+                    apply(&mut recovered.state, &controls);
+                }
+                recovered.next_event = recovered.next_event.max(header.end_event());
+                recovered.last_kept = header.frame;
+                let summary = summaries.entry(file.number()).or_insert_with(|| SegmentSummary {
+                    segment: file.number(),
+                    salt: file.header.salt,
+                    first_frame: header.frame,
+                    first_event: header.first_event,
+                    ..SegmentSummary::default()
+                });
+                summary.last_frame = header.frame;
+                summary.end_event = recovered.next_event;
+                summary.end_offset = behind;
+                if kept_files.last().is_none_or(|last| last.number() != file.number()) {
+                    kept_files.push(file);
+                }
+            }
+            Action::Rewrite => {
+                let offset = frame.offset;
+                let controls = span_controls(data, &file, frame, &mut span)?;
+                recovered.unvouched.push(Unvouched { file, offset, header, controls });
+            }
+            Action::Cut => {
+                hole = true;
+                recovered.cut += 1;
+            }
+            Action::Refuse => unreachable!("a read error ended the scan"),
+        }
+    }
+    if expected <= evidence {
+        missing(recovered, end, expected, evidence, evidence, &mut hole);
+    }
+    recovered.last_seen = recovered.last_seen.max(evidence);
+    recovered.empty.extend(files.iter().map(SegmentFile::number).filter(|n| !summaries.contains_key(n)));
+    recovered.segments = summaries.into_values().collect();
+    recovered.last_segment = kept_files.pop();
+    Ok(())
+}
+
+/// Frame numbers `first..=last` stand nowhere: damage as far as evidence reaches, a hole beyond it.
+fn missing(
+    recovered: &mut Recovered,
+    place: Place,
+    first: FrameNumber,
+    last: FrameNumber,
+    evidence: FrameNumber,
+    hole: &mut bool,
+) {
+    if decide(Found::Nothing, first <= evidence, *hole, false) == Action::Damage {
+        recovered.damage.push(Damage {
+            place,
+            first_frame: first.0,
+            last_frame: last.min(evidence).0,
+            what: "no frame where one was synced",
+        });
+    }
+    if decide(Found::Nothing, last <= evidence, *hole, false) == Action::Cut {
+        *hole = true;
+    }
+}
+
+/// For each frame: whether its span's last frame is there, with every number between. Frames outside spans are whole.
+fn find_whole(found: &[(SegmentFile, scan::ScannedFrame)]) -> Vec<bool> {
+    let mut whole = vec![true; found.len()];
+    let mut i = 0;
+    while i < found.len() {
+        if !found[i].1.header.is_span() {
+            i += 1;
+            continue;
+        }
+        let first = i;
+        while found[i].1.header.has_more()
+            && found.get(i + 1).is_some_and(|(_, next)| {
+                next.header.is_span() && next.header.frame == found[i].1.header.frame.next()
+            })
+        {
+            i += 1;
+        }
+        if found[i].1.header.has_more() {
+            whole[first..=i].fill(false);
+        }
+        i += 1;
+    }
+    whole
+}
+
+/// The records that are not events: a frame's own, or at a span's last frame those of the span.
+fn span_controls(
+    data: &dyn Directory,
+    file: &SegmentFile,
+    frame: scan::ScannedFrame,
+    span: &mut Vec<(u64, usize)>,
+) -> Result<Vec<Record<'static>>, OpenError> {
+    let header = frame.header;
+    if !header.is_span() {
+        span.clear();
+        return Ok(frame.controls);
+    }
+    span.push((frame.offset, header.stored_len as usize));
+    if header.has_more() {
+        return Ok(Vec::new());
+    }
+    let name = file.number().file_name();
+    let controls = read_span_tail(file, span).map_err(|error| scan_error(data, &name, error));
+    span.clear();
+    controls
+}
+
+/// Reads what follows the commit in a span, without reading the commit.
+fn read_span_tail(file: &SegmentFile, span: &[(u64, usize)]) -> Result<Vec<Record<'static>>, ScanError> {
+    let alignment = file.header.alignment as usize;
+    let read = |offset: u64, len: usize| -> Result<Vec<u8>, ScanError> {
+        let padded = (frame::HEADER_LEN + len).next_multiple_of(alignment);
+        let mut buffer = AlignedBuf::zeroed(padded);
+        let got = file.file.read_at(&mut buffer, offset).map_err(|error| ScanError::Io(offset, error))?;
+        Ok(buffer[frame::HEADER_LEN.min(got)..(frame::HEADER_LEN + len).min(got)].to_vec())
+    };
+    let short =
+        |offset| ScanError::Format(offset, crate::format::FormatError { what: "span cut short", at: 0 });
+    let (first_offset, first_len) = span[0];
+    let head = read(first_offset, first_len.min(crate::format::record::HEADER_LEN))?;
+    let commit_len = head.get(4..8).ok_or_else(|| short(first_offset))?;
+    let commit_len = u32::from_le_bytes(commit_len.try_into().expect("four bytes")) as usize;
+    let is_commit = head[0] == crate::format::record::KIND_COMMIT;
+    let mut skip = if is_commit { crate::format::record::HEADER_LEN + commit_len } else { 0 };
+    let mut tail = Vec::new();
+    for &(offset, len) in span {
+        if skip >= len {
+            skip -= len;
+            continue;
+        }
+        tail.extend_from_slice(read(offset, len)?.get(skip..).ok_or_else(|| short(offset))?);
+        skip = 0;
+    }
+    read_controls(&tail).map_err(|error| ScanError::Format(first_offset, error))
+}
+
+/// Applies records that are not events.
+pub fn apply(state: &mut State, controls: &[Record<'static>]) {
+    for control in controls {
+        match control {
+            Record::Release(ranges) => {
+                ranges.iter().for_each(|&(first, end)| state.apply_release(first, end))
+            }
+            Record::Progress(update) => state.apply_progress(update),
+            // A snapshot repeats the state that the frames before it built; behind damage it knows more.
+            Record::Snapshot(snapshot) => *state = snapshot.state.clone(),
+            Record::Commit { .. } | Record::Life(_) | Record::Close(_) => {}
+        }
+    }
+}
+
+/// Segments missing at the low end only: the cursor moves up to what is there.
+fn check_low_end(data: &dyn Directory, recovered: &mut Recovered) -> Result<(), OpenError> {
+    let low = recovered.state.cursor.low;
+    let Some(&lowest) = recovered.live.first() else { return Ok(()) };
+    let first_event = match recovered.segments.iter().find(|summary| summary.segment == lowest) {
+        Some(summary) => summary.first_event,
+        None => {
+            let name = lowest.file_name();
+            let opened =
+                segment::open(data, lowest).map_err(|source| io_error("read", data, &name, source))?;
+            let Opened::Segment(file) = opened else { return Ok(()) };
+            match read_snapshot_frame(&file).map_err(|error| scan_error(data, &name, error))? {
+                Some(first) => first.snapshot.next_event,
+                None => return Ok(()),
+            }
+        }
+    };
+    if low < first_event {
+        recovered.missing_below = Some(first_event);
+        recovered.state.cursor.raise(first_event);
+    }
+    Ok(())
+}
+
+/// The newest checkpoint that verifies.
+fn read_checkpoints(dir: &dyn Directory, recovered: &mut Recovered) -> Result<Option<Checkpoint>, OpenError> {
+    let listed = dir.list().map_err(|source| io_error("list", dir, "", source))?;
+    let mut newest: Option<(Checkpoint, u64, usize)> = None;
+    for (slot, name) in checkpoint::FILE_NAMES.iter().enumerate() {
+        let Some(entry) = listed.iter().find(|entry| entry.name == *name) else { continue };
+        if entry.len == 0 {
+            continue;
+        }
+        let bytes = read_whole(dir, name, entry.len).map_err(|source| io_error("read", dir, name, source))?;
+        match Checkpoint::decode(&bytes) {
+            Ok((checkpoint, sequence)) if newest.as_ref().is_none_or(|(_, newer, _)| sequence > *newer) => {
+                newest = Some((checkpoint, sequence, slot));
+            }
+            Ok(_) | Err(CheckpointError::Bad(_)) => {}
+            Err(error @ CheckpointError::Newer { .. }) => {
+                return Err(OpenError::Newer { path: path_of(dir, name), reason: error.to_string() });
+            }
+        }
+    }
+    Ok(newest.map(|(checkpoint, sequence, slot)| {
+        recovered.checkpoint = Some((sequence, slot));
+        checkpoint
+    }))
+}
+
+fn read_whole(dir: &dyn Directory, name: &str, len: u64) -> io::Result<Arc<[u8]>> {
+    let file = dir.open(name)?;
+    let mut buffer = AlignedBuf::zeroed((len as usize).max(1).next_multiple_of(dir.alignment()));
+    let read = file.read_at(&mut buffer, 0)?;
+    Ok(buffer[..read].into())
+}
+
+fn io_error(action: &'static str, dir: &dyn Directory, name: &str, source: io::Error) -> OpenError {
+    OpenError::Io { action, path: path_of(dir, name), source }
+}
+
+/// A scan's error with the file's path.
+pub fn scan_error(dir: &dyn Directory, name: &str, error: ScanError) -> OpenError {
+    let path = path_of(dir, name);
+    match error {
+        ScanError::Io(_, source) => OpenError::Io { action: "read", path, source },
+        ScanError::Format(offset, source) => OpenError::Format { path, offset, source },
+    }
+}

@@ -1,0 +1,119 @@
+//! A segment's file: opening it, and preparing one for its next use.
+//!
+//! Preparing, and the crash that each step is for: a spare's name first, so that the file is no data while it changes; the
+//! blocks; both header copies with a fresh salt; sync; the segment's name; sync of the directory. Only then may a frame be
+//! written, so that a write into it needs no metadata to be found again. A file whose name and header disagree is a spare.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::format::segment::{HEADER_LEN, HeaderError, SegmentHeader};
+use crate::numbers::SegmentNumber;
+use crate::storage::{AlignedBuf, Directory, File};
+
+/// An open segment with a sound header.
+#[derive(Clone, Debug)]
+pub struct SegmentFile {
+    /// Its header.
+    pub header: SegmentHeader,
+    /// The file.
+    pub file: Arc<dyn File>,
+    /// The file's length when it was opened.
+    pub len: u64,
+}
+
+impl SegmentFile {
+    /// Its number.
+    pub fn number(&self) -> SegmentNumber {
+        self.header.segment
+    }
+}
+
+/// What a file with a segment's name turned out to be.
+#[derive(Debug)]
+pub enum Opened {
+    /// A segment.
+    Segment(SegmentFile),
+    /// It was being prepared when the process ended, or names another segment: it holds nothing.
+    Spare,
+    /// Neither copy of the header verifies.
+    Headerless,
+    /// Written by a newer version.
+    Newer(String),
+}
+
+/// Opens `number` and reads both copies of its header.
+pub fn open(dir: &dyn Directory, number: SegmentNumber) -> io::Result<Opened> {
+    let file = dir.open(&number.file_name())?;
+    let len = file.len()?;
+    let align = dir.alignment();
+    let mut block = AlignedBuf::zeroed(2 * align);
+    let read = file.read_at(&mut block, 0)?;
+    let mut copies = Vec::new();
+    // The second copy stands at the *header's* alignment, which may differ from this directory's: look at all that fit.
+    let mut at = 0;
+    while at + HEADER_LEN <= read {
+        match SegmentHeader::decode(&block[at..read]) {
+            Ok(header) => copies.push(header),
+            Err(HeaderError::Newer { .. }) if at == 0 || copies.is_empty() => {
+                let error = SegmentHeader::decode(&block[at..read]).expect_err("decoded above");
+                return Ok(Opened::Newer(error.to_string()));
+            }
+            Err(_) => {}
+        }
+        at += align.max(4096);
+    }
+    let Some(&header) = copies.first() else { return Ok(Opened::Headerless) };
+    if copies.iter().any(|copy| *copy != header) || header.segment != number {
+        return Ok(Opened::Spare);
+    }
+    Ok(Opened::Segment(SegmentFile { header, file, len }))
+}
+
+/// Prepares segment `number` of at least `size` bytes from the file `from`, or from a new one.
+pub fn prepare(
+    dir: &dyn Directory,
+    from: Option<&str>,
+    number: SegmentNumber,
+    size: u64,
+    log_id: u128,
+    salt: u64,
+) -> io::Result<SegmentFile> {
+    let spare = number.spare_name();
+    let file = match from {
+        Some(name) => {
+            if name != spare {
+                dir.rename(name, &spare)?;
+            }
+            dir.open(&spare)?
+        }
+        None => match dir.create(&spare) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => dir.open(&spare)?,
+            created => created?,
+        },
+    };
+    if file.len()? < size {
+        if let Err(error) = file.allocate(size) {
+            // Half a segment would be in the way of the next attempt, and on a full disk of everybody else.
+            if from.is_none() {
+                drop(file);
+                dir.remove(&spare)?;
+            }
+            return Err(error);
+        }
+    }
+    let len = file.len()?;
+    let header =
+        SegmentHeader { alignment: dir.alignment() as u32, log_id, segment: number, salt, size: len };
+    file.write_at(&AlignedBuf::padded(&header.encode(), dir.alignment()), 0)?;
+    file.sync()?;
+    dir.rename(&spare, &number.file_name())?;
+    dir.sync()?;
+    Ok(SegmentFile { header, file, len })
+}
+
+/// The path of a file of `dir`, for messages.
+pub fn path_of(dir: &dyn Directory, name: &str) -> PathBuf {
+    dir.path().join(name)
+}

@@ -1,0 +1,66 @@
+//! The segments of a running log: those that hold events, those prepared for the next ones, and spares.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::format::record::{SegmentSummary, Snapshot};
+use crate::numbers::SegmentNumber;
+use crate::segment::SegmentFile;
+
+/// Guarded by the log's lock; changed by the submitter (rolls) and the keeper (everything else).
+#[derive(Debug)]
+pub struct Segments {
+    /// Sealed segments with frames, oldest first; `None`: not read yet in this life.
+    pub sealed: BTreeMap<SegmentNumber, Option<SegmentSummary>>,
+    /// The one that is written.
+    pub active: SegmentNumber,
+    /// Header, name and directory entry are durable: the next ones to be written, in order.
+    pub prepared: VecDeque<SegmentFile>,
+    /// Files that hold nothing, by the number in their names.
+    pub spares: Vec<SegmentNumber>,
+    /// Highest number in any name.
+    pub highest: SegmentNumber,
+    /// A commit waits for a segment of this many bytes.
+    pub wanted_bytes: u64,
+    /// The active segment's snapshot is synced: older state is not needed to recover.
+    pub snapshot_synced: bool,
+    /// Bytes of all files, about.
+    pub disk_bytes: u64,
+}
+
+impl Segments {
+    /// Summaries for a snapshot, oldest first.
+    pub fn table(&self) -> Vec<SegmentSummary> {
+        let mut table: Vec<_> =
+            self.sealed.values().rev().take(Snapshot::SEGMENTS_MAX).map_while(|summary| *summary).collect();
+        table.reverse();
+        table
+    }
+
+    /// A sealed segment whose events are all released, or that has none: nothing needs it once the active segment's
+    /// snapshot is synced.
+    pub fn releasable(&self, synced_low: u64) -> Option<SegmentNumber> {
+        if !self.snapshot_synced {
+            return None;
+        }
+        let done = |summary: &SegmentSummary| {
+            summary.end_event <= synced_low || summary.first_event == summary.end_event
+        };
+        self.sealed.iter().find(|(_, summary)| summary.as_ref().is_some_and(done)).map(|(number, _)| *number)
+    }
+
+    /// The oldest sealed segment if nothing is known of it.
+    pub fn unknown_oldest(&self) -> Option<SegmentNumber> {
+        self.sealed.first_key_value().filter(|(_, summary)| summary.is_none()).map(|(number, _)| *number)
+    }
+
+    /// The segment after `number` that holds frames: sealed, or the active one.
+    pub fn successor(&self, number: SegmentNumber) -> Option<SegmentNumber> {
+        let sealed = self.sealed.range(number.next()..).next().map(|(number, _)| *number);
+        sealed.or_else(|| (number < self.active).then_some(self.active))
+    }
+
+    /// Prepared segments and spares: what a full disk still has for us.
+    pub fn reserve(&self) -> usize {
+        self.prepared.len() + self.spares.len()
+    }
+}
