@@ -3,4 +3,6 @@
 pub mod channels;
 pub mod config;
 pub mod plan;
+pub mod processors;
 pub mod runtime;
+pub mod selectors;

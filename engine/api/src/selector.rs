@@ -26,4 +26,11 @@ pub struct Route {
 pub trait Selector: Send {
     /// The batch's route. `channels` is how many channels the source has; both lists of the route are that long.
     fn route(&mut self, batch: &Batch, channels: usize) -> Route;
+
+    /// Whether some batch may require channel `channel`. One that is optional for every batch has no vote on where its
+    /// source resumes, for it may lack events that were acked.
+    fn may_require(&self, channel: usize) -> bool {
+        let _ = channel;
+        true
+    }
 }

@@ -1,0 +1,412 @@
+//! Drains a channel into one sink of a group at a time: takes, deliveries, flushes, releases.
+//!
+//! ```text
+//!              take ──> deliver ──> window (delivered, not flushed)
+//!                                     │ full by events, bytes or time; channel empty; stop
+//!                                     v
+//!                                   flush ──> flights (at most window.flushes, oldest first)
+//!                                               │ ready, in order
+//!                                               v
+//!                                             release, with the flush's progress
+//! ```
+//!
+//! Invariants: takes are in the window or in a flight from delivery to release; events numbers rise from the oldest
+//! flight to the window's end; all of them belong to one sink. An error lets older flights land, then rolls back all
+//! that is left, newest first, so that a channel which puts what comes back at its head has the old order again.
+//!
+//! While the channel has events nothing here sleeps, sets a timer or reads the clock more than once a take. The whole
+//! of it runs on an OS thread of its own.
+
+use std::collections::VecDeque;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use flumen_api::channel::{TakeError, TakeLimit, Taken, Taker};
+use flumen_api::sink::{FlushFuture, Flushed, Sink, SinkContext, SinkError, Window};
+use tokio::time::{Interval, MissedTickBehavior};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use super::board::{Entry, State};
+use super::source_unit::chain;
+use super::supervise::sleep_or_stop;
+use crate::processors::Processor;
+
+/// How often an idle sink is told so, as the sink's protocol promises.
+const IDLE_TICK: Duration = Duration::from_millis(500);
+/// How much longer each failed take in a row makes the channel's rest, and the longest rest.
+const CHANNEL_REST_STEP: Duration = Duration::from_secs(1);
+const CHANNEL_REST_MAX: Duration = Duration::from_secs(5);
+
+/// One sink of a runner.
+pub(super) struct Slot {
+    pub sink: Box<dyn Sink>,
+    pub context: SinkContext,
+    pub entry: Arc<Entry>,
+    pub started: bool,
+    /// Failures in a row; the board says so while there are any.
+    failures: u32,
+    limit: TakeLimit,
+    window: Window,
+}
+
+impl Slot {
+    pub fn new(sink: Box<dyn Sink>, context: SinkContext, entry: Arc<Entry>) -> Self {
+        let limit = sink.take_limit();
+        let mut window = sink.window();
+        window.flushes = window.flushes.max(1);
+        Self { sink, context, entry, started: false, failures: 0, limit, window }
+    }
+
+    async fn start(&mut self) -> Result<(), SinkError> {
+        self.entry.set(State::Starting);
+        self.sink.start(&self.context).await?;
+        self.started = true;
+        self.entry.set(State::Running);
+        tracing::info!(sink = %self.entry.name, "sink runs");
+        Ok(())
+    }
+
+    /// The first start, before anything is taken; a failure is the processor's to judge.
+    pub async fn start_first(&mut self, at: usize, processor: &mut dyn Processor) {
+        if let Err(error) = self.start().await {
+            self.failed(&error);
+            processor.failed(at, Instant::now(), error.retry_after);
+        }
+    }
+
+    fn failed(&mut self, error: &SinkError) {
+        self.failures = self.failures.saturating_add(1);
+        let reason = chain(error);
+        tracing::error!(sink = %self.entry.name, error = %reason, "sink failed, what is not released goes back");
+        self.entry.failing(reason, self.failures);
+    }
+
+    fn succeeded(&mut self) {
+        if self.failures > 0 {
+            self.failures = 0;
+            tracing::info!(sink = %self.entry.name, "sink works again");
+            self.entry.recovered();
+        }
+    }
+}
+
+/// Takes that were delivered and not yet flushed.
+struct Open {
+    takes: Vec<Taken>,
+    events: usize,
+    bytes: usize,
+    /// When the oldest was delivered.
+    since: Instant,
+}
+
+/// What a flush is about to release.
+struct Flight {
+    state: Flush,
+    takes: Vec<Taken>,
+    events: usize,
+}
+
+enum Flush {
+    /// On its way.
+    Flying(FlushFuture),
+    /// Ready; an older one may still be on its way.
+    Ready(Flushed),
+    /// Failed, and its error has been passed on: its takes go back.
+    Failed,
+}
+
+/// Why nothing went on.
+enum Stuck {
+    /// The present sink's start, delivery or flush.
+    Sink(SinkError),
+    /// The channel's take.
+    Channel(TakeError),
+}
+
+impl From<SinkError> for Stuck {
+    fn from(error: SinkError) -> Self {
+        Self::Sink(error)
+    }
+}
+
+/// A runner at work: see the [module](self).
+pub(super) struct Runner<'a> {
+    slots: &'a mut [Slot],
+    processor: &'a mut dyn Processor,
+    taker: Box<dyn Taker>,
+    stop: CancellationToken,
+    stopped: Pin<Box<WaitForCancellationFutureOwned>>,
+    tick: Interval,
+    /// The sink that window and flights belong to.
+    at: usize,
+    open: Open,
+    flights: VecDeque<Flight>,
+    /// Emptied lists of takes, to be used again.
+    spare: Vec<Vec<Taken>>,
+    /// Takes that failed in a row.
+    channel_failures: u32,
+}
+
+impl<'a> Runner<'a> {
+    pub fn new(
+        slots: &'a mut [Slot],
+        processor: &'a mut dyn Processor,
+        taker: Box<dyn Taker>,
+        stop: CancellationToken,
+    ) -> Self {
+        let mut tick = tokio::time::interval(IDLE_TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            slots,
+            processor,
+            taker,
+            stopped: Box::pin(stop.clone().cancelled_owned()),
+            stop,
+            tick,
+            at: 0,
+            open: Open { takes: Vec::new(), events: 0, bytes: 0, since: Instant::now() },
+            flights: VecDeque::new(),
+            spare: Vec::new(),
+            channel_failures: 0,
+        }
+    }
+
+    /// Drains until the stop, then flushes and releases what has been delivered.
+    pub async fn run(mut self) {
+        while !self.stop.is_cancelled() {
+            let now = Instant::now();
+            let result = match self.processor.pick(now) {
+                Ok(sink) => self.step(sink, now).await,
+                Err(rest) => {
+                    // Nothing is out meanwhile: the failure that led here rolled everything back.
+                    sleep_or_stop(rest, &self.stop).await;
+                    continue;
+                }
+            };
+            match result {
+                Ok(()) => {}
+                Err(Stuck::Sink(error)) => self.sink_failed(error).await,
+                Err(Stuck::Channel(error)) => self.channel_failed(error).await,
+            }
+        }
+        if let Err(error) = self.settle().await {
+            self.sink_failed(error).await;
+        }
+    }
+
+    /// One take, delivered by `sink`; or, without one, a wait.
+    async fn step(&mut self, sink: usize, now: Instant) -> Result<(), Stuck> {
+        if sink != self.at {
+            self.settle().await?;
+            self.at = sink;
+        }
+        let slot = &mut self.slots[sink];
+        if !slot.started {
+            return Ok(slot.start().await?);
+        }
+        let metrics = &slot.context.metrics;
+        let taken = self.taker.try_take(slot.limit).map_err(Stuck::Channel)?;
+        if self.channel_failures > 0 {
+            self.channel_failures = 0;
+            slot.entry.recovered();
+        }
+        let Some(taken) = taken else {
+            metrics.batch_empty.inc();
+            return Ok(self.empty().await?);
+        };
+        let (events, bytes) = (taken.events().len(), taken.events().body_bytes());
+        metrics.event_drain_attempt.add(events as u64);
+        match events >= slot.limit.events {
+            true => metrics.batch_complete.inc(),
+            false => metrics.batch_underflow.inc(),
+        }
+        let delivered = slot.sink.deliver(taken.events()).await;
+        if self.open.takes.is_empty() {
+            self.open.since = now;
+        }
+        // Even when the delivery failed: then it goes back with the others, as the newest of them.
+        self.open.takes.push(taken);
+        delivered?;
+        self.open.events += events;
+        self.open.bytes += bytes;
+        let window = slot.window;
+        let full = self.open.events >= window.events
+            || self.open.bytes >= window.bytes
+            || now.duration_since(self.open.since) >= window.time;
+        if full {
+            self.begin_flush().await?;
+        } else if !self.flights.is_empty() {
+            self.attend_flights().await?;
+        }
+        Ok(())
+    }
+
+    /// The channel is empty: flushes what is delivered; then waits for events, a flush, the time to roll, or the stop.
+    async fn empty(&mut self) -> Result<(), SinkError> {
+        if !self.open.takes.is_empty() && self.flights.len() < self.slots[self.at].window.flushes {
+            return self.begin_flush().await;
+        }
+        let Self { taker, flights, tick, stopped, .. } = self;
+        let mut ready = taker.ready();
+        let is_tick = poll_fn(|cx| {
+            poll_flights(flights, cx);
+            let landed = flights.front().is_some_and(|flight| !matches!(flight.state, Flush::Flying(_)));
+            if landed || ready.as_mut().poll(cx).is_ready() || stopped.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(false);
+            }
+            tick.poll_tick(cx).map(|_at| true)
+        })
+        .await;
+        drop(ready);
+        self.land_ready()?;
+        match is_tick {
+            true => self.slots[self.at].sink.idle().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Flushes the window, once there is room for a flight, and waits for it where the sink wants that.
+    async fn begin_flush(&mut self) -> Result<(), SinkError> {
+        let flushes = self.slots[self.at].window.flushes;
+        while self.flights.len() >= flushes {
+            self.land_oldest().await?;
+        }
+        let state = Flush::Flying(self.slots[self.at].sink.flush());
+        let takes = std::mem::replace(&mut self.open.takes, self.spare.pop().unwrap_or_default());
+        self.flights.push_back(Flight { state, takes, events: self.open.events });
+        self.open.events = 0;
+        self.open.bytes = 0;
+        match flushes {
+            1 => self.land_oldest().await,
+            // A future does nothing until it is polled: this sets the flush going.
+            _ => self.attend_flights().await,
+        }
+    }
+
+    /// Gives the flights a chance to go on, and releases those that are ready, without waiting.
+    async fn attend_flights(&mut self) -> Result<(), SinkError> {
+        poll_fn(|cx| {
+            poll_flights(&mut self.flights, cx);
+            Poll::Ready(())
+        })
+        .await;
+        self.land_ready()
+    }
+
+    /// Waits for the oldest flight.
+    async fn land_oldest(&mut self) -> Result<(), SinkError> {
+        poll_fn(|cx| {
+            poll_flights(&mut self.flights, cx);
+            match self.flights.front().map(|flight| &flight.state) {
+                Some(Flush::Flying(_)) => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+        self.land_ready()
+    }
+
+    async fn land_all(&mut self) -> Result<(), SinkError> {
+        while !self.flights.is_empty() {
+            self.land_oldest().await?;
+        }
+        Ok(())
+    }
+
+    /// Flushes and releases everything that has been delivered.
+    async fn settle(&mut self) -> Result<(), SinkError> {
+        if !self.open.takes.is_empty() {
+            self.begin_flush().await?;
+        }
+        self.land_all().await
+    }
+
+    /// Releases the flights that are ready, oldest first, up to the first that is not.
+    fn land_ready(&mut self) -> Result<(), SinkError> {
+        while let Some(flight) = self.flights.front_mut() {
+            let mut progress = match std::mem::replace(&mut flight.state, Flush::Failed) {
+                Flush::Ready(Ok(progress)) => progress,
+                Flush::Ready(Err(error)) => return Err(error),
+                Flush::Failed => return Err(SinkError::plain("an earlier flush failed")),
+                flying => {
+                    flight.state = flying;
+                    break;
+                }
+            };
+            // The flush's progress goes with its first release. With the last, a crash between the two would leave
+            // released events behind a position that does not cover them, and a sink that compares what lies beyond
+            // the position with what comes next would cut them off.
+            for taken in flight.takes.drain(..) {
+                taken.release(std::mem::take(&mut progress));
+            }
+            let slot = &mut self.slots[self.at];
+            slot.context.metrics.event_drain_success.add(flight.events as u64);
+            slot.succeeded();
+            self.processor.succeeded(self.at);
+            if let Some(flight) = self.flights.pop_front() {
+                self.spare.push(flight.takes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Older flights land, everything else goes back, and the processor decides who is next and when.
+    async fn sink_failed(&mut self, error: SinkError) {
+        if let Err(second) = self.land_all().await {
+            tracing::debug!(sink = %self.slots[self.at].entry.name, error = %second, "and a flush did not land");
+        }
+        self.roll_back();
+        let slot = &mut self.slots[self.at];
+        slot.context.metrics.event_write_fail.inc();
+        slot.failed(&error);
+        self.processor.failed(self.at, Instant::now(), error.retry_after);
+    }
+
+    /// What was delivered is none the worse for it and is released; then the channel has a rest.
+    async fn channel_failed(&mut self, error: TakeError) {
+        self.channel_failures = self.channel_failures.saturating_add(1);
+        if let Err(error) = self.settle().await {
+            self.sink_failed(error).await;
+        }
+        let slot = &mut self.slots[self.at];
+        slot.context.metrics.channel_read_fail.inc();
+        tracing::error!(sink = %slot.entry.name, %error, "cannot take from the channel");
+        slot.entry.failing(error.to_string(), self.channel_failures);
+        let rest = CHANNEL_REST_STEP.saturating_mul(self.channel_failures).min(CHANNEL_REST_MAX);
+        let until = Instant::now() + rest;
+        while Instant::now() < until && !sleep_or_stop(IDLE_TICK.min(rest), &self.stop).await {
+            if let Err(error) = self.slots[self.at].sink.idle().await {
+                return self.sink_failed(error).await;
+            }
+        }
+    }
+
+    fn roll_back(&mut self) {
+        while self.open.takes.pop().is_some() {}
+        while let Some(mut flight) = self.flights.pop_back() {
+            while flight.takes.pop().is_some() {}
+        }
+        self.open.events = 0;
+        self.open.bytes = 0;
+    }
+}
+
+/// A panic in a sink ends its runner here: what was out goes back, in the same order as after an error.
+impl Drop for Runner<'_> {
+    fn drop(&mut self) {
+        self.roll_back();
+    }
+}
+
+fn poll_flights(flights: &mut VecDeque<Flight>, cx: &mut Context<'_>) {
+    for flight in flights {
+        if let Flush::Flying(flush) = &mut flight.state
+            && let Poll::Ready(flushed) = flush.as_mut().poll(cx)
+        {
+            flight.state = Flush::Ready(flushed);
+        }
+    }
+}

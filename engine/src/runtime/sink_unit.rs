@@ -1,0 +1,172 @@
+//! Keeps the sinks of one group, or one sink on its own, running on a thread.
+//!
+//! The thread waits for the channel, starts the sinks, and lets a [`Runner`] drain. A sink that does not start does not
+//! hold up the others of its group: the processor counts it as failed, and the runner tries again when it is picked. A
+//! panic ends the runner, which rolls back; all sinks of the group are started anew after a pause.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use flumen_api::registry::Factory;
+use flumen_api::settings::Problems;
+use flumen_api::sink::{Sink, SinkContext};
+use tokio_util::sync::CancellationToken;
+
+use super::AgentOptions;
+use super::board::{Entry, Meters, State};
+use super::channel_unit::Handle;
+use super::runner::{Runner, Slot};
+use super::source_unit::text;
+use super::supervise::{Backoff, Running, catch, sleep_or_stop};
+use crate::plan::{GroupPlan, SinkPlan};
+use crate::processors::{self, Processor};
+
+/// What runs on one thread: the sinks of a group, or one sink.
+#[derive(Clone)]
+pub(super) struct RunnerPlan {
+    pub group: Option<GroupPlan>,
+    /// In the group's order; never empty.
+    pub sinks: Vec<SinkPlan>,
+}
+
+impl RunnerPlan {
+    /// The channel that its sinks share.
+    pub fn channel(&self) -> &Arc<str> {
+        &self.sinks[0].channel
+    }
+
+    fn thread_name(&self) -> String {
+        match &self.group {
+            Some(group) => format!("sinkgroup-{}", group.name),
+            None => format!("sink-{}", self.sinks[0].config.name),
+        }
+    }
+}
+
+/// A group or a sink with its keeper.
+pub(super) struct RunnerUnit {
+    pub plan: RunnerPlan,
+    pub running: Running,
+}
+
+/// Sinks that have been built and not yet started.
+pub(super) struct Prepared {
+    plan: RunnerPlan,
+    sinks: Vec<Box<dyn Sink>>,
+    processor: Box<dyn Processor>,
+}
+
+/// Builds the sinks and their processor; nothing outside is touched.
+pub(super) fn prepare(plan: RunnerPlan) -> Result<Prepared, String> {
+    let mut sinks = Vec::with_capacity(plan.sinks.len());
+    for sink in &plan.sinks {
+        let mut problems = Problems::default();
+        let Factory::Sink(build) = sink.spec.factory else {
+            return Err(format!("type `{}` is not a sink", sink.spec.alias));
+        };
+        sinks.push(build(&sink.config, &mut problems).ok_or_else(|| text(&problems))?.component);
+        if sink.channel != *plan.channel() {
+            let (name, first) = (&sink.config.name, &plan.sinks[0].config.name);
+            return Err(format!("sinks {first} and {name} of one group have different channels"));
+        }
+    }
+    let type_name = plan.group.as_ref().map_or("default", |group| &group.processor.0);
+    let processor = processors::build(type_name, sinks.len())?;
+    Ok(Prepared { plan, sinks, processor })
+}
+
+impl RunnerUnit {
+    /// Starts the keeper; `entries` are the sinks', in the plan's order.
+    pub fn start(
+        prepared: Prepared,
+        channel: Handle,
+        entries: Vec<Arc<Entry>>,
+        options: &AgentOptions,
+    ) -> std::io::Result<Self> {
+        let Prepared { plan, sinks, processor } = prepared;
+        let stop = CancellationToken::new();
+        let name = plan.thread_name();
+        let keeper = Keeper { plan: plan.clone(), entries, options: options.clone(), stop: stop.clone() };
+        let running = Running::thread(&name, stop, keeper.keep(sinks, processor, channel))?;
+        Ok(Self { plan, running })
+    }
+}
+
+struct Keeper {
+    plan: RunnerPlan,
+    entries: Vec<Arc<Entry>>,
+    options: AgentOptions,
+    stop: CancellationToken,
+}
+
+impl Keeper {
+    async fn keep(self, sinks: Vec<Box<dyn Sink>>, processor: Box<dyn Processor>, channel: Handle) {
+        self.attend(sinks, processor, channel).await;
+        for entry in &self.entries {
+            entry.set(State::Stopped);
+        }
+    }
+
+    async fn attend(
+        &self,
+        sinks: Vec<Box<dyn Sink>>,
+        mut processor: Box<dyn Processor>,
+        mut channel: Handle,
+    ) {
+        if channel.now().is_none() {
+            for entry in &self.entries {
+                entry.wait_for(format!("channel {} is not open", channel.name));
+            }
+        }
+        let opened = tokio::select! {
+            () = self.stop.cancelled() => return,
+            opened = channel.wait() => opened,
+        };
+        let Some(channel) = opened else { return };
+        let mut slots = Vec::with_capacity(sinks.len());
+        for ((sink, plan), entry) in sinks.into_iter().zip(&self.plan.sinks).zip(&self.entries) {
+            let Meters::Sink(metrics) = entry.meters.clone() else { return };
+            let context = SinkContext::new(
+                plan.config.agent.clone(),
+                plan.config.name.clone(),
+                self.stop.clone(),
+                metrics,
+                channel.clone(),
+            );
+            entry.set(State::Starting);
+            slots.push(Slot::new(sink, context, entry.clone()));
+        }
+
+        let mut backoff = Backoff::new(self.options.pauses);
+        loop {
+            let started = Instant::now();
+            let drained = catch(async {
+                for (at, slot) in slots.iter_mut().enumerate() {
+                    slot.start_first(at, processor.as_mut()).await;
+                }
+                Runner::new(&mut slots, processor.as_mut(), channel.taker(), self.stop.clone()).run().await;
+            });
+            match drained.await {
+                Ok(()) => break,
+                Err(panic) => {
+                    let pause = backoff.failed(Some(started));
+                    for slot in &mut slots {
+                        let sink = &slot.entry.name;
+                        tracing::error!(%sink, error = %panic, "sink failed, starting it again in {pause:?}");
+                        slot.entry.set(State::Failed { reason: panic.clone(), failures: backoff.failures });
+                        slot.context.metrics.event_write_fail.inc();
+                        slot.started = false;
+                    }
+                    if sleep_or_stop(pause, &self.stop).await {
+                        break;
+                    }
+                }
+            }
+        }
+        for slot in slots.iter_mut().filter(|slot| slot.started) {
+            if let Err(panic) = catch(slot.sink.stop()).await {
+                tracing::error!(sink = %slot.entry.name, error = %panic, "sink failed while it stopped");
+            }
+        }
+    }
+}
