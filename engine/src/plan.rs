@@ -2,10 +2,11 @@
 //!
 //! `config` makes a plan from files; `runtime` runs one and, at a reload, compares it with the next.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use flumen_api::registry::Spec;
-use flumen_api::settings::{ComponentConfig, Problems};
+use flumen_api::settings::{ComponentConfig, Kind, Problems};
 
 /// One agent's components, all of which can be built.
 #[derive(Clone, Default)]
@@ -22,6 +23,9 @@ pub struct Plan {
     pub groups: Vec<GroupPlan>,
     /// What was wrong; components with errors are not in the plan.
     pub problems: Problems,
+    /// Sources, channels and sinks that the files ask for and that are not in the plan for an error: what a reload
+    /// keeps running as it was, whereas it stops what the files no longer ask for.
+    pub left_out: BTreeSet<(Kind, Arc<str>)>,
 }
 
 /// A channel to open.

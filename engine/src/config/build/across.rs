@@ -1,0 +1,89 @@
+//! What can be seen only with all components at hand.
+
+use flumen_api::registry::Spec;
+use flumen_api::settings::{Problem, Severity};
+
+use super::{Builder, advice};
+use crate::plan::ChannelPlan;
+
+impl Builder<'_> {
+    pub(super) fn across(&mut self) {
+        self.remove_idle_channels();
+        self.warn_of_memory();
+        if self.plan.sources.is_empty() && self.plan.sinks.is_empty() && !self.capacities.is_empty() {
+            let message = "the agent has neither a source nor a sink that can run, so it runs nothing";
+            self.plan.problems.0.push(Problem {
+                severity: Severity::Error,
+                key: self.agent.to_string(),
+                place: None,
+                message: message.into(),
+            });
+        }
+    }
+
+    /// A channel with nothing attached is never opened, as in Flume.
+    fn remove_idle_channels(&mut self) {
+        let plan = &mut self.plan;
+        let mut idle = Vec::new();
+        plan.channels.retain(|channel| {
+            let name = &channel.config.name;
+            let used = plan.sources.iter().any(|source| source.channels.contains(name))
+                || plan.sinks.iter().any(|sink| sink.channel == *name);
+            if !used {
+                idle.push(channel.config.clone());
+            }
+            used
+        });
+        for config in idle {
+            self.plan.problems.warn(
+                &config,
+                "type",
+                "no source and no sink is attached: the channel is not opened",
+            );
+        }
+    }
+
+    /// Events that a source could give again, and that a destination would keep, are lost in between at a kill.
+    fn warn_of_memory(&mut self) {
+        let in_memory = |channel: &&ChannelPlan| {
+            ["memory", "spillablememory"].iter().any(|alias| channel.spec.alias.eq_ignore_ascii_case(alias))
+        };
+        let mut warnings = Vec::new();
+        for channel in self.plan.channels.iter().filter(in_memory) {
+            let name = &channel.config.name;
+            let source = self
+                .plan
+                .sources
+                .iter()
+                .find(|source| source.channels.contains(name) && advice::can_seek(&source.spec));
+            let sink = self
+                .plan
+                .sinks
+                .iter()
+                .find(|sink| sink.channel == *name && advice::delivers_durably(&sink.spec));
+            if let (Some(source), Some(sink)) = (source, sink) {
+                let message = format!(
+                    "events in this channel are lost when the process is killed, though the source {} ({}) could keep them \
+                     and the sink {} ({}) does: `type = file` loses none",
+                    source.config.name,
+                    type_name(&source.spec),
+                    sink.config.name,
+                    type_name(&sink.spec)
+                );
+                warnings.push((channel.config.clone(), message));
+            }
+        }
+        for (config, message) in warnings {
+            self.plan.problems.warn(&config, "type", message);
+        }
+    }
+}
+
+/// A type's short name, or the last part of its class name.
+pub(crate) fn type_name(spec: &Spec) -> &str {
+    if !spec.alias.is_empty() {
+        return spec.alias;
+    }
+    let class = spec.class_names.first().copied().unwrap_or_default();
+    class.rsplit_once('.').map_or(class, |(_, name)| name)
+}

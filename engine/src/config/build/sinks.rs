@@ -1,0 +1,65 @@
+//! Sinks.
+
+use std::sync::Arc;
+
+use flumen_api::registry::Factory;
+use flumen_api::settings::{ComponentConfig, Kind, Severity};
+
+use super::{Builder, Found};
+use crate::plan::SinkPlan;
+
+impl Builder<'_> {
+    pub(super) fn sinks(&mut self) {
+        let list = format!("{}.sinks", self.agent);
+        for name in self.listed("sinks") {
+            match self.sink(&list, &name) {
+                Some(sink) => self.plan.sinks.push(sink),
+                None => self.leave_out(Kind::Sink, &name),
+            }
+        }
+    }
+
+    fn sink(&mut self, list: &str, name: &Arc<str>) -> Option<SinkPlan> {
+        let found = self.find(Kind::Sink, list, format!("{list}.{name}."), name)?;
+        self.check_keys(&found);
+        let Found { config, spec } = found;
+        let Factory::Sink(build) = spec.factory else { return None };
+        let built = self.trial(&config, build);
+        let channel = self.sink_channel(&config);
+        let (built, channel) = (built?, channel?);
+        let config = match built.batch_size {
+            Some(batch) => {
+                let channels = [channel.clone()];
+                self.fit_batch_size(config, batch, &channels, |config, problems| {
+                    build(config, problems).map(drop)
+                })?
+            }
+            None => config,
+        };
+        Some(SinkPlan { config, spec, channel })
+    }
+
+    fn sink_channel(&mut self, config: &ComponentConfig) -> Option<Arc<str>> {
+        let before = self.plan.problems.0.len();
+        let channel = match config.get("channel") {
+            Some(name) => {
+                let channel = self.channel_name(config, "channel", name, Severity::Error);
+                if channel.is_none() && name.split_whitespace().count() > 1 {
+                    self.plan.problems.error(config, "channel", "a sink has one channel, not a list of them");
+                }
+                channel
+            }
+            None => {
+                let advice = match config.get("channels") {
+                    Some(_) => "; a sink's key is `channel`, a source's is `channels`",
+                    None => "",
+                };
+                let message = format!("required key is missing: the channel that the sink drains{advice}");
+                self.plan.problems.error(config, "channel", message);
+                None
+            }
+        };
+        self.give_places(before, config);
+        channel
+    }
+}
