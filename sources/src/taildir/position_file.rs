@@ -1,0 +1,199 @@
+//! The position file, as Flume writes and reads it: one line of JSON without a line end.
+//!
+//! ```text
+//! [{"inode":10125717,"pos":6,"file":"/path/app.log"},{"inode":10125718,"pos":0,"file":"/path/b.log"}]
+//!   inode  without the device                pos  offset after the last line that is acked
+//!   file   absolute path                     Flume's parser refuses any other key
+//! ```
+//!
+//! Flume writes it in place, so a full disk or a crash leaves it empty. Here a new file is written beside it, synced,
+//! renamed over it, and the directory is synced: there is always a whole one. The reader takes unknown keys and white
+//! space, refuses everything else that is not such a list, and says where.
+//!
+//! A durable channel keeps the positions too, and is never older than this file. So that a person can still change,
+//! bring or remove it, the channel also keeps a [`Record`] of what we wrote.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+/// One file's line in the list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Inode number.
+    pub inode: u64,
+    /// Everything before this offset is acked.
+    pub pos: u64,
+    /// Absolute path.
+    pub file: String,
+}
+
+/// What was found at the position file's path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No file.
+    Missing,
+    /// A file that is no list of positions, or cannot be read: why.
+    Unreadable(String),
+    /// The entries.
+    Entries {
+        /// Positions, in the file's order.
+        entries: Vec<Entry>,
+        /// [`hash`] of the file's bytes.
+        hash: u64,
+        /// When it was last written, in nanoseconds since 1970.
+        modified_ns: u64,
+    },
+}
+
+/// Reads the file at `path`.
+pub fn load(path: &Path) -> Found {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Missing,
+        Err(error) => return Found::Unreadable(error.to_string()),
+    };
+    if bytes.trim_ascii().is_empty() {
+        return Found::Unreadable("the file is empty".into());
+    }
+    let modified_ns = super::tail::status_at(path).map_or(0, |status| status.modified_ns);
+    match serde_json::from_slice(&bytes) {
+        Ok(entries) => Found::Entries { entries, hash: hash(&bytes), modified_ns },
+        Err(error) => Found::Unreadable(error.to_string()),
+    }
+}
+
+/// The file's bytes.
+pub fn encode(entries: &[Entry]) -> Vec<u8> {
+    serde_json::to_vec(entries).expect("integers and texts are always JSON")
+}
+
+/// Replaces the file at `path` with `bytes`; parent directories are made. When it returns, the new file is durable.
+pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(directory)?;
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".tmp");
+    let temporary = directory.join(name);
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, path)?;
+    // Without this a power cut could bring an older file back, which would look like one that a person put there.
+    File::open(directory)?.sync_all()
+}
+
+/// 64-bit FNV-1a: tells our own file from one that a person touched. Not for secrets.
+pub fn hash(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// What the channel keeps about the position file, as the rest of the progress key [`Record::KEY`].
+///
+/// ```text
+/// v1 <clean: 0 or 1> <hash about to be written, 16 hex digits> <hash on disk before that, 16 hex digits>
+/// ```
+///
+/// It is durable *before* the file is replaced, so the file on disk always has one of the two hashes unless a person
+/// touched it. `clean` is set by a clean stop, after the file is in its place: only then does a missing file mean that
+/// somebody took it away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The source stopped cleanly with its file in place.
+    pub clean: bool,
+    /// The hash of the newest file.
+    pub newest: u64,
+    /// The hash of the one before.
+    pub before: u64,
+}
+
+impl Record {
+    /// The progress key: not the shape of a file's `dev:inode`.
+    pub const KEY: &'static str = "position-file";
+
+    /// As text.
+    pub fn encode(&self) -> String {
+        format!("v1 {} {:016x} {:016x}", u8::from(self.clean), self.newest, self.before)
+    }
+
+    /// From text; `None` if it is none of ours.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let mut words = text.split(' ');
+        let mut next = || words.next();
+        (next()? == "v1").then_some(())?;
+        let clean = match next()? {
+            "0" => false,
+            "1" => true,
+            _ => return None,
+        };
+        let newest = u64::from_str_radix(next()?, 16).ok()?;
+        let before = u64::from_str_radix(next()?, 16).ok()?;
+        next().is_none().then_some(Self { clean, newest, before })
+    }
+
+    /// Whether a file with this hash is one of the last two that we wrote.
+    pub fn knows(&self, hash: u64) -> bool {
+        hash == self.newest || hash == self.before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(inode: u64, pos: u64, file: &str) -> Entry {
+        Entry { inode, pos, file: file.into() }
+    }
+
+    #[test]
+    fn the_bytes_are_flumes() {
+        let bytes = encode(&[entry(10125717, 6, "/path/app.log"), entry(2, 0, "/b \"q\"")]);
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            r#"[{"inode":10125717,"pos":6,"file":"/path/app.log"},{"inode":2,"pos":0,"file":"/b \"q\""}]"#
+        );
+        assert_eq!(encode(&[]), b"[]");
+    }
+
+    #[test]
+    fn what_was_replaced_is_read_back() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("new/directory/positions.json");
+        assert_eq!(load(&path), Found::Missing);
+        for pos in [1, 22, 3] {
+            let entries = vec![entry(7, pos, "/x")];
+            replace(&path, &encode(&entries)).unwrap();
+            let Found::Entries { entries: read, hash: found, modified_ns } = load(&path) else { panic!() };
+            assert_eq!((read, found), (entries.clone(), hash(&encode(&entries))));
+            assert!(modified_ns > 0);
+        }
+        let names: Vec<_> =
+            fs::read_dir(path.parent().unwrap()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["positions.json"]);
+    }
+
+    #[test]
+    fn an_empty_or_broken_file_is_unreadable_and_says_where() {
+        let room = tempfile::tempdir().unwrap();
+        let path = room.path().join("p");
+        fs::write(&path, " \n").unwrap();
+        assert_eq!(load(&path), Found::Unreadable("the file is empty".into()));
+        fs::write(&path, r#"[{"inode":1,"pos":-4,"file":"/x"}]"#).unwrap();
+        let Found::Unreadable(why) = load(&path) else { panic!() };
+        assert!(why.contains("column 20"), "{why}");
+    }
+
+    #[test]
+    fn a_record_survives_its_text() {
+        let record = Record { clean: true, newest: u64::MAX, before: 3 };
+        assert_eq!(Record::decode(record.encode().as_bytes()), Some(record));
+        for bad in ["", "v1", "v2 1 0 0", "v1 2 0 0", "v1 1 0 0 0", "v1 1 g 0"] {
+            assert_eq!(Record::decode(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}
