@@ -204,6 +204,11 @@ impl Running {
 
     pub fn stop(self) {
         self.context.shutdown.cancel();
+        self.join();
+    }
+
+    /// Waits until the source ends by itself.
+    pub fn join(self) {
         self.thread.join().unwrap().unwrap();
     }
 }

@@ -1,0 +1,19 @@
+//! The keys of the `netcat` source.
+
+use flumen_api::settings::settings;
+
+settings! {
+    /// Keys of the `netcat` source.
+    pub struct NetcatSettings {
+        /// Address or host name to listen on.
+        pub bind: String = key("bind") { required: true },
+        /// Port to listen on.
+        pub port: u16 = key("port") { required: true, min: Some(0), max: Some(65535) },
+        /// The longest line in characters, line end included. A longer one ends the connection.
+        pub max_line_length: usize = key("max-line-length") { default: Some("512"), min: Some(1) },
+        /// Answers each event with `OK`.
+        pub ack_every_event: bool = key("ack-every-event") { default: Some("true") },
+        /// Character set of the lines; bodies are UTF-8.
+        pub encoding: String = key("encoding") { default: Some("utf-8") },
+    }
+}
