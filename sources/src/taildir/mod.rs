@@ -11,8 +11,8 @@
 //! Lines end at `\n`; one `\r` before it is removed; all other bytes pass unchanged. A last line without end is held
 //! back for `idleTimeout` and then sent as it is; what is appended later becomes an event of its own.
 //!
-//! Files are told apart by device, inode, birth and first bytes ([`tail`]), never by name, so a rename repeats nothing.
-//! A durable channel keeps the positions together with the events ([`resume`]); the position file is for people, for
+//! Files are told apart by device, inode, birth and first bytes (`tail.rs`), never by name, so a rename repeats nothing.
+//! A durable channel keeps the positions together with the events (`resume.rs`); the position file is for people, for
 //! Flume, and for channels in memory.
 
 mod buffers;

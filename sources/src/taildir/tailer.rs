@@ -12,7 +12,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -29,6 +29,13 @@ use super::resume::{Resume, authority};
 use super::settings::TaildirSettings;
 use super::tail::{self, FileId, Tail, Turn};
 use crate::complaints::Complaints;
+
+mod following;
+mod lines;
+mod record;
+
+use lines::lines;
+use record::RecordState;
 
 /// How much is read at once: large enough that the calls for each read (the read, two looks at the file) do not show,
 /// small enough to stay in a core's cache until it is put.
@@ -101,19 +108,6 @@ pub(super) struct Tailer<'a> {
     open_max: usize,
     looked_at: Instant,
     swept_at: Instant,
-}
-
-/// What we know of the position file.
-#[derive(Debug, Default)]
-struct RecordState {
-    /// The hash of what is on disk, 0 for nothing.
-    on_disk: u64,
-    /// Progress counts the records.
-    number: u64,
-    on_its_way: bool,
-    due: Option<Instant>,
-    /// The first record was made: only then does the channel know what the file should hold.
-    begun: bool,
 }
 
 impl<'a> Tailer<'a> {
@@ -259,22 +253,6 @@ impl<'a> Tailer<'a> {
         }
         self.record.due = Some(Instant::now() + self.write_interval());
         Ok(())
-    }
-
-    /// Takes up files that the channel knows and that have no matching name any more.
-    fn follow_renamed(&mut self) {
-        for (id, memo, to) in self.resume.unclaimed() {
-            let Some(memo) = memo else { continue };
-            let path = match self.directories.other_name(id) {
-                Some(path) => path.to_path_buf(),
-                None => memo.path,
-            };
-            match tail::status_at(&path) {
-                Ok(status) if status.id == id => self.follow(&path, None, false),
-                _ => tracing::info!(file = %path.display(), position = to,
-                    "gone since the last stop: lines after this position, if any, were not read"),
-            }
-        }
     }
 
     /// One round; whether anything was done.
@@ -473,122 +451,6 @@ impl<'a> Tailer<'a> {
         Ok(())
     }
 
-    /// Lists directories that changed and takes up what is new there.
-    fn watch_directories(&mut self, now: Instant) {
-        let files = &self.files;
-        let is_tracked = |path: &Path| files.values().any(|tail| tail.path == path);
-        let listed = self.directories.refresh(self.groups, now, is_tracked);
-        let adopted = self.directories.take_adopted();
-        if listed {
-            self.reconcile();
-        }
-        for path in adopted {
-            let unknown = tail::status_at(&path)
-                .is_ok_and(|status| status.regular && !self.files.contains_key(&status.id));
-            if unknown {
-                tracing::info!(file = %path.display(), "renamed before it was seen, followed all the same");
-                self.follow(&path, None, false);
-            }
-        }
-    }
-
-    /// Compares the files that are followed with those that the listings show.
-    fn reconcile(&mut self) {
-        self.complain_of_directories();
-        let mut seen = HashSet::new();
-        let mut new = Vec::new();
-        for found in self.directories.found() {
-            seen.insert(found.status.id);
-            match self.files.get_mut(&found.status.id) {
-                None => new.push((found.path.clone(), found.group)),
-                Some(tail) => {
-                    tail.gone = false;
-                    // A file with two names keeps the one by which it is known.
-                    if tail.path != found.path && !is_at(tail.id, &tail.path) {
-                        tracing::info!(from = %tail.path.display(), to = %found.path.display(), "file renamed");
-                        tail.moved_to(&found.path);
-                    }
-                }
-            }
-        }
-        let complete = self.directories.complete();
-        for tail in self.files.values_mut().filter(|tail| !seen.contains(&tail.id)) {
-            match self.directories.other_name(tail.id) {
-                Some(path) => {
-                    tail.gone = false;
-                    if tail.path != path {
-                        tracing::info!(from = %tail.path.display(), to = %path.display(), "file renamed");
-                        tail.moved_to(path);
-                    }
-                }
-                None => tail.gone = complete,
-            }
-        }
-        for (path, group) in new {
-            self.follow(&path, Some(group), false);
-        }
-    }
-
-    /// Opens `path` and follows it. A file without a group has lost its name; the group is that of its directory.
-    fn follow(&mut self, path: &Path, group: Option<usize>, skip_to_end: bool) {
-        let opened = match tail::open(path) {
-            Ok(opened) => opened,
-            // Renamed or removed between the listing and now: the next listing or event tells.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => {
-                self.context.metrics.event_read_fail.inc();
-                self.complaints.warn(path, "cannot be opened", &error);
-                return;
-            }
-        };
-        if !opened.1.regular || self.files.contains_key(&opened.1.id) {
-            return;
-        }
-        match self.tail(path, group, opened, skip_to_end) {
-            Ok(tail) => {
-                tracing::info!(file = %path.display(), position = tail.put, "following");
-                self.order.push(tail.id);
-                self.files.insert(tail.id, tail);
-            }
-            Err(error) => self.complaints.warn(path, "cannot be read", &error),
-        }
-    }
-
-    fn tail(
-        &mut self,
-        path: &Path,
-        group: Option<usize>,
-        (file, status): (std::fs::File, tail::Status),
-        skip_to_end: bool,
-    ) -> io::Result<Tail> {
-        let last = &mut self.generation;
-        let start = self.resume.start(path, &file, &status, |above| next_generation(last, above))?;
-        let at =
-            start.at.unwrap_or_else(|| (next_generation(last, 0), if skip_to_end { status.len } else { 0 }));
-        let group = group.map_or_else(|| self.group_of_lost(path), Some);
-        let key = self.settings.file_header.then_some(self.settings.file_header_key.as_str());
-        let headers = group.map(|i| self.groups[i].headers_of(path, key)).unwrap_or_default();
-        let tail = Tail::new(path.to_path_buf(), Arc::new(headers), (file, status), at)?;
-        if start.announce || (start.at.is_none() && at.1 > 0) {
-            self.announcements.push(progress_of(&tail));
-        }
-        if let Some(key) = start.replaces {
-            self.announcements.push(Progress { key, retire: true, ..progress_of(&tail) });
-        }
-        Ok(tail)
-    }
-
-    fn group_of_lost(&self, path: &Path) -> Option<usize> {
-        let directory = path.parent()?;
-        self.groups.iter().position(|group| group.directory == directory)
-    }
-
-    fn complain_of_directories(&mut self) {
-        for (path, why) in self.directories.failures() {
-            self.complaints.warn(path, "directory cannot be listed", why);
-        }
-    }
-
     /// Puts what has to be told before lines.
     async fn tell(&mut self) -> Result<(), Halt> {
         if self.announcements.is_empty() {
@@ -711,74 +573,8 @@ impl<'a> Tailer<'a> {
         pause > deaf && self.directories.wait(pause - deaf)
     }
 
-    async fn write_positions(&mut self, now: Instant) -> Result<(), Halt> {
-        if self.record.on_its_way || self.record.due.is_some_and(|due| now < due) {
-            return Ok(());
-        }
-        self.record.due = Some(now + self.write_interval());
-        let bytes = self.positions();
-        if position_file::hash(&bytes) == self.record.on_disk {
-            return Ok(());
-        }
-        let progress = self.record_progress(&bytes, false);
-        self.record.on_its_way = true;
-        self.put_progress(vec![progress], Tag::Record(bytes)).await
-    }
-
-    /// Puts a record at the stop, once, and waits for it.
-    async fn keep_record(&mut self, bytes: &[u8], clean: bool) -> bool {
-        let progress = self.record_progress(bytes, clean);
-        match self.context.put(only(vec![progress])).await {
-            Ok(ticket) => ticket.await.is_ok(),
-            Err(refused) => {
-                tracing::info!(source = %self.context.name, error = %refused.error, "no record of the position file");
-                false
-            }
-        }
-    }
-
-    fn record_progress(&mut self, bytes: &[u8], clean: bool) -> Progress {
-        self.record.number += 1;
-        let record = Record { clean, newest: position_file::hash(bytes), before: self.record.on_disk };
-        Progress {
-            key: Record::KEY.into(),
-            generation: 1,
-            // Records do not build on each other, so none leaves a gap.
-            from: 0,
-            to: self.record.number,
-            rest: record.encode().into(),
-            retire: false,
-        }
-    }
-
-    fn replace_position_file(&mut self, bytes: &[u8]) {
-        let path = &self.settings.position_file;
-        match position_file::replace(path, bytes) {
-            Ok(()) => self.record.on_disk = position_file::hash(bytes),
-            Err(error) => self.complaints.warn(path, "position file cannot be written", &error),
-        }
-    }
-
-    /// The position file's bytes now.
-    fn positions(&self) -> Vec<u8> {
-        let tails = self.order.iter().filter_map(|id| self.files.get(id));
-        let entries: Vec<Entry> = tails
-            .filter(|tail| !tail.gone && !tail.is_deleted())
-            .map(|tail| Entry {
-                inode: tail.id.inode,
-                pos: tail.acked,
-                file: tail.path.to_string_lossy().into_owned(),
-            })
-            .collect();
-        position_file::encode(&entries)
-    }
-
     fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.settings.idle_timeout_ms)
-    }
-
-    fn write_interval(&self) -> Duration {
-        Duration::from_millis(self.settings.write_pos_interval_ms)
     }
 }
 
@@ -788,10 +584,6 @@ fn next_generation(last: &mut u64, above: u64) -> u64 {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64);
     *last = (*last + 1).max(above + 1).max(clock);
     *last
-}
-
-fn is_at(id: FileId, path: &PathBuf) -> bool {
-    tail::status_at(path).is_ok_and(|status| status.id == id)
 }
 
 /// The progress of a file that stands at `put` and makes none.
@@ -811,45 +603,5 @@ fn only(progress: Vec<Progress>) -> Batch {
     for one in progress {
         batch.add_progress(one);
     }
-    batch
-}
-
-/// At most `limit` lines of `base[range]`, which begins at the file's position. A last line without end is taken whole.
-fn lines(
-    tail: &Tail,
-    base: &Bytes,
-    range: std::ops::Range<usize>,
-    limit: usize,
-    byte_offsets: bool,
-) -> Batch {
-    let mut batch = Batch::over(base.clone());
-    batch.set_common_headers(tail.headers.clone());
-    let origin = batch.add_progress(progress_of(tail));
-    let first = range.start;
-    let mut start = first;
-    let bytes = &base[..range.end];
-    let mut add = |start: usize, end: usize, next: usize| {
-        batch.push_slice(start, end - start);
-        batch.locate_last(origin, tail.put + (next - first) as u64);
-        if byte_offsets {
-            let offset = tail.put + (start - first) as u64;
-            batch.set(batch.len() - 1, "byteoffset", &offset.to_string());
-        }
-        batch.len() == limit
-    };
-    for newline in memchr::memchr_iter(b'\n', &bytes[first..]) {
-        let newline = first + newline;
-        let end = if newline > start && bytes[newline - 1] == b'\r' { newline - 1 } else { newline };
-        let full = add(start, end, newline + 1);
-        start = newline + 1;
-        if full {
-            break;
-        }
-    }
-    if start == first {
-        add(start, range.end, range.end);
-        start = range.end;
-    }
-    batch.progress_mut()[0].to = tail.put + (start - first) as u64;
     batch
 }
