@@ -119,12 +119,10 @@ impl At {
     /// The header at the present place; `None` where none verifies or the segment ends.
     fn header(&mut self, shared: &Shared) -> Result<Option<(FrameHeader, Seed)>, ReadError> {
         let alignment = self.file.header.alignment as usize;
-        // A segment of an earlier life ends where the next one's events begin, whatever stands behind.
-        let active = shared.inner.lock().segments.active;
-        if self.file.number() != active && self.ends_here(shared)? {
-            return Ok(None);
-        }
-        if self.offset + alignment as u64 > self.file.len {
+        // Behind a sealed segment's last frame may stand frames that an earlier life wrote and recovery cut off.
+        let sealed = shared.inner.lock().segments.sealed.get(&self.file.number()).copied().flatten();
+        let end = sealed.map_or(self.file.len, |summary| summary.end_offset.min(self.file.len));
+        if self.offset + alignment as u64 > end {
             return Ok(None);
         }
         let seed = Seed::new(self.file.header.salt, self.file.number(), self.offset);
@@ -144,14 +142,6 @@ impl At {
             Err(error) => return Err(self.io(shared, error)),
         };
         Ok(FrameHeader::decode(&buffer[range], seed).ok().map(|(header, _)| (header, seed)))
-    }
-
-    /// Whether all events of this segment are passed.
-    fn ends_here(&self, shared: &Shared) -> Result<bool, ReadError> {
-        let inner = shared.inner.lock();
-        let summary = inner.segments.sealed.get(&self.file.number()).copied().flatten();
-        Ok(summary
-            .is_some_and(|summary| summary.end_event <= self.event && summary.end_offset <= self.offset))
     }
 
     /// A frame's body, verified.

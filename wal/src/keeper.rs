@@ -9,6 +9,7 @@ use crate::numbers::SegmentNumber;
 use crate::recovery::read_snapshot_frame;
 use crate::segment::{self, Opened};
 use crate::shared::{Shared, Status};
+use crate::storage::Directory;
 
 /// One unit of work at a time, decided under the log's lock, done outside it.
 #[derive(Debug)]
@@ -193,6 +194,7 @@ impl Keeper {
         let prepared = enough.and_then(|()| {
             segment::prepare(data, from.as_deref(), number, size, log_id, shared.environment.random())
         });
+        let listed = if prepared.is_err() { list_spares(data) } else { None };
         let mut inner = shared.inner.lock();
         match prepared {
             Ok(file) => {
@@ -213,6 +215,10 @@ impl Keeper {
                 next.into_iter().for_each(std::task::Waker::wake);
             }
             Err(error) => {
+                // The blocks of a spare are too good to lose: whatever name it has now, it is found by it.
+                if let Some(spares) = listed {
+                    inner.segments.spares = spares;
+                }
                 let why = format!("cannot prepare a segment in {}: {error}", data.path().display());
                 inner.prepare_failed = Some((shared.now(), why));
                 drop(inner);
@@ -220,4 +226,10 @@ impl Keeper {
         }
         shared.wake.wake();
     }
+}
+
+/// Spare files as they are, if the directory can be listed.
+fn list_spares(data: &dyn Directory) -> Option<Vec<SegmentNumber>> {
+    let entries = data.list().ok()?;
+    Some(entries.iter().filter_map(|entry| SegmentNumber::parse_spare(&entry.name)).collect())
 }

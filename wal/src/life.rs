@@ -63,9 +63,14 @@ pub fn begin(
     dirs: &Directories,
     options: &Options,
     environment: &dyn Environment,
-    recovered: Recovered,
+    mut recovered: Recovered,
 ) -> Result<NewLife, OpenError> {
     let data = &*dirs.data;
+    // Unvouched frames without events need no place of their own: the first frame's snapshot takes them in.
+    let with_events = recovered.unvouched.iter().position(|u| u.header.event_count > 0 || u.header.is_span());
+    for folded in recovered.unvouched.drain(..with_events.unwrap_or(recovered.unvouched.len())) {
+        recovery::apply(&mut recovered.state, &folded.controls);
+    }
     let log_id = recovered
         .log_id
         .unwrap_or_else(|| u128::from(environment.random()) << 64 | u128::from(environment.random()));
@@ -89,28 +94,66 @@ pub fn begin(
     let rewritten_bytes: u64 =
         recovered.unvouched.iter().map(|u| u.header.padded_len(alignment as u32)).sum();
     let body_bytes = (frame::HEADER_LEN + body.len()).next_multiple_of(alignment) as u64;
-    let needed = 2 * alignment as u64 + body_bytes + rewritten_bytes;
-    // Two ordinary frames more, so that a start on a full disk has room for its control frames.
-    let size = options.segment_bytes.max(needed + 2 * options.frame_bytes as u64);
+    // Some blocks more, so that a start on a full disk has room for control frames.
+    let least = (2 + CONTROL_BLOCKS) * alignment as u64 + body_bytes + rewritten_bytes;
 
     let number = recovered.highest_number.next();
     let mut spares = recovered.spares;
     let mut empty = recovered.empty;
-    let from = match (spares.pop(), empty.pop()) {
-        (Some(spare), unused) => {
-            empty.extend(unused);
-            Some(spare.spare_name())
-        }
-        (None, Some(unused)) => Some(unused.file_name()),
-        (None, None) => None,
-    };
+    let mut live = recovered.live;
+    let mut segments = recovered.segments;
+    let mut last_segment = recovered.last_segment;
+    let mut checkpoint_slot = recovered.checkpoint;
     let io = |action, name: &str| {
         let path = path_of(data, name);
         move |source| OpenError::Io { action, path, source }
     };
     let name = number.file_name();
-    let active = segment::prepare(data, from.as_deref(), number, size, log_id, environment.random())
-        .map_err(io("prepare", &name))?;
+    let salt = environment.random();
+    // A spare serves at its own length; only a new file costs space.
+    let mut reused = None;
+    while reused.is_none() {
+        let Some(from) =
+            spares.pop().map(SegmentNumber::spare_name).or_else(|| empty.pop().map(SegmentNumber::file_name))
+        else {
+            break;
+        };
+        match segment::prepare(data, Some(&from), number, least, log_id, salt) {
+            // Its blocks were never allocated, or it was cut short: of no use on a full disk.
+            Err(error) if is_full(&error) => {
+                data.remove(&number.spare_name()).map_err(io("remove", &from))?
+            }
+            prepared => reused = Some(prepared.map_err(io("prepare", &name))?),
+        }
+    }
+    let size = options.segment_bytes.max(least + options.frame_bytes as u64);
+    let prepared = match reused {
+        Some(reused) => Ok(reused),
+        None => segment::prepare(data, None, number, size, log_id, salt),
+    };
+    let active = match prepared {
+        Err(error) if is_full(&error) => {
+            // The reserve is used up. A last segment without events can serve again, once a checkpoint that needs no
+            // segment holds its state.
+            let eventless = segments.last().filter(|s| s.first_event == s.end_event).copied();
+            let (Some(summary), true) = (eventless, recovered.unvouched.is_empty()) else {
+                return Err(io("prepare", &name)(error));
+            };
+            segments.pop();
+            live.retain(|live| *live != summary.segment);
+            last_segment = None;
+            let checkpoint = Checkpoint {
+                log_id,
+                frame: recovered.last_seen,
+                place: Place::default(),
+                snapshot: Snapshot { segments: segments.clone(), ..snapshot.clone() },
+            };
+            checkpoint_slot = Some(write_checkpoint(&*dirs.checkpoint, &checkpoint, checkpoint_slot)?);
+            let again = summary.segment.file_name();
+            segment::prepare(data, Some(&again), number, least, log_id, salt).map_err(io("prepare", &name))?
+        }
+        prepared => prepared.map_err(io("prepare", &name))?,
+    };
 
     // The first frame is sealed before the others, for they name its checksum, and written after them.
     let first_offset = active.header.data_offset();
@@ -150,8 +193,9 @@ pub fn begin(
     }
     active.file.write_durable_at(&first, first_offset).map_err(io("write", &name))?;
 
-    if let Some(old) = &recovered.last_segment {
-        let summary = recovered.segments.iter().find(|s| s.segment == old.number());
+    if let Some(old) = &last_segment {
+        // One without events is about to be a spare, for which its length is all that counts.
+        let summary = segments.iter().find(|s| s.segment == old.number() && s.first_event < s.end_event);
         if let Some(summary) = summary.filter(|s| s.end_offset < old.len) {
             let name = old.number().file_name();
             old.file.truncate(summary.end_offset).map_err(io("truncate", &name))?;
@@ -183,11 +227,11 @@ pub fn begin(
         last_crc,
         state,
         next_event,
-        segments: recovered.segments,
-        live: recovered.live,
+        segments,
+        live,
         spares,
         highest_number: number,
-        checkpoint: recovered.checkpoint,
+        checkpoint: checkpoint_slot,
     };
     let checkpoint = Checkpoint {
         log_id,
@@ -195,7 +239,16 @@ pub fn begin(
         place: Place { segment: number, offset },
         snapshot: Snapshot { next_event, state: new_life.state.clone(), segments: snapshot.segments },
     };
-    new_life.checkpoint = Some(write_checkpoint(&*dirs.checkpoint, &checkpoint, new_life.checkpoint)?);
+    // Both files of a new log at once: later a full disk must not lack the second.
+    let files = if new_life.checkpoint.is_none() { 2 } else { 1 };
+    for _ in 0..files {
+        match write_checkpoint(&*dirs.checkpoint, &checkpoint, new_life.checkpoint) {
+            Ok(written) => new_life.checkpoint = Some(written),
+            // Derived: the log goes on without one.
+            Err(OpenError::Io { source, .. }) if is_full(&source) => {}
+            Err(error) => return Err(error),
+        }
+    }
     Ok(new_life)
 }
 
@@ -253,6 +306,13 @@ pub fn write_checkpoint(
     }
     Ok((sequence, slot))
 }
+
+fn is_full(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
+}
+
+/// Blocks for control frames in a life's first segment, beside what is rewritten there.
+const CONTROL_BLOCKS: u64 = 4;
 
 /// Room in a checkpoint file for the state of some thousand sources' keys.
 const CHECKPOINT_FILE_BYTES: u64 = 256 << 10;

@@ -266,7 +266,7 @@ impl Submitter {
             let bytes = frame::HEADER_LEN + inner.pending.encode().len();
             return match self.make_room(inner, bytes as u64, false) {
                 Fit::Now => {
-                    self.last_control_on_full = Some(now);
+                    self.last_control_on_full = blocked.then_some(now);
                     (Some(Next::Control), None)
                 }
                 // Woken by a completion.
@@ -286,7 +286,8 @@ impl Submitter {
         if !self.close_marked
             && matches!(self.make_room(inner, frame::HEADER_LEN as u64 + 32, false), Fit::Now)
         {
-            return (Some(Next::Close), None);
+            // The mark claims everything before it: also a snapshot that a roll has just submitted.
+            return (self.in_flight.is_empty().then_some(Next::Close), None);
         }
         let lost: Vec<_> = inner.staged.drain(..).collect();
         let open = inner.open.take();
@@ -364,10 +365,12 @@ impl Submitter {
     /// Sees to it that `padded` bytes fit in the active segment, rolling if they do not.
     fn make_room(&mut self, inner: &mut Inner, padded: u64, events: bool) -> Fit {
         let padded = self.align(padded);
-        // With less than the reserve left, what the active segment still holds belongs to control frames.
-        if events && inner.prepare_failed.is_some() && inner.segments.reserve() < EVENTS_RESERVE {
-            inner.room.closed = true;
-            return Fit::NoSpace;
+        // Without the reserve no event is let in: what the active segment still holds belongs to control frames.
+        if events && inner.segments.reserve() < EVENTS_RESERVE {
+            let failed = inner.prepare_failed.is_some();
+            inner.room.closed |= failed;
+            self.shared.keeper.notify_all();
+            return if failed { Fit::NoSpace } else { Fit::Later };
         }
         if self.offset + padded <= self.active.len {
             return Fit::Now;
@@ -485,7 +488,8 @@ impl Submitter {
         let controls = self.take_pending(usize::MAX);
         let mut body = controls.encode();
         if close {
-            record::put_close(&mut body, self.last_frame);
+            assert_eq!(self.synced_frame, self.last_frame, "a close mark claims what is synced");
+            record::put_close(&mut body, self.synced_frame);
             self.close_marked = true;
         }
         let mut buffer = AlignedBuf::zeroed(self.align((frame::HEADER_LEN + body.len()) as u64) as usize);

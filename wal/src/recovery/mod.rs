@@ -168,7 +168,10 @@ pub fn recover(dirs: &Directories) -> Result<Recovered, OpenError> {
         recovered.last_seen = checkpoint.frame;
         if start.as_ref().is_none_or(|start| checkpoint.frame > start.frame) {
             let own = above.iter().find(|file| file.number() == checkpoint.place.segment);
-            if own.is_none_or(|file| file.len < checkpoint.place.offset) {
+            // A checkpoint without a place was written when the segment that it speaks of was about to be used again.
+            let nowhere = checkpoint.place == Place::default();
+            let lacks_all = !checkpoint.snapshot.segments.is_empty() && numbers.is_empty();
+            if if nowhere { lacks_all } else { own.is_none_or(|file| file.len < checkpoint.place.offset) } {
                 let reason = format!(
                     "the checkpoint in {} is newer than all of the log that is here: {} is missing or too short. \
                      Mount the right data directory; only to give up what is missing, remove the checkpoint directory",
@@ -243,7 +246,8 @@ fn walk(
 ) -> Result<(), OpenError> {
     let mut found = Vec::new();
     let mut evidence = start.evidence;
-    for file in files.iter().filter(|file| file.number() >= start.place.segment) {
+    let nowhere = start.place == Place::default();
+    for file in files.iter().filter(|file| !nowhere && file.number() >= start.place.segment) {
         let own = file.number() == start.place.segment;
         let offset = if own { start.place.offset } else { file.header.data_offset() };
         let name = file.number().file_name();
@@ -253,7 +257,7 @@ fn walk(
     }
     found.retain(|(_, frame)| frame.header.frame > start.frame);
     found.sort_by_key(|(_, frame)| frame.header.frame);
-    let whole = find_whole(&found);
+    let whole = find_whole(&found, evidence);
     // A span is kept or rewritten as one: evidence that ends inside it counts only up to its start.
     let mut span_start = None;
     for (i, (_, frame)) in found.iter().enumerate() {
@@ -278,10 +282,9 @@ fn walk(
     recovered.last_seen = recovered.last_seen.max(start.frame);
     let mut summaries: BTreeMap<SegmentNumber, SegmentSummary> =
         start.segments.into_iter().map(|summary| (summary.segment, summary)).collect();
-    let own = files.iter().find(|file| file.number() == start.place.segment).expect("checked by the caller");
-    summaries.insert(
-        start.place.segment,
-        SegmentSummary {
+    let own = files.iter().find(|file| file.number() == start.place.segment);
+    if let Some(own) = own {
+        let summary = SegmentSummary {
             segment: start.place.segment,
             salt: own.header.salt,
             first_frame: start.first_frame,
@@ -289,13 +292,14 @@ fn walk(
             first_event: start.first_event,
             end_event: start.next_event,
             end_offset: start.place.offset,
-        },
-    );
+        };
+        summaries.insert(start.place.segment, summary);
+    }
     let mut expected = start.frame.next();
     let mut end = start.place;
     let mut hole = false;
     let mut span = Vec::new();
-    let mut kept_files = vec![own.clone()];
+    let mut kept_files: Vec<SegmentFile> = own.cloned().into_iter().collect();
     for (i, (file, frame)) in found.into_iter().enumerate() {
         let header = frame.header;
         recovered.last_seen = recovered.last_seen.max(header.frame);
@@ -379,8 +383,9 @@ fn missing(
     }
 }
 
-/// For each frame: whether its span's last frame is there, with every number between. Frames outside spans are whole.
-fn find_whole(found: &[(SegmentFile, scan::ScannedFrame)]) -> Vec<bool> {
+/// For each frame: whether its span has its end: every number is there up to the last frame, and all are intact, or the
+/// last one is vouched for, so that a bad one among them is damage. Frames outside spans are whole.
+fn find_whole(found: &[(SegmentFile, scan::ScannedFrame)], evidence: FrameNumber) -> Vec<bool> {
     let mut whole = vec![true; found.len()];
     let mut i = 0;
     while i < found.len() {
@@ -396,7 +401,9 @@ fn find_whole(found: &[(SegmentFile, scan::ScannedFrame)]) -> Vec<bool> {
         {
             i += 1;
         }
-        if found[i].1.header.has_more() {
+        let last = found[i].1.header;
+        let intact = found[first..=i].iter().all(|(_, frame)| frame.found == Found::Intact);
+        if last.has_more() || !(intact || last.frame <= evidence) {
             whole[first..=i].fill(false);
         }
         i += 1;

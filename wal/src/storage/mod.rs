@@ -1,8 +1,14 @@
 //! The storage seam: everything that the log does to a disk goes through these traits.
 //!
 //! [`Directory`] and [`File`] are small enough for a test to write its own; [`WriteQueue`] is how several durable writes
-//! are in flight at once. Implementations: `uring` and `std` for real disks, `memory` for tests; decorators: `faulty`
-//! (the simulated disk), `recording`, `metered`. One suite ([`suite`](self)) runs over all of them.
+//! are in flight at once. One suite runs over all implementations:
+//!
+//! | | |
+//! | --- | --- |
+//! | [`open`] | real disks: a ring (`uring`), or threads (`std`) where io_uring or direct I/O is refused |
+//! | [`memory`] | a directory that nothing befalls, for tests |
+//! | [`faulty`] | the simulated disk, with power cuts, kills and every fault |
+//! | [`recording`], [`metered`] | decorators: a list of operations; counts, bytes and latencies |
 //!
 //! What is durable when:
 //!
@@ -169,9 +175,11 @@ pub struct Completion {
     pub result: io::Result<()>,
 }
 
-/// Durable writes in flight, owned by one thread. Dropping it waits until none can land any more.
+/// Durable writes in flight. Used by one thread, from the first submission or wait to the drop, which waits until no write
+/// can land any more; before the first use it may be given to another thread.
 pub trait WriteQueue: Send + Debug {
-    /// Starts a write. Fewer than `depth` writes are in flight.
+    /// Starts a write, at the latest in the next [`wait`](Self::wait): a write on its own is one system call, made there.
+    /// Fewer than `depth` writes are in flight, and none with the same token. A write that is refused completes with an error.
     fn submit(&mut self, write: Write);
 
     /// Waits until a write completed, [`Wake::wake`] was called, or `timeout` (`None`: for ever) is over, and appends all
