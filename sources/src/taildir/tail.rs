@@ -23,7 +23,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flumen_api::Headers;
@@ -38,6 +38,9 @@ pub const HEAD_BYTES: usize = 256;
 /// The longest line that is read into memory. Longer ones (a disk image among the logs) are skipped with an error; a
 /// batch counts its bytes in 32 bits, and the line is copied once or twice on its way.
 pub const LINE_BYTES_MAX: u64 = 1 << 30;
+
+/// A file that listings do not show for this long (several listings) is lost.
+const LOST_AFTER: Duration = Duration::from_secs(6);
 
 /// How much of a line without end is looked through in one turn, so that one such file does not starve the others.
 const SEARCH_BYTES: u64 = 16 << 20;
@@ -235,8 +238,8 @@ pub struct Tail {
     pub rest: Bytes,
     /// The last time that something changed.
     pub changed_at: Instant,
-    /// It has no name in the watched directories any more.
-    pub gone: bool,
+    /// Since when listings have shown no name of it in the watched directories.
+    pub gone_since: Option<Instant>,
     /// Its last put, which retires the key, is on its way.
     pub retiring: bool,
     /// While `put` is below the second number, at most so many lines go into a put.
@@ -269,7 +272,7 @@ impl Tail {
             acked: position,
             rest: Bytes::new(),
             changed_at: Instant::now(),
-            gone: false,
+            gone_since: None,
             retiring: false,
             smaller_puts: None,
             hot: true,
@@ -290,6 +293,12 @@ impl Tail {
     /// Whether the last look found the file without any name left.
     pub fn is_deleted(&self) -> bool {
         self.seen.links == 0
+    }
+
+    /// Whether it has left the watched directories for good. One listing proves nothing: a file that is renamed while
+    /// its directory is read may be missing under both names, and forgetting it would send it again from its beginning.
+    pub fn is_lost(&self, now: Instant) -> bool {
+        self.gone_since.is_some_and(|since| now.duration_since(since) >= LOST_AFTER)
     }
 
     /// Whether everything that the last look saw is on its way.

@@ -414,7 +414,7 @@ impl<'a> Tailer<'a> {
                             Err(error) => self.complaints.warn(&tail.path, "cannot be opened", &error),
                         }
                     }
-                    _ if tail.gone => retire.push(tail.id),
+                    _ if tail.is_lost(now) => retire.push(tail.id),
                     _ => {}
                 }
                 continue;
@@ -424,7 +424,7 @@ impl<'a> Tailer<'a> {
                 // The turn finds that the last line has waited long enough.
                 tail.hot = true;
             } else if tail.is_read() {
-                if quiet && (tail.gone || tail.is_deleted()) {
+                if quiet && (tail.is_lost(now) || tail.is_deleted()) {
                     retire.push(tail.id);
                 } else if quiet && tail.acked == tail.put {
                     tracing::debug!(file = %tail.path.display(), position = tail.put, "idle, closed");
@@ -438,7 +438,7 @@ impl<'a> Tailer<'a> {
             resting.sort_unstable();
             for (_, id) in resting.into_iter().take(open - self.open_max) {
                 let Some(tail) = self.files.get_mut(&id) else { continue };
-                if tail.gone || tail.is_deleted() {
+                if tail.is_deleted() {
                     retire.push(id);
                 } else if tail.acked == tail.put {
                     tail.close();

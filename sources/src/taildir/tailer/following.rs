@@ -48,7 +48,7 @@ impl Tailer<'_> {
             match self.files.get_mut(&found.status.id) {
                 None => new.push((found.path.clone(), found.group)),
                 Some(tail) => {
-                    tail.gone = false;
+                    tail.gone_since = None;
                     // A file with two names keeps the one by which it is known.
                     if tail.path != found.path && !is_at(tail.id, &tail.path) {
                         tracing::info!(from = %tail.path.display(), to = %found.path.display(), "file renamed");
@@ -58,16 +58,18 @@ impl Tailer<'_> {
             }
         }
         let complete = self.directories.complete();
+        let now = Instant::now();
         for tail in self.files.values_mut().filter(|tail| !seen.contains(&tail.id)) {
             match self.directories.other_name(tail.id) {
                 Some(path) => {
-                    tail.gone = false;
+                    tail.gone_since = None;
                     if tail.path != path {
                         tracing::info!(from = %tail.path.display(), to = %path.display(), "file renamed");
                         tail.moved_to(path);
                     }
                 }
-                None => tail.gone = complete,
+                None if complete => tail.gone_since = tail.gone_since.or(Some(now)),
+                None => tail.gone_since = None,
             }
         }
         for (path, group) in new {

@@ -69,9 +69,10 @@ impl Tailer<'_> {
 
     /// The position file's bytes now.
     pub(super) fn positions(&self) -> Vec<u8> {
+        let now = Instant::now();
         let tails = self.order.iter().filter_map(|id| self.files.get(id));
         let entries: Vec<Entry> = tails
-            .filter(|tail| !tail.gone && !tail.is_deleted())
+            .filter(|tail| !tail.is_lost(now) && !tail.is_deleted())
             .map(|tail| Entry {
                 inode: tail.id.inode,
                 pos: tail.acked,
