@@ -240,6 +240,11 @@ pub struct SinkProgress {
 pub trait Receipt: Send + 'static {
     /// Delivered: the events are forgotten, and `progress` is durable no later than that.
     fn release(self: Box<Self>, progress: Vec<SinkProgress>);
+    /// The same by the sink of this name: a channel that keeps sinks' progress keeps it under the name, where
+    /// [`Channel::sink_positions`] finds it. A channel that keeps none need not care.
+    fn release_by(self: Box<Self>, _sink: &str, progress: Vec<SinkProgress>) {
+        self.release(progress);
+    }
     /// Not delivered: the events go out again, before newer ones.
     fn rollback(self: Box<Self>);
 }
@@ -271,6 +276,13 @@ impl Taken {
     pub fn release(mut self, progress: Vec<SinkProgress>) {
         if let Some(receipt) = self.receipt.take() {
             receipt.release(progress);
+        }
+    }
+
+    /// [`release`](Self::release) by the sink of this name. Progress without a name is nobody's: who has some says whose.
+    pub fn release_by(mut self, sink: &str, progress: Vec<SinkProgress>) {
+        if let Some(receipt) = self.receipt.take() {
+            receipt.release_by(sink, progress);
         }
     }
 

@@ -1,0 +1,456 @@
+//! The file channel: Flume's, on the log of `flumen-wal`.
+//!
+//! ```text
+//!   reserve ── gate: capacity (positions of the log) ── room in the log: memory, disk
+//!   append  ── drop what is known ── chunk, written straight into the log's frame, and progress: one commit ──> ticket
+//!   take    ── cursor: pieces of commits ── chunks, decoded once ──> release with the sink's progress | rollback
+//! ```
+//!
+//! All state is the log's. What this module adds is Flume's limits, the chunk's meaning, and progress: which of a put's
+//! events are [known](progress), and that no put is taken in behind one that was [lost](lineage).
+//!
+//! The log may fail and reopen itself at any moment; every call then fails with the reason until it is back.
+
+mod directories;
+mod lineage;
+mod progress;
+mod settings;
+mod taker;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use flumen_api::channel::{
+    Channel, ChannelLimits, ChannelStatus, Put, PutError, Reservation, Room, SinkProgress, Space, Taker,
+    Ticket,
+};
+use flumen_api::chunk::ChunkWriter;
+use flumen_api::metrics::ChannelMetrics;
+use flumen_api::progress::{Positions, Progress};
+use flumen_api::registry::{ChannelContext, Factory, Spec};
+use flumen_api::settings::{ComponentConfig, Problems};
+use flumen_wal::{Commit, Log, LogError, Payload, ProgressOp, ProgressUpdate, Reserved, Space as Owned};
+use parking_lot::{Mutex, RwLock};
+use tokio::time::{Instant, timeout_at};
+
+use super::gate::{self, Amount, Gate, Grant, Refused};
+use lineage::Lineage;
+use progress::Known;
+use settings::FileSettings;
+use taker::FileTaker;
+
+/// The type as the registry has it.
+pub(super) fn spec() -> Spec {
+    Spec {
+        alias: "file",
+        class_names: &["org.apache.flume.channel.file.FileChannel"],
+        keys: FileSettings::KEYS,
+        doc: "Keeps events on disk: what was put survives the process and the power.",
+        factory: Factory::Channel { check, open, directories: owned_directories },
+    }
+}
+
+fn check(config: &ComponentConfig, problems: &mut Problems) -> Option<usize> {
+    FileSettings::read(config, problems).map(|settings| settings.transaction_capacity())
+}
+
+fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Arc<dyn Channel>, String> {
+    Ok(Arc::new(FileChannel::open(config, context)?))
+}
+
+fn owned_directories(config: &ComponentConfig) -> Vec<PathBuf> {
+    let Some(settings) = FileSettings::read(config, &mut Problems::default()) else { return Vec::new() };
+    std::iter::once(settings.checkpoint_dir).chain(settings.data_dirs.0).collect()
+}
+
+/// See the [module](self).
+pub struct FileChannel(Arc<Shared>);
+
+struct Shared {
+    name: Arc<str>,
+    data_path: PathBuf,
+    metrics: ChannelMetrics,
+    limits: RwLock<ChannelLimits>,
+    log: Log,
+    gate: Arc<Gate<LogPositions>>,
+    /// Puts of sources that say where they stand.
+    sources: Mutex<HashMap<Arc<str>, Arc<Mutex<Lineage>>>>,
+    closed: AtomicBool,
+}
+
+struct LogPositions(Log);
+
+impl gate::Positions for LogPositions {
+    fn held(&self) -> Amount {
+        let stats = self.0.stats();
+        let unreleased = stats.appended_event.saturating_sub(stats.first_event);
+        Amount { events: unreleased.saturating_sub(stats.released_above), slots: 0 }
+    }
+}
+
+struct FileRoom {
+    grant: Grant<LogPositions>,
+    /// Room in the log; a put without events needs none.
+    log: Option<Reserved>,
+}
+
+impl Room for FileRoom {
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
+        self
+    }
+}
+
+/// Written where it stays: into the log's own buffer.
+struct ChunkPayload<'a>(&'a ChunkWriter<'a>);
+
+impl Payload for ChunkPayload<'_> {
+    fn len(&self) -> usize {
+        self.0.encoded_len()
+    }
+
+    fn write_to(&self, out: &mut [u8]) {
+        self.0.write_to(out);
+    }
+}
+
+impl FileChannel {
+    /// Opens the channel that `config` describes: locks its directories and recovers its log. Blocks meanwhile.
+    pub fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Self, String> {
+        let settings = read(config)?;
+        let (directories, lines) =
+            directories::open(&settings.checkpoint_dir, &settings.data_dirs.0, context.ignore_flume_data)?;
+        for line in lines {
+            tracing::info!(channel = %config.name, "{line}");
+        }
+        let data_path = directories.data.path().to_path_buf();
+        let log = Log::open(directories, settings.log_options()).map_err(|error| error.to_string())?;
+        tell_recovery(&config.name, &log);
+        let gate = Gate::new(limit(&settings), Arc::new(LogPositions(log.clone())));
+        Ok(Self(Arc::new(Shared {
+            name: config.name.clone(),
+            data_path,
+            metrics: context.metrics,
+            limits: RwLock::new(limits(&settings)),
+            log,
+            gate,
+            sources: Mutex::default(),
+            closed: AtomicBool::new(false),
+        })))
+    }
+}
+
+fn read(config: &ComponentConfig) -> Result<FileSettings, String> {
+    let mut problems = Problems::default();
+    FileSettings::read(config, &mut problems).ok_or_else(|| super::errors(&problems))
+}
+
+fn limit(settings: &FileSettings) -> Amount {
+    Amount { events: settings.capacity.unsigned_abs(), slots: 0 }
+}
+
+fn limits(settings: &FileSettings) -> ChannelLimits {
+    ChannelLimits {
+        transaction_capacity: settings.transaction_capacity(),
+        // Flume's wait for a negative time ends at once.
+        keep_alive: Duration::from_secs(settings.keep_alive.max(0).unsigned_abs()),
+        durable: true,
+    }
+}
+
+fn tell_recovery(channel: &str, log: &Log) {
+    let found = log.recovery();
+    tracing::info!(
+        channel,
+        "recovered in {:?}: {} events to deliver, {} frames written again, {} cut off that were never acknowledged",
+        found.took,
+        found.backlog,
+        found.rewritten,
+        found.cut
+    );
+    if !found.waited_for_lock.is_zero() {
+        tracing::info!(channel, "waited {:?} for the lock of an earlier process", found.waited_for_lock);
+    }
+    if let Some(event) = found.missing_below {
+        tracing::error!(channel, "files are missing: events below {event} that were not delivered are lost");
+    }
+    for damage in &found.damage {
+        tracing::error!(channel, "damaged: {damage:?}");
+    }
+}
+
+impl Shared {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn amount(&self, space: Space) -> Result<Amount, PutError> {
+        let transaction_capacity = self.limits.read().transaction_capacity;
+        if space.events > transaction_capacity {
+            let reason = super::over_transaction_capacity(space.events, transaction_capacity);
+            return Err(PutError::TooLarge { channel: self.name.clone(), reason });
+        }
+        Ok(Amount { events: space.events as u64, slots: 0 })
+    }
+
+    fn refusal(&self, refused: Refused, amount: Amount, waited: Duration) -> PutError {
+        let channel = self.name.clone();
+        if refused == Refused::Closed {
+            return PutError::Closed { channel };
+        }
+        let held = gate::Positions::held(&LogPositions(self.log.clone())).events;
+        let reason = format!(
+            "capacity: {held} of {} events are there; no room for {} more{}",
+            self.gate.limit().events,
+            amount.events,
+            super::after(waited)
+        );
+        PutError::Full { channel, reason }
+    }
+
+    fn put_error(&self, error: LogError) -> PutError {
+        put_error(&self.name, error)
+    }
+
+    fn reservation(&self, space: Space, grant: Grant<LogPositions>, log: Option<Reserved>) -> Reservation {
+        Reservation::new(space, Box::new(FileRoom { grant, log }))
+    }
+
+    /// Room in the log, waited for until `deadline`.
+    async fn log_room(&self, bytes: u64, deadline: Instant) -> Result<Reserved, PutError> {
+        let waiting = self.log.reserve(bytes).map_err(|error| self.put_error(error))?;
+        match timeout_at(deadline, waiting).await {
+            Ok(room) => room,
+            // The log knows what it lacks; and room may have come this very moment.
+            Err(_elapsed) => self.log.try_reserve(bytes),
+        }
+        .map_err(|error| self.put_error(error))
+    }
+
+    /// The ticket of a put of `events` events.
+    fn ticket(&self, ticket: flumen_wal::Ticket, events: u64) -> Ticket {
+        let (name, put_success) = (self.name.clone(), self.metrics.event_put_success.clone());
+        Ticket::pending(async move {
+            ticket.await.map_err(|error| put_error(&name, error))?;
+            put_success.add(events);
+            Ok(())
+        })
+    }
+
+    /// Progress alone, which nothing waits for.
+    fn record(&self, updates: Vec<ProgressUpdate>) -> Result<Ticket, PutError> {
+        if updates.is_empty() {
+            return Ok(Ticket::done());
+        }
+        match self.log.record(updates) {
+            Ok(ticket) => Ok(self.ticket(ticket, 0)),
+            Err(error) => Err(self.put_error(error)),
+        }
+    }
+
+    fn source(&self, source: &str) -> (Arc<str>, Arc<Mutex<Lineage>>) {
+        let mut sources = self.sources.lock();
+        if let Some((name, lineage)) = sources.get_key_value(source) {
+            return (name.clone(), lineage.clone());
+        }
+        let name: Arc<str> = source.into();
+        let lineage = sources.entry(name.clone()).or_default().clone();
+        (name, lineage)
+    }
+
+    fn append_commit(
+        &self,
+        room: FileRoom,
+        writer: &ChunkWriter<'_>,
+        progress: Vec<ProgressUpdate>,
+    ) -> Result<flumen_wal::Ticket, PutError> {
+        let FileRoom { grant, log } = room;
+        let reserved = log.ok_or_else(|| PutError::Failed {
+            channel: self.name.clone(),
+            reason: "the reservation was for a put without events".into(),
+        })?;
+        let events =
+            u32::try_from(writer.events()).expect("no more than transactionCapacity, which has 31 bits");
+        let commit = Commit { events, payload: &ChunkPayload(writer), progress };
+        let ticket = self.log.append(reserved, commit).map_err(|error| self.put_error(error))?;
+        // The log's positions count the events from here on.
+        drop(grant);
+        Ok(ticket)
+    }
+
+    /// A put of a source that says where it stands: drops what is known, and leaves no gap.
+    fn append_with_progress(&self, room: FileRoom, put: Put<'_>) -> Result<Ticket, PutError> {
+        let (source, lineage) = self.source(put.source);
+        let made = put.batch.progress();
+        // Held over the append: what is known must not change in between.
+        let mut lineage = lineage.lock();
+        let known: Vec<Option<Known>> =
+            made.iter().map(|made| self.log.progress_of(Owned::Source, &source, &made.key)).collect();
+        if let Some(key) = lineage.gap(made, &known) {
+            let reason = format!("an earlier put of {key} failed; this one would leave a gap");
+            return Err(PutError::Failed { channel: self.name.clone(), reason });
+        }
+        let updates = progress::updates(&source, made, &known);
+        if put.selection.is_some_and(<[u32]>::is_empty) || put.batch.is_empty() {
+            return self.record(updates);
+        }
+        let new = progress::new_events(put.batch, put.selection, &known);
+        let selection = new.as_deref().or(put.selection);
+        let writer = ChunkWriter::new(put.batch, selection);
+        if writer.events() == 0 && updates.is_empty() {
+            // All is there, but perhaps not synced yet.
+            return Ok(lineage.last().map_or_else(Ticket::done, |ticket| self.ticket(ticket, 0)));
+        }
+        let ticket = self.append_commit(room, &writer, updates)?;
+        lineage.appended(ticket.clone(), made);
+        Ok(self.ticket(ticket, writer.events() as u64))
+    }
+}
+
+fn put_error(channel: &Arc<str>, error: LogError) -> PutError {
+    let channel = channel.clone();
+    match error {
+        LogError::Closed => PutError::Closed { channel },
+        LogError::Full { .. } => PutError::Full { channel, reason: error.to_string() },
+        LogError::TooLarge { .. } => {
+            PutError::TooLarge { channel, reason: format!("{error} (eventSizeMax)") }
+        }
+        LogError::Failed(_) => PutError::Failed { channel, reason: error.to_string() },
+    }
+}
+
+#[async_trait]
+impl Channel for FileChannel {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn limits(&self) -> ChannelLimits {
+        *self.0.limits.read()
+    }
+
+    fn try_reserve(&self, space: Space) -> Result<Reservation, PutError> {
+        let shared = &*self.0;
+        let amount = shared.amount(space)?;
+        let grant = shared
+            .gate
+            .try_acquire(amount)
+            .map_err(|refused| shared.refusal(refused, amount, Duration::ZERO))?;
+        let room = match space.events {
+            0 => None,
+            _ => Some(shared.log.try_reserve(space.chunk_bytes).map_err(|error| shared.put_error(error))?),
+        };
+        // Who finds no room here asks again with `reserve`, which counts.
+        shared.metrics.event_put_attempt.add(space.events as u64);
+        Ok(shared.reservation(space, grant, room))
+    }
+
+    async fn reserve(&self, space: Space) -> Result<Reservation, PutError> {
+        let shared = &*self.0;
+        shared.metrics.event_put_attempt.add(space.events as u64);
+        let amount = shared.amount(space)?;
+        let keep_alive = shared.limits.read().keep_alive;
+        let deadline = Instant::now() + keep_alive;
+        let grant = match timeout_at(deadline, shared.gate.acquire(amount)).await {
+            Ok(Ok(grant)) => grant,
+            Ok(Err(refused)) => return Err(shared.refusal(refused, amount, Duration::ZERO)),
+            Err(_elapsed) => return Err(shared.refusal(Refused::Full, amount, keep_alive)),
+        };
+        let room = match space.events {
+            0 => None,
+            _ => Some(shared.log_room(space.chunk_bytes, deadline).await?),
+        };
+        Ok(shared.reservation(space, grant, room))
+    }
+
+    fn append(&self, room: Reservation, put: Put<'_>) -> Result<Ticket, PutError> {
+        let shared = &*self.0;
+        let room = room.into_room::<FileRoom>().ok_or_else(|| PutError::Failed {
+            channel: shared.name.clone(),
+            reason: "the reservation is of another channel".into(),
+        })?;
+        if !put.batch.progress().is_empty() {
+            return shared.append_with_progress(*room, put);
+        }
+        let writer = ChunkWriter::new(put.batch, put.selection);
+        if writer.events() == 0 {
+            return Ok(Ticket::done());
+        }
+        let ticket = shared.append_commit(*room, &writer, Vec::new())?;
+        Ok(shared.ticket(ticket, writer.events() as u64))
+    }
+
+    fn taker(&self) -> Box<dyn Taker> {
+        Box::new(FileTaker::new(self.0.clone()))
+    }
+
+    fn source_positions(&self, source: &str) -> Option<Positions> {
+        self.0.log.progress(Owned::Source, source).map(progress::positions)
+    }
+
+    fn sink_positions(&self, sink: &str) -> Positions {
+        self.0.log.progress(Owned::Sink, sink).map(progress::positions).unwrap_or_default()
+    }
+
+    fn record(&self, sink: &str, progress: Vec<SinkProgress>) -> Ticket {
+        let recorded = self.0.record(progress::sink_updates(sink, progress));
+        recorded.unwrap_or_else(|error| Ticket::pending(std::future::ready(Err(error))))
+    }
+
+    fn mark_source(&self, source: &str, positions: Vec<Progress>) -> Ticket {
+        let (owner, _) = self.0.source(source);
+        let mark = ProgressUpdate {
+            space: Owned::Source,
+            owner: owner.clone(),
+            key: String::new(),
+            op: ProgressOp::Mark,
+        };
+        let updates = positions.iter().map(|made| progress::update(&owner, made));
+        let recorded = self.0.record(std::iter::once(mark).chain(updates).collect());
+        recorded.unwrap_or_else(|error| Ticket::pending(std::future::ready(Err(error))))
+    }
+
+    fn status(&self) -> ChannelStatus {
+        let stats = self.0.log.stats();
+        let synced = stats.synced_event.saturating_sub(stats.first_event);
+        ChannelStatus {
+            events: synced.saturating_sub(stats.released_above),
+            capacity: self.0.gate.limit().events,
+            oldest: stats.oldest,
+            failure: stats.failure,
+            gauges: vec![
+                ("disk_bytes", stats.disk_bytes as f64),
+                ("segments", stats.segments as f64),
+                ("reserve_segments", stats.reserve_segments as f64),
+                ("disk_full", f64::from(u8::from(stats.full.is_some()))),
+                ("staged_bytes", stats.staged_bytes as f64),
+                ("cached_bytes", stats.cached_bytes as f64),
+                ("progress_keys", stats.progress_keys as f64),
+                ("frames", stats.frames as f64),
+                ("frame_bytes", stats.frame_bytes as f64),
+                ("control_frames", stats.control_frames as f64),
+                ("reopens", stats.reopens as f64),
+                ("checkpoint_errors", stats.checkpoint_errors as f64),
+            ],
+        }
+    }
+
+    fn reconfigure(&self, config: &ComponentConfig) -> Result<(), String> {
+        let settings = read(config)?;
+        *self.0.limits.write() = limits(&settings);
+        self.0.gate.set_limit(limit(&settings));
+        Ok(())
+    }
+
+    async fn close(&self) {
+        self.0.closed.store(true, Ordering::Release);
+        self.0.gate.close();
+        let log = self.0.log.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
+            tracing::error!(channel = %self.0.name, %error, "the log did not close well");
+        }
+    }
+}

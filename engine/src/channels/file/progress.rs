@@ -1,0 +1,149 @@
+//! What a put changes of its source's progress, and which of its events the channel has already.
+//!
+//! ```text
+//!   one key, one generation:         known (the channel's position)
+//!   ---------------------------------|------------------------------>
+//!     from |--- dropped -------------|--- taken in ---| to            the position becomes `to`
+//!     from |--- dropped ---| to                                       nothing changes
+//! ```
+//!
+//! Positions of another generation say nothing about these: such events are taken in. An older generation than the known
+//! one does not move the position either, or the newer one's events would be taken in twice.
+
+use std::sync::Arc;
+
+use flumen_api::batch::{Batch, Span};
+use flumen_api::channel::SinkProgress;
+use flumen_api::progress::{Position, Positions, Progress};
+use flumen_wal::{ProgressOp, ProgressUpdate, ProgressValue, Space};
+
+/// Generation and position of a key.
+pub(super) type Known = (u64, u64);
+
+/// The events of `selection` that are new, given what is known of each of the batch's progress records. `None`: all of
+/// `selection` are.
+pub(super) fn new_events(
+    batch: &Batch,
+    selection: Option<&[u32]>,
+    known: &[Option<Known>],
+) -> Option<Vec<u32>> {
+    // Of a key that stands no further than the put begins, nothing can be known: the usual case, at no cost by event.
+    let known_to: Vec<u64> = batch
+        .progress()
+        .iter()
+        .zip(known)
+        .map(|(made, known)| match known {
+            Some((generation, to)) if *generation == made.generation && *to > made.from => *to,
+            _ => 0,
+        })
+        .collect();
+    if known_to.iter().all(|to| *to == 0) {
+        return None;
+    }
+    let is_new = |span: &Span| known_to.get(span.origin as usize).is_none_or(|to| span.position > *to);
+    let spans = batch.spans();
+    Some(match selection {
+        None => (0..).zip(spans).filter(|(_, span)| is_new(span)).map(|(i, _)| i).collect(),
+        Some(selection) => selection.iter().copied().filter(|&i| is_new(&spans[i as usize])).collect(),
+    })
+}
+
+/// What the batch's progress changes, given what is known.
+pub(super) fn updates(source: &Arc<str>, made: &[Progress], known: &[Option<Known>]) -> Vec<ProgressUpdate> {
+    let changes = |made: &Progress, known: &Option<Known>| match *known {
+        Some((generation, _)) if generation > made.generation => false,
+        Some((generation, to)) if generation == made.generation => made.retire || made.to > to,
+        _ => true,
+    };
+    made.iter()
+        .zip(known)
+        .filter(|(made, known)| changes(made, known))
+        .map(|(made, _)| update(source, made))
+        .collect()
+}
+
+/// The change that one progress record of a source asks for.
+pub(super) fn update(source: &Arc<str>, made: &Progress) -> ProgressUpdate {
+    let op = match made.retire {
+        true => ProgressOp::Retire,
+        false => {
+            let (generation, from, to) = (made.generation, made.from, made.to);
+            ProgressOp::Set { generation, from, to, rest: made.rest.clone() }
+        }
+    };
+    ProgressUpdate { space: Space::Source, owner: source.clone(), key: made.key.clone(), op }
+}
+
+/// The same for a sink.
+pub(super) fn sink_updates(sink: &str, progress: Vec<SinkProgress>) -> Vec<ProgressUpdate> {
+    if progress.is_empty() {
+        return Vec::new();
+    }
+    let owner: Arc<str> = sink.into();
+    let update = |SinkProgress { key, position }| {
+        let op = match position {
+            Some(Position { generation, to, rest }) => ProgressOp::Set { generation, from: to, to, rest },
+            None => ProgressOp::Retire,
+        };
+        ProgressUpdate { space: Space::Sink, owner: owner.clone(), key, op }
+    };
+    progress.into_iter().map(update).collect()
+}
+
+/// The log's word for a position in the channels'.
+pub(super) fn positions(keys: impl IntoIterator<Item = (String, ProgressValue)>) -> Positions {
+    let position =
+        |value: ProgressValue| Position { generation: value.generation, to: value.to, rest: value.rest };
+    keys.into_iter().map(|(key, value)| (key, position(value))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made(generation: u64, from: u64, to: u64) -> Progress {
+        Progress { key: "k".into(), generation, from, to, rest: Default::default(), retire: false }
+    }
+
+    /// Events at the positions 11, 12, … 15 of generation 2, and one without origin.
+    fn batch() -> Batch {
+        let mut batch = Batch::new();
+        let origin = batch.add_progress(made(2, 10, 15));
+        for position in 11..=15 {
+            batch.push(b"x");
+            batch.locate_last(origin, position);
+        }
+        batch.push(b"from nowhere");
+        batch
+    }
+
+    #[test]
+    fn what_lies_at_or_below_the_known_position_is_dropped() {
+        let batch = batch();
+        assert_eq!(new_events(&batch, None, &[Some((2, 10))]), None);
+        assert_eq!(new_events(&batch, None, &[None]), None);
+        assert_eq!(new_events(&batch, None, &[Some((2, 13))]), Some(vec![3, 4, 5]));
+        assert_eq!(new_events(&batch, Some(&[0, 2, 4, 5]), &[Some((2, 13))]), Some(vec![4, 5]));
+        assert_eq!(new_events(&batch, None, &[Some((2, 99))]), Some(vec![5]));
+    }
+
+    #[test]
+    fn another_generation_says_nothing_about_events() {
+        assert_eq!(new_events(&batch(), None, &[Some((1, 99))]), None);
+        assert_eq!(new_events(&batch(), None, &[Some((3, 99))]), None);
+    }
+
+    #[test]
+    fn positions_move_forward_only() {
+        let owner: Arc<str> = "r1".into();
+        let count = |made: Progress, known| updates(&owner, &[made], &[known]).len();
+        assert_eq!(count(made(2, 10, 15), None), 1);
+        assert_eq!(count(made(2, 10, 15), Some((2, 14))), 1);
+        assert_eq!(count(made(2, 10, 15), Some((2, 15))), 0);
+        assert_eq!(count(made(2, 10, 15), Some((1, 99))), 1);
+        assert_eq!(count(made(2, 10, 15), Some((3, 0))), 0);
+        let retired = || Progress { retire: true, ..made(2, 15, 15) };
+        assert_eq!(count(retired(), Some((2, 15))), 1);
+        assert_eq!(count(retired(), Some((3, 1))), 0, "a newer generation lives on");
+    }
+}

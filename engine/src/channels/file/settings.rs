@@ -1,0 +1,240 @@
+//! Keys of the file channel.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use flumen_api::settings::{ComponentConfig, Key, Problems, Setting, Unit, settings};
+use flumen_wal::Options;
+
+/// Segments are no larger: recovery reads one of them, so this bounds the time of a start.
+const SEGMENT_BYTES_MAX: i64 = 32 << 20;
+/// A segment holds its header, a snapshot and a few frames.
+const SEGMENT_BYTES_MIN: i64 = 1 << 20;
+/// Flume's floor of `minimumRequiredSpace`.
+const REQUIRED_SPACE_FLOOR: i64 = 1 << 20;
+/// Flume's floor of `checkpointInterval`.
+const CHECKPOINT_INTERVAL_FLOOR_MS: i64 = 1000;
+
+const CAPACITY: i64 = 1_000_000;
+const TRANSACTION_CAPACITY: i64 = 10_000;
+const CHECKPOINT_INTERVAL_MS: i64 = 30_000;
+
+settings! {
+    /// Keys of the file channel.
+    pub struct FileSettings {
+        /// Directory of the checkpoint: a shortcut for the start, kept in its subfolder `flumen`. The log alone is the truth.
+        pub checkpoint_dir: PathBuf = key("checkpointDir") { default: Some("~/.flume/file-channel/checkpoint") },
+        /// Directories of the log, which lies in the subfolder `flumen` of the first one.
+        pub data_dirs: Paths = key("dataDirs") { default: Some("~/.flume/file-channel/data") },
+        /// Most events in the channel. Not more than 0: the default.
+        pub capacity: i64 = key("capacity") { default: Some("1000000"), unit: Unit::Events, live: true },
+        /// Most events of one put or take; not more than `capacity`. Not more than 0: the default.
+        pub transaction_capacity: i64 = key("transactionCapacity") {
+            default: Some("10000"), max: Some(i32::MAX as i64), unit: Unit::Events, live: true
+        },
+        /// How long a put waits for room.
+        pub keep_alive: i64 = key("keep-alive") {
+            default: Some("3"), max: Some(i32::MAX as i64), unit: Unit::Seconds, live: true
+        },
+        /// Bytes after which the log goes on in a new file. Above 32 MiB it is 32 MiB: a start reads one file at most.
+        pub max_file_size: i64 = key("maxFileSize") { default: Some("1623195647"), unit: Unit::Bytes },
+        /// With less free disk space than this, puts wait. At least 1 MiB.
+        pub minimum_required_space: i64 = key("minimumRequiredSpace") { default: Some("524288000"), unit: Unit::Bytes },
+        /// How often a checkpoint is written while the log is quiet; it is also written with each new file of the log. At
+        /// least 1000.
+        pub checkpoint_interval: i64 = key("checkpointInterval") { default: Some("30000"), unit: Unit::Millis },
+        /// Whether a checkpoint is written at the end.
+        pub checkpoint_on_close: bool = key("checkpointOnClose") { default: Some("true") },
+        /// Whether a put is acknowledged only when it is synced.
+        pub fsync_per_transaction: bool = key("fsyncPerTransaction") { default: Some("true") },
+        /// Time between syncs without `fsyncPerTransaction`.
+        pub fsync_interval: Option<i64> = key("fsyncInterval") {
+            unit: Unit::Seconds,
+            inert: Some("every put is synced, many of them at once")
+        },
+        /// Most bytes of one put with its headers and lengths, so that no event can be larger.
+        pub event_size_max: u64 = key("eventSizeMax") {
+            default: Some("268435456"), min: Some(1 << 20), max: Some((1 << 32) - (1 << 21)), unit: Unit::Bytes,
+            since: "Flumen 0.1"
+        },
+        /// A second checkpoint.
+        pub use_dual_checkpoints: bool = key("useDualCheckpoints") {
+            inert: Some("the checkpoint always has two slots, and the log starts without any")
+        },
+        /// Where the second checkpoint would be.
+        pub backup_checkpoint_dir: Option<String> = key("backupCheckpointDir") {
+            inert: Some("not used: the log starts without any checkpoint, as fast as with one")
+        },
+        /// Compression of the second checkpoint.
+        pub compress_backup_checkpoint: bool = key("compressBackupCheckpoint") {
+            inert: Some("there is no backup checkpoint to compress")
+        },
+        /// The first replay algorithm.
+        pub use_log_replay_v1: bool = key("use-log-replay-v1") {
+            inert: Some("nothing is replayed: a start reads the end of the log only")
+        },
+        /// The replay without a checkpoint.
+        pub use_fast_replay: bool = key("use-fast-replay") {
+            inert: Some("nothing is replayed: a start reads the end of the log only")
+        },
+        /// Encryption of the log.
+        pub encryption: flumen_api::settings::Family = key("encryption.") {
+            refused: Some(
+                "encryption of the channel is not built in; remove the keys and keep the directories on an encrypted \
+                 file system (LUKS, fscrypt)"
+            )
+        },
+    }
+}
+
+/// Paths separated by commas; a leading `~` of each is the user's home.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Paths(pub Vec<PathBuf>);
+
+impl Setting for Paths {
+    const SHAPE: &'static str = "paths separated by commas";
+
+    fn read(key: &Key, text: Option<&str>) -> Result<Self, String> {
+        let entries = text.unwrap_or_default().split(',').map(str::trim).filter(|entry| !entry.is_empty());
+        let paths: Vec<_> = entries.map(|entry| PathBuf::read(key, Some(entry))).collect::<Result<_, _>>()?;
+        if paths.is_empty() {
+            return Err("names no directory".into());
+        }
+        Ok(Self(paths))
+    }
+}
+
+impl FileSettings {
+    /// Reads the keys, puts Flume's defaults where Flume does, and checks the keys against each other.
+    pub(super) fn read(config: &ComponentConfig, problems: &mut Problems) -> Option<Self> {
+        let mut settings = Self::load(config, problems)?;
+        let mut positive = |key, value: &mut i64, default| {
+            if *value <= 0 {
+                problems.warn(config, key, format!("{value} is not above 0; the default {default} is used"));
+                *value = default;
+            }
+        };
+        positive("capacity", &mut settings.capacity, CAPACITY);
+        positive("transactionCapacity", &mut settings.transaction_capacity, TRANSACTION_CAPACITY);
+        positive("checkpointInterval", &mut settings.checkpoint_interval, CHECKPOINT_INTERVAL_MS);
+        if !settings.fsync_per_transaction {
+            problems.warn(
+                config,
+                "fsyncPerTransaction",
+                "false is served as true: every put is synced before it is acknowledged, many of them at once",
+            );
+        }
+        if settings.data_dirs.0.len() > 1 {
+            problems.warn(
+                config,
+                "dataDirs",
+                format!(
+                    "only the first directory, {}, is used: one disk takes all that the log writes",
+                    settings.data_dirs.0[0].display()
+                ),
+            );
+        }
+        if settings.transaction_capacity > settings.capacity {
+            let key = match config.get("transactionCapacity") {
+                Some(_) => "transactionCapacity",
+                None => "capacity",
+            };
+            problems.error(
+                config,
+                key,
+                format!(
+                    "transactionCapacity {} is more than capacity {}: a full transaction could never be put",
+                    settings.transaction_capacity, settings.capacity
+                ),
+            );
+            return None;
+        }
+        Some(settings)
+    }
+
+    /// Most events of one put or take.
+    pub(super) fn transaction_capacity(&self) -> usize {
+        usize::try_from(self.transaction_capacity).expect("between 1 and 2^31")
+    }
+
+    /// How the log shall work.
+    pub(super) fn log_options(&self) -> Options {
+        Options {
+            segment_bytes: self.max_file_size.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX).unsigned_abs(),
+            commit_bytes_max: self.event_size_max,
+            free_bytes_min: self.minimum_required_space.max(REQUIRED_SPACE_FLOOR).unsigned_abs(),
+            checkpoint_interval: Duration::from_millis(
+                self.checkpoint_interval.max(CHECKPOINT_INTERVAL_FLOOR_MS).unsigned_abs(),
+            ),
+            checkpoint_on_close: self.checkpoint_on_close,
+            ..Options::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_api::settings::Kind;
+
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> (Option<FileSettings>, Problems) {
+        let mut problems = Problems::default();
+        let mut pairs = pairs.to_vec();
+        pairs.extend([("checkpointDir", "/c"), ("dataDirs", "/d")]);
+        // The first pair of a name wins here.
+        pairs.reverse();
+        let config = ComponentConfig::of(Kind::Channel, "c1", &pairs);
+        (FileSettings::read(&config, &mut problems), problems)
+    }
+
+    #[test]
+    fn numbers_below_one_fall_back_to_the_default_with_a_warning() {
+        let (settings, problems) =
+            read(&[("capacity", "0"), ("transactionCapacity", "-1"), ("checkpointInterval", "0")]);
+        let settings = settings.expect("defaults");
+        assert_eq!((settings.capacity, settings.transaction_capacity()), (1_000_000, 10_000));
+        assert_eq!(settings.log_options().checkpoint_interval, Duration::from_secs(30));
+        assert_eq!((problems.0.len(), problems.errors()), (3, 0));
+        assert_eq!(read(&[("capacity", "lots")]).1.errors(), 1, "no number at all is an error, as in Flume");
+    }
+
+    #[test]
+    fn floors_and_ceilings_are_kept() {
+        let options = |pairs: &[(&str, &str)]| read(pairs).0.expect("good").log_options();
+        assert_eq!(options(&[]).segment_bytes, 32 << 20);
+        assert_eq!(options(&[("maxFileSize", "5000000")]).segment_bytes, 5_000_000);
+        assert_eq!(options(&[("maxFileSize", "-3")]).segment_bytes, 1 << 20);
+        assert_eq!(options(&[("minimumRequiredSpace", "0")]).free_bytes_min, 1 << 20);
+        assert_eq!(options(&[]).free_bytes_min, 524_288_000);
+        assert_eq!(options(&[("checkpointInterval", "1")]).checkpoint_interval, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn encryption_is_refused_by_name() {
+        let (settings, problems) =
+            read(&[("encryption.activeKey", "k"), ("encryption.cipherProvider", "AES")]);
+        assert!(settings.is_none());
+        assert!(problems.0[0].key.ends_with("encryption.activeKey"), "{}", problems.0[0]);
+    }
+
+    #[test]
+    fn keys_without_effect_are_answered() {
+        let keys = [
+            ("useDualCheckpoints", "true"),
+            ("backupCheckpointDir", "/b"),
+            ("compressBackupCheckpoint", "true"),
+            ("use-log-replay-v1", "true"),
+            ("use-fast-replay", "true"),
+            ("fsyncPerTransaction", "false"),
+            ("fsyncInterval", "5"),
+            ("dataDirs", "/a, /b"),
+        ];
+        for key in keys {
+            let (settings, problems) = read(&[key]);
+            assert!(settings.is_some());
+            assert_eq!((problems.0.len(), problems.errors()), (1, 0), "{key:?}");
+        }
+        assert!(read(&[("dataDirs", " , ")]).0.is_none());
+    }
+}

@@ -1,0 +1,129 @@
+//! Takes: pieces of commits, decoded into events.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use flumen_api::channel::{Receipt, SinkProgress, TakeError, TakeLimit, Taken, Taker};
+use flumen_api::chunk::{Chunk, Events};
+use flumen_wal::{Cursor, Piece, ReadError};
+
+use super::{Shared, progress};
+
+/// One consumer of a file channel.
+pub(super) struct FileTaker {
+    shared: Arc<Shared>,
+    cursor: Cursor,
+    /// The chunk that the last take ended within: the next one goes on there, and need not check it again. Holding it
+    /// keeps its address from being used for another.
+    last: Option<Chunk>,
+}
+
+impl FileTaker {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        let cursor = shared.log.cursor();
+        Self { shared, cursor, last: None }
+    }
+
+    fn chunk(&mut self, piece: &Piece) -> Result<Chunk, String> {
+        let same = |chunk: &Chunk| {
+            chunk.data().as_ptr() == piece.payload.as_ptr() && chunk.data().len() == piece.payload.len()
+        };
+        let chunk = match self.last.take().filter(same) {
+            Some(chunk) => chunk,
+            None => Chunk::decode(piece.payload.clone()).map_err(|error| error.to_string())?,
+        };
+        let end = piece.skip as usize + piece.events as usize;
+        if end > chunk.len() {
+            return Err(format!("a chunk of {} events where the log counts {end}", chunk.len()));
+        }
+        if end < chunk.len() {
+            self.last = Some(chunk.clone());
+        }
+        Ok(chunk)
+    }
+
+    fn error(&self, error: ReadError) -> TakeError {
+        let channel = self.shared.name.clone();
+        match error {
+            ReadError::Closed => TakeError::Closed { channel },
+            ReadError::Damaged { .. } => TakeError::Damaged { channel, reason: error.to_string() },
+            _ => TakeError::Failed { channel, reason: error.to_string() },
+        }
+    }
+}
+
+#[async_trait]
+impl Taker for FileTaker {
+    fn try_take(&mut self, limit: TakeLimit) -> Result<Option<Taken>, TakeError> {
+        let metrics = &self.shared.metrics;
+        if self.shared.is_closed() {
+            return Err(TakeError::Closed { channel: self.shared.name.clone() });
+        }
+        let count = limit.events.min(self.shared.limits.read().transaction_capacity);
+        let Some(take) = self.cursor.try_take(count, limit.bytes).map_err(|error| self.error(error))? else {
+            metrics.event_take_attempt.inc();
+            return Ok(None);
+        };
+        let mut events = Events::new();
+        for piece in &take.pieces {
+            match self.chunk(piece) {
+                Ok(chunk) => events.push(chunk.slice(piece.skip as usize, piece.events as usize)),
+                Err(why) => {
+                    // What came before is good; the rest goes back, and is the first of the next take.
+                    let good = events.len() as u64;
+                    self.cursor.rollback(take.first_event + good, take.events - good);
+                    if good > 0 {
+                        break;
+                    }
+                    return Err(TakeError::Damaged {
+                        channel: self.shared.name.clone(),
+                        reason: format!(
+                            "{}: event {}: {why}; look at it with `flumen wal dump`",
+                            self.shared.data_path.display(),
+                            take.first_event
+                        ),
+                    });
+                }
+            }
+        }
+        let events_taken = events.len() as u64;
+        self.shared.metrics.event_take_attempt.add(events_taken);
+        let receipt = FileReceipt {
+            shared: self.shared.clone(),
+            cursor: self.cursor.clone(),
+            first_event: take.first_event,
+            events: events_taken,
+        };
+        Ok(Some(Taken::new(events, take.first_event, Box::new(receipt))))
+    }
+
+    async fn ready(&mut self) {
+        if !self.shared.is_closed() {
+            self.cursor.ready().await;
+        }
+    }
+}
+
+struct FileReceipt {
+    shared: Arc<Shared>,
+    cursor: Cursor,
+    first_event: u64,
+    events: u64,
+}
+
+impl Receipt for FileReceipt {
+    fn release(self: Box<Self>, progress: Vec<SinkProgress>) {
+        self.release_by("", progress);
+    }
+
+    fn release_by(self: Box<Self>, sink: &str, progress: Vec<SinkProgress>) {
+        let updates = progress::sink_updates(sink, progress);
+        self.cursor.release(self.first_event, self.events, updates);
+        self.shared.gate.released();
+        self.shared.metrics.event_take_success.add(self.events);
+    }
+
+    fn rollback(self: Box<Self>) {
+        self.cursor.rollback(self.first_event, self.events);
+    }
+}

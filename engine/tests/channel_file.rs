@@ -1,0 +1,157 @@
+//! The file channel: the suite of all channels, and what is its own: locks, Flume's data, limits of bytes.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use flumen_api::batch::Batch;
+use flumen_api::channel::{Channel, Put, PutError, Space, TakeLimit};
+use flumen_api::chunk::ChunkWriter;
+use flumen_api::metrics::ChannelMetrics;
+use flumen_api::registry::{ChannelContext, Factory};
+use flumen_api::settings::{ComponentConfig, Kind, Problems};
+use flumen_engine::channels::conformance::Subject;
+
+/// A channel in a directory that goes with it.
+struct OnDisk(tempfile::TempDir);
+
+impl OnDisk {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+}
+
+impl Subject for OnDisk {
+    fn open(&self, keys: &[(&str, &str)]) -> Arc<dyn Channel> {
+        open(self.0.path(), keys).expect("the channel opens")
+    }
+}
+
+flumen_engine::channel_conformance!(durable: OnDisk::new());
+
+fn open(dir: &Path, keys: &[(&str, &str)]) -> Result<Arc<dyn Channel>, String> {
+    let spec = flumen_engine::channels::specs().into_iter().find(|spec| spec.alias == "file");
+    let Factory::Channel { check, open, .. } = spec.expect("registered").factory else {
+        panic!("not a channel")
+    };
+    let config = config(dir, keys);
+    let mut problems = Problems::default();
+    assert!(check(&config, &mut problems).is_some(), "{problems:?}");
+    let context = ChannelContext {
+        agent: "a1".into(),
+        memory_limit: 1 << 30,
+        ignore_flume_data: false,
+        metrics: ChannelMetrics::default(),
+    };
+    open(&config, context)
+}
+
+fn config(dir: &Path, keys: &[(&str, &str)]) -> ComponentConfig {
+    let (checkpoint, data) = (dir.join("checkpoint"), dir.join("data"));
+    let mut keys = keys.to_vec();
+    keys.extend([
+        ("checkpointDir", checkpoint.to_str().expect("text")),
+        ("dataDirs", data.to_str().expect("text")),
+        ("minimumRequiredSpace", "1048576"),
+    ]);
+    ComponentConfig::of(Kind::Channel, "c1", &keys)
+}
+
+fn batch(events: usize, body: usize) -> Batch {
+    let mut batch = Batch::new();
+    (0..events).for_each(|_| batch.push(&vec![b'x'; body]));
+    batch
+}
+
+async fn put(channel: &dyn Channel, batch: &Batch) -> Result<(), PutError> {
+    let chunk_bytes = ChunkWriter::new(batch, None).encoded_len() as u64;
+    let space = Space { events: batch.len(), chunk_bytes, body_bytes: batch.body_bytes() };
+    let room = channel.reserve(space).await?;
+    channel.append(room, Put { source: "r1", batch, selection: None })?.await
+}
+
+#[tokio::test]
+async fn a_directory_in_use_is_refused_as_locked() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let channel = open(dir.path(), &[]).expect("the first one");
+    let error = tokio::task::spawn_blocking({
+        let path = dir.path().to_path_buf();
+        move || open(&path, &[]).map(drop).expect_err("the second one")
+    });
+    let error = error.await.expect("no panic");
+    assert!(error.contains("locked"), "{error}");
+    assert!(error.contains(&*dir.path().to_string_lossy()), "{error}");
+    put(&*channel, &batch(1, 1)).await.expect("the first one works on");
+    channel.close().await;
+    open(dir.path(), &[]).expect("free again").close().await;
+}
+
+#[tokio::test]
+async fn flumes_own_data_is_not_mistaken_for_ours() {
+    let dir = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(dir.path().join("checkpoint")).expect("created");
+    std::fs::write(dir.path().join("checkpoint/inflightputs"), b"").expect("written");
+    let error = open(dir.path(), &[]).map(drop).expect_err("refused");
+    assert!(error.contains("inflightputs") && error.contains("--ignore-flume-data"), "{error}");
+}
+
+#[tokio::test]
+async fn a_put_beyond_the_largest_event_is_refused_for_good() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let channel = open(dir.path(), &[("eventSizeMax", "1048576")]).expect("opens");
+    put(&*channel, &batch(1, 1_000_000)).await.expect("fits");
+    let error = put(&*channel, &batch(1, 1_048_576)).await.expect_err("does not");
+    assert!(matches!(error, PutError::TooLarge { .. }), "{error}");
+    assert!(error.to_string().contains("eventSizeMax"), "{error}");
+    channel.close().await;
+}
+
+#[tokio::test]
+async fn capacity_changes_live_and_events_stay() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keys = |capacity| [("capacity", capacity), ("transactionCapacity", "5"), ("keep-alive", "0")];
+    let channel = open(dir.path(), &keys("5")).expect("opens");
+    put(&*channel, &batch(5, 1)).await.expect("room");
+    put(&*channel, &batch(1, 1)).await.expect_err("full");
+    channel.reconfigure(&config(dir.path(), &keys("8"))).expect("live keys");
+    put(&*channel, &batch(3, 1)).await.expect("three more");
+    put(&*channel, &batch(1, 1)).await.expect_err("full again");
+    channel.close().await;
+    let channel = open(dir.path(), &keys("5")).expect("a smaller capacity loses nothing");
+    assert_eq!((channel.status().events, channel.status().capacity), (8, 5));
+    put(&*channel, &batch(1, 1)).await.expect_err("more than the new capacity is there");
+    let mut taker = channel.taker();
+    let taken = tokio::task::spawn_blocking(move || taker.try_take(TakeLimit::events(5)));
+    taken.await.expect("no panic").expect("readable").expect("events").release(Vec::new());
+    assert_eq!(channel.status().events, 3);
+    put(&*channel, &batch(3, 1)).await.expect_err("room for two");
+    put(&*channel, &batch(2, 1)).await.expect("room for two");
+    channel.close().await;
+}
+
+/// Takes of a hundred out of puts of a thousand, while the segments roll.
+#[tokio::test]
+async fn a_backlog_of_many_segments_comes_out_whole() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keys = [("maxFileSize", "1048576"), ("transactionCapacity", "1000")];
+    let channel = open(dir.path(), &keys).expect("opens");
+    for _ in 0..40 {
+        put(&*channel, &batch(1000, 200)).await.expect("room");
+    }
+    assert!(channel.status().gauges.iter().any(|(name, value)| *name == "segments" && *value > 3.0));
+    channel.close().await;
+    let channel = open(dir.path(), &keys).expect("opens again");
+    assert_eq!(channel.status().events, 40_000);
+    let mut taker = channel.taker();
+    let delivered = tokio::task::spawn_blocking(move || {
+        let mut delivered = 0;
+        while let Some(taken) = taker.try_take(TakeLimit::events(100)).expect("readable") {
+            assert!(taken.events().iter().all(|event| event.body == [b'x'; 200]));
+            assert_eq!(taken.first_event(), delivered);
+            delivered += taken.events().len() as u64;
+            taken.release(Vec::new());
+        }
+        delivered
+    });
+    assert_eq!(delivered.await.expect("no panic"), 40_000);
+    channel.close().await;
+}
