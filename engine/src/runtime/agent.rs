@@ -88,7 +88,7 @@ impl Agent {
     pub async fn start(plan: Plan, registry: Registry, options: AgentOptions) -> Agent {
         let board = Arc::new(Board::new(plan.agent.clone()));
         let server = match &options.monitoring {
-            Some(monitoring) => Some(Server::start(monitoring.clone(), board.clone(), options.pauses).await),
+            Some(monitoring) => Some(Server::start(*monitoring, board.clone(), options.pauses).await),
             None => None,
         };
         let mut agent = Agent {
@@ -110,7 +110,7 @@ impl Agent {
         let mut report = ReloadReport::default();
         let old = self.layout();
         let mut new = Layout::of(&plan);
-        let put_back = new.put_back_broken(&old, &plan.problems);
+        let put_back = new.put_back_broken(&old, &plan.left_out);
         let mut kept_broken: BTreeMap<_, _> = put_back
             .into_iter()
             .map(|broken| (broken, "its new configuration has errors".to_string()))

@@ -125,10 +125,6 @@ impl Entry {
         inner.since = Instant::now();
     }
 
-    pub fn wait_for(&self, reason: impl Into<String>) {
-        self.set(State::Waiting { reason: reason.into() });
-    }
-
     /// The open channel, for its status.
     pub fn channel(&self) -> Option<Arc<dyn Channel>> {
         self.inner.lock().channel.clone()
@@ -143,10 +139,12 @@ fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
+type Entries = BTreeMap<(Kind, Arc<str>), Arc<Entry>>;
+
 /// All components of an agent.
 pub(super) struct Board {
     pub agent: Arc<str>,
-    entries: Mutex<BTreeMap<(Kind, Arc<str>), Arc<Entry>>>,
+    entries: Mutex<Entries>,
 }
 
 impl Board {

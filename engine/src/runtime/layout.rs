@@ -1,12 +1,12 @@
 //! What runs, by name, and what a reload would change: plans are compared by (kind, name) and resolved values, so that
 //! moving a line restarts nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use flumen_api::registry::Spec;
-use flumen_api::settings::{ComponentConfig, Kind, Problems, Severity};
+use flumen_api::settings::{ComponentConfig, Kind};
 
 use super::sink_unit::RunnerPlan;
 use crate::plan::{ChannelPlan, GroupPlan, Plan, SourcePlan};
@@ -63,16 +63,21 @@ impl Layout {
 
     /// Puts back what ran in `old` and is missing here because of an error in its configuration: a broken new component
     /// keeps the old one running. Returns what was put back.
-    pub fn put_back_broken(&mut self, old: &Layout, problems: &Problems) -> Vec<(Kind, Arc<str>)> {
+    pub fn put_back_broken(
+        &mut self,
+        old: &Layout,
+        left_out: &BTreeSet<(Kind, Arc<str>)>,
+    ) -> Vec<(Kind, Arc<str>)> {
+        let is_broken = |config: &ComponentConfig| left_out.contains(&(config.kind, config.name.clone()));
         let mut kept = Vec::new();
         for (name, plan) in &old.channels {
-            if !self.channels.contains_key(name) && is_broken(&plan.config, problems) {
+            if !self.channels.contains_key(name) && is_broken(&plan.config) {
                 self.channels.insert(name.clone(), plan.clone());
                 kept.push((Kind::Channel, name.clone()));
             }
         }
         for (name, plan) in &old.sources {
-            if !self.sources.contains_key(name) && is_broken(&plan.config, problems) {
+            if !self.sources.contains_key(name) && is_broken(&plan.config) {
                 self.sources.insert(name.clone(), plan.clone());
                 kept.push((Kind::Source, name.clone()));
             }
@@ -82,7 +87,7 @@ impl Layout {
                 let name = &sink.config.name;
                 let runs =
                     self.runners.values().any(|plan| plan.sinks.iter().any(|s| s.config.name == *name));
-                if runs || !is_broken(&sink.config, problems) {
+                if runs || !is_broken(&sink.config) {
                     continue;
                 }
                 kept.push((Kind::Sink, name.clone()));
@@ -114,12 +119,6 @@ impl Layout {
             }
         }
     }
-}
-
-fn is_broken(config: &ComponentConfig, problems: &Problems) -> bool {
-    let bare = config.prefix.trim_end_matches('.');
-    let of_it = |key: &str| key == bare || key.starts_with(&config.prefix);
-    problems.0.iter().any(|problem| problem.severity == Severity::Error && of_it(&problem.key))
 }
 
 /// Whether two configurations mean the same.

@@ -24,6 +24,8 @@ mod runner;
 mod sink_unit;
 mod source_unit;
 mod supervise;
+#[cfg(test)]
+mod tests;
 
 pub use agent::{Agent, AgentOptions, StartupFailure};
 pub use board::{ComponentHealth, Health, State};

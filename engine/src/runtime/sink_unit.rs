@@ -16,7 +16,7 @@ use super::AgentOptions;
 use super::board::{Entry, Meters, State};
 use super::channel_unit::Handle;
 use super::runner::{Runner, Slot};
-use super::source_unit::text;
+use super::source_unit::{state_before, text};
 use super::supervise::{Backoff, Running, catch, sleep_or_stop};
 use crate::plan::{GroupPlan, SinkPlan};
 use crate::processors::{self, Processor};
@@ -84,6 +84,9 @@ impl RunnerUnit {
         options: &AgentOptions,
     ) -> std::io::Result<Self> {
         let Prepared { plan, sinks, processor } = prepared;
+        for entry in &entries {
+            entry.set(state_before(std::iter::once(&channel)));
+        }
         let stop = CancellationToken::new();
         let name = plan.thread_name();
         let keeper = Keeper { plan: plan.clone(), entries, options: options.clone(), stop: stop.clone() };
@@ -113,11 +116,6 @@ impl Keeper {
         mut processor: Box<dyn Processor>,
         mut channel: Handle,
     ) {
-        if channel.now().is_none() {
-            for entry in &self.entries {
-                entry.wait_for(format!("channel {} is not open", channel.name));
-            }
-        }
         let opened = tokio::select! {
             () = self.stop.cancelled() => return,
             opened = channel.wait() => opened,

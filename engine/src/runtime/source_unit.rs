@@ -86,6 +86,7 @@ impl SourceUnit {
         options: &AgentOptions,
     ) -> std::io::Result<Self> {
         let Prepared { plan, source, runs, pipeline } = prepared;
+        entry.set(state_before(channels.iter()));
         let stop = CancellationToken::new();
         let keeper = Keeper { plan: plan.clone(), entry, options: options.clone(), stop: stop.clone() };
         let running = match runs {
@@ -120,9 +121,7 @@ impl Keeper {
         let name = &self.plan.config.name;
         let mut open = Vec::with_capacity(channels.len());
         for mut channel in channels {
-            if channel.now().is_none() {
-                self.entry.wait_for(format!("channel {} is not open", channel.name));
-            }
+            self.entry.set(state_before(std::iter::once(&channel)));
             let opened = tokio::select! {
                 () = self.stop.cancelled() => return,
                 opened = channel.wait() => opened,
@@ -168,6 +167,14 @@ impl Keeper {
                 return;
             }
         }
+    }
+}
+
+/// What a component that hangs on `channels` is doing before it runs.
+pub(super) fn state_before<'a>(mut channels: impl Iterator<Item = &'a Handle>) -> State {
+    match channels.find(|channel| channel.now().is_none()) {
+        Some(channel) => State::Waiting { reason: format!("channel {} is not open", channel.name) },
+        None => State::Starting,
     }
 }
 
