@@ -1,1 +1,52 @@
-//! Flumen's sinks.
+//! Flumen's sinks, all of one shape: `<name>/settings.rs` declares the keys, `<name>/mod.rs` holds the sink and its
+//! `spec()`, tests stand beside.
+//!
+//! Shared rooms: [`serializers`] turn events into bytes, [`paths`] name files.
+
+pub mod file_roll;
+pub mod logger;
+pub mod null;
+pub mod paths;
+pub mod serializers;
+
+#[cfg(test)]
+mod testing;
+
+use flumen_api::registry::Spec;
+
+/// The types of this crate.
+pub fn specs() -> Vec<Spec> {
+    vec![file_roll::spec(), logger::spec(), null::spec()]
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_api::registry::Registry;
+    use flumen_api::settings::Kind;
+
+    #[test]
+    fn flumes_names_find_the_sinks() {
+        let registry = Registry::empty().with_all(super::specs());
+        for name in [
+            "file_roll",
+            "FILE_ROLL",
+            "org.apache.flume.sink.RollingFileSink",
+            "logger",
+            "org.apache.flume.sink.LoggerSink",
+            "null",
+            "org.apache.flume.sink.NullSink",
+        ] {
+            assert!(registry.find(Kind::Sink, name).is_some(), "{name}");
+        }
+        assert!(registry.find(Kind::Sink, "org.apache.flume.sink.nullsink").is_none());
+    }
+
+    #[test]
+    fn every_key_has_a_doc() {
+        for spec in super::specs() {
+            for key in spec.keys {
+                assert!(!key.doc.is_empty(), "{} {}", spec.alias, key.name);
+            }
+        }
+    }
+}
