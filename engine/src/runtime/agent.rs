@@ -505,9 +505,9 @@ fn type_name<'a>(spec: &Spec, config: &'a ComponentConfig) -> &'a str {
     }
 }
 
-/// Channels report a directory that another process holds with the word `locked`, as Flume does.
+/// Channels report a directory that another process holds as the log does: `… is locked by another process`.
 fn is_lock(reason: &str) -> bool {
-    reason.contains("locked")
+    reason.contains("is locked")
 }
 
 fn take_all<'a, K: Ord + 'a, U>(
