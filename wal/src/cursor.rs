@@ -164,7 +164,7 @@ impl Cursor {
         }
         let mut reader = self.reader.lock();
         let Some((first, end)) = reader.run(self.shared.readable_end()) else { return Ok(None) };
-        let end = end.min(first + events.max(1) as u64);
+        let end = end.min(first.saturating_add(events.max(1) as u64));
         let mut pieces = Vec::new();
         let mut at = first;
         let mut left = bytes as u64;

@@ -202,6 +202,16 @@ pub fn begin(
             old.file.sync().map_err(io("sync", &name))?;
         }
     }
+    // Segments without events are spares now that a newer snapshot stands: a restart loop must not eat the disk.
+    segments.retain(|summary| {
+        let there = live.contains(&summary.segment);
+        let eventless = summary.first_event == summary.end_event;
+        if eventless && there {
+            live.retain(|number| *number != summary.segment);
+            empty.push(summary.segment);
+        }
+        there && !eventless
+    });
     for unused in empty {
         let (from, to) = (unused.file_name(), unused.spare_name());
         data.rename(&from, &to).map_err(io("rename", &from))?;

@@ -533,6 +533,8 @@ impl Submitter {
         (first_event, event_count): (u64, u32),
         fill: impl FnOnce(&mut Sent),
     ) {
+        // A queue may start a write as late as its next wait: the disk shall work while this frame is sealed.
+        self.queue.start();
         let end = frame::HEADER_LEN + body_len;
         let padded = self.align(end as u64) as usize;
         buffer[end..padded].fill(0);

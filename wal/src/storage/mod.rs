@@ -182,6 +182,9 @@ pub trait WriteQueue: Send + Debug {
     /// Fewer than `depth` writes are in flight, and none with the same token. A write that is refused completes with an error.
     fn submit(&mut self, write: Write);
 
+    /// Starts what was submitted, for a caller that has other work before it waits.
+    fn start(&mut self) {}
+
     /// Waits until a write completed, [`Wake::wake`] was called, or `timeout` (`None`: for ever) is over, and appends all
     /// completions to `done`. Returns at once if there is something. A wake between two calls is not lost.
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>);

@@ -216,6 +216,10 @@ impl WriteQueue for RecordingQueue {
         self.inner.submit(write);
     }
 
+    fn start(&mut self) {
+        self.inner.start();
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) {
         let before = done.len();
         self.inner.wait(timeout, done);

@@ -288,6 +288,13 @@ impl WriteQueue for UringQueue {
         self.push_write(index);
     }
 
+    fn start(&mut self) {
+        self.take_possession();
+        if !self.ring.submission().is_empty() {
+            self.enter(None);
+        }
+    }
+
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) {
         self.take_possession();
         // A timeout beyond the clock's range is as good as none.
