@@ -1,3 +1,7 @@
-//! The `flumen` binary.
+//! The `flumen` binary: the library's command line over the component types that are built in.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flumen::main(flumen::standard_registry())
+}

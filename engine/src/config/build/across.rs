@@ -38,7 +38,7 @@ impl Builder<'_> {
             self.plan.problems.warn(
                 &config,
                 "type",
-                "no source and no sink is attached: the channel is not opened",
+                "no source and no sink that runs is attached: the channel is not opened",
             );
         }
     }

@@ -142,6 +142,14 @@ impl Builder<'_> {
             }
             Some((_, Some(processor))) => processor,
         };
+        if let Some((a, b)) = self.channels_differ(&sinks) {
+            let message = format!(
+                "the group's sinks drain different channels, {a} and {b}, and what one cannot deliver no other could: \
+                 the group is left out, and each of its sinks runs by itself"
+            );
+            self.plan.problems.error(group, "sinks", message);
+            return None;
+        }
         let config = ComponentConfig {
             kind: Kind::Processor,
             agent: group.agent.clone(),
@@ -160,6 +168,15 @@ impl Builder<'_> {
             return None;
         }
         Some(GroupPlan { name: name.clone(), sinks, processor: (processor.to_string(), config) })
+    }
+
+    /// Two different channels among those of the sinks.
+    fn channels_differ(&self, sinks: &[Arc<str>]) -> Option<(Arc<str>, Arc<str>)> {
+        let mut channels =
+            self.plan.sinks.iter().filter(|sink| sinks.contains(&sink.config.name)).map(|sink| &sink.channel);
+        let first = channels.next()?;
+        let other = channels.find(|channel| *channel != first)?;
+        Some((first.clone(), other.clone()))
     }
 
     /// Leaves the group's sinks out, each with an error of its own.

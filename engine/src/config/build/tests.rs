@@ -417,6 +417,16 @@ fn processor_mistakes_do_to_the_group_what_they_say() {
 }
 
 #[test]
+fn sinks_of_different_channels_are_no_group() {
+    let text = with(
+        &with(WHOLE, GROUP),
+        "a1.channels = c1 c2\na1.channels.c2.type = file\na1.sources.r1.channels = c1 c2\na1.sinks.k2.channel = c2",
+    );
+    let plan = problem(&text, &["error: a1.sinkgroups.g1.sinks", "different channels, c1 and c2"]);
+    assert_eq!((plan.groups.len(), plan.sinks.len()), (0, 2));
+}
+
+#[test]
 fn a_sink_in_two_groups_stays_in_the_first() {
     let text = with(
         &with(WHOLE, GROUP),

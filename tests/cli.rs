@@ -1,0 +1,299 @@
+//! The binary's life: exit codes, signals, its own log, reload, and Flume's launcher in front of it.
+
+mod support;
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use support::{Running, flumen, run, stderr, stdout};
+
+/// taildir → memory → logger: every line of `in/*.log` becomes a line of the agent's own log.
+const TAIL_TO_LOG: &str = "\
+a1.sources = r1
+a1.channels = c1
+a1.sinks = k1
+a1.sources.r1.type = TAILDIR
+a1.sources.r1.filegroups = f1
+a1.sources.r1.filegroups.f1 = @DIR@/in/.*log
+a1.sources.r1.positionFile = @DIR@/position.json
+a1.sources.r1.channels = c1
+a1.channels.c1.type = memory
+a1.channels.c1.capacity = 10000
+a1.channels.c1.transactionCapacity = 1000
+a1.sinks.k1.type = logger
+a1.sinks.k1.channel = c1
+";
+
+/// A directory with `flume.conf` and an input folder.
+fn prepared() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("in")).unwrap();
+    write_config(directory.path(), TAIL_TO_LOG);
+    directory
+}
+
+fn write_config(directory: &Path, text: &str) {
+    let text = text.replace("@DIR@", directory.to_str().unwrap());
+    // As an editor does it: beside, then renamed.
+    fs::write(directory.join("new"), text).unwrap();
+    fs::rename(directory.join("new"), directory.join("flume.conf")).unwrap();
+}
+
+const AGENT: &[&str] = &["-n", "a1", "-f", "flume.conf"];
+
+#[test]
+fn an_agent_says_what_it_runs_delivers_and_stops_cleanly_on_sigterm() {
+    let directory = prepared();
+    fs::write(directory.path().join("in/a.log"), "hello world\n").unwrap();
+    let mut agent = Running::agent(directory.path(), AGENT);
+    agent.wait_for("r1 (taildir) → c1 (memory) → k1 (logger)");
+    let line = agent.wait_for("Event: {");
+    assert!(line.contains("[INFO - ") && line.contains("68 65 6C 6C 6F"), "{line}");
+    agent.signal("TERM");
+    assert_eq!(agent.end().code(), Some(0));
+    assert!(agent.seen.last().unwrap().contains("stopped"), "{:#?}", agent.seen);
+}
+
+#[test]
+fn a_signal_that_comes_twice_at_once_is_one_request() {
+    let directory = prepared();
+    let mut agent = Running::agent(directory.path(), AGENT);
+    agent.wait_for("started");
+    agent.signal("STOP");
+    agent.signal("TERM");
+    agent.signal("INT");
+    agent.signal("CONT");
+    assert_eq!(agent.end().code(), Some(0));
+}
+
+#[test]
+fn an_agent_whose_channel_another_process_holds_ends_with_75() {
+    let directory = prepared();
+    let file =
+        "type = file\na1.channels.c1.checkpointDir = @DIR@/checkpoint\na1.channels.c1.dataDirs = @DIR@/data";
+    write_config(directory.path(), &TAIL_TO_LOG.replace("type = memory", file));
+    let mut first = Running::agent(directory.path(), AGENT);
+    first.wait_for("started");
+    let mut second = Running::agent(directory.path(), AGENT);
+    assert_eq!(second.end().code(), Some(75), "{:#?}", second.seen);
+    first.signal("TERM");
+    assert_eq!(first.end().code(), Some(0));
+}
+
+#[test]
+fn sigint_stops_as_sigterm_does() {
+    let directory = prepared();
+    let mut agent = Running::agent(directory.path(), AGENT);
+    agent.wait_for("started");
+    agent.signal("INT");
+    assert_eq!(agent.end().code(), Some(0));
+}
+
+#[test]
+fn sigquit_dumps_the_state_and_the_agent_goes_on() {
+    let directory = prepared();
+    let mut agent = Running::agent(directory.path(), AGENT);
+    agent.wait_for("started");
+    agent.signal("QUIT");
+    agent.wait_for("state:");
+    agent.wait_for("c1");
+    agent.signal("TERM");
+    assert_eq!(agent.end().code(), Some(0));
+}
+
+#[test]
+fn sighup_reads_the_configuration_again_and_a_broken_one_changes_nothing() {
+    let directory = prepared();
+    let mut agent = Running::agent(directory.path(), &["-n", "a1", "-f", "flume.conf", "--no-reload-conf"]);
+    agent.wait_for("started");
+
+    write_config(directory.path(), &format!("{TAIL_TO_LOG}half a line"));
+    agent.signal("HUP");
+    agent.wait_for("the old configuration keeps running");
+
+    write_config(directory.path(), "");
+    agent.signal("HUP");
+    agent.wait_for("the old configuration keeps running");
+
+    write_config(directory.path(), &TAIL_TO_LOG.replace("type = logger", "type = null"));
+    agent.signal("HUP");
+    agent.wait_for("c1 (memory) → k1 (null)");
+    agent.wait_for("reloaded");
+    agent.signal("TERM");
+    assert_eq!(agent.end().code(), Some(0));
+}
+
+#[test]
+fn a_changed_file_is_found_by_polling() {
+    let directory = prepared();
+    let mut agent = Running::agent(directory.path(), &["-n", "a1", "-f", "flume.conf", "-i", "1"]);
+    agent.wait_for("started");
+    write_config(directory.path(), &TAIL_TO_LOG.replace("type = logger", "type = null"));
+    agent.wait_for("reloaded");
+    fs::remove_file(directory.path().join("flume.conf")).unwrap();
+    agent.wait_for("the old configuration keeps running");
+}
+
+#[test]
+fn sigusr1_reopens_the_log_file() {
+    let directory = prepared();
+    let logs = directory.path().join("logs");
+    let log_dir = format!("-Dflume.log.dir={}", logs.display());
+    let mut arguments = AGENT.to_vec();
+    arguments.extend(["-Dflume.root.logger=INFO,LOGFILE,console", &log_dir, "-Dflume.log.file=a.log"]);
+    let mut agent = Running::agent(directory.path(), &arguments);
+    agent.wait_for("started");
+    fs::rename(logs.join("a.log"), logs.join("a.log.moved")).unwrap();
+    agent.signal("USR1");
+    agent.wait_for("reopened");
+    agent.signal("TERM");
+    assert_eq!(agent.end().code(), Some(0));
+    assert!(fs::read_to_string(logs.join("a.log.moved")).unwrap().contains("started"));
+    let new = fs::read_to_string(logs.join("a.log")).unwrap();
+    assert!(new.contains("reopened") && new.contains("stopped"), "{new}");
+}
+
+#[test]
+fn a_broken_component_is_left_out_and_the_rest_runs() {
+    let directory = prepared();
+    let more = "a1.sinks = k1 k2\na1.sinks.k2.type = nosuch\na1.sinks.k2.channel = c1\n";
+    write_config(directory.path(), &TAIL_TO_LOG.replace("a1.sinks = k1\n", more));
+    fs::write(directory.path().join("in/a.log"), "hello\n").unwrap();
+    let mut agent = Running::agent(directory.path(), AGENT);
+    let line = agent.wait_for("nosuch");
+    assert!(line.contains("[ERROR - ") && line.contains("flume.conf:4"), "{line}");
+    agent.wait_for("Event: {");
+}
+
+#[test]
+fn a_configuration_that_leaves_nothing_to_run_or_cannot_be_read_ends_with_78() {
+    let directory = prepared();
+    for arguments in
+        [["-n", "a2", "-f", "flume.conf"], ["-n", "a1", "-f", "absent.conf"], ["-n", "a1", "-f", "in"]]
+    {
+        let output = flumen(directory.path()).arg("agent").args(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(78), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("ERROR"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_backup_of_the_configuration_starts_an_agent_whose_file_is_gone() {
+    let directory = prepared();
+    let arguments = ["-n", "a1", "-f", "flume.conf", "-b", "backup"];
+    let mut agent = Running::agent(directory.path(), &arguments);
+    agent.wait_for("started");
+    agent.signal("TERM");
+    agent.end();
+    assert!(directory.path().join("backup/.a1.properties").exists());
+    fs::remove_file(directory.path().join("flume.conf")).unwrap();
+    let mut agent = Running::agent(directory.path(), &arguments);
+    agent.wait_for("starting from the backup");
+    agent.wait_for("started");
+}
+
+#[test]
+fn usage_errors_end_with_2_and_advice() {
+    let directory = tempfile::tempdir().unwrap();
+    for (arguments, advice) in [
+        (&["agent", "-f", "x"][..], "--name"),
+        (&["agent", "-n", "a1"], "-f FILE"),
+        (&["agent", "-n", "a1", "-z", "zk:2181"], "ZooKeeper"),
+        (&["agent", "-n", "a1", "-u", "http://host/x"], "fetch it to a file"),
+        (&["agent", "-n", "a1", "-f", "x", "-Dflume.root.logger=LOUD"], "LOUD"),
+        (&["agent", "-n", "a1", "-f", "x", "-Dflume.monitoring.type=ganglia"], "ganglia"),
+        (&["avro-client", "-H", "host", "-p", "1"], "not built into this version"),
+        (&["tool", "fcintegritytool", "-l", "/x"], "fcintegritytool"),
+        (&["nonsense"], "nonsense"),
+        (&[], "Usage"),
+    ] {
+        let output = run(directory.path(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(advice), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn version_has_flumes_five_lines_and_help_is_no_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let version = run(directory.path(), &["version"]);
+    assert_eq!(version.status.code(), Some(0));
+    let text = stdout(&version);
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 5, "{text}");
+    assert!(lines[0].starts_with("Flumen ") && lines[2].starts_with("Revision: "), "{text}");
+    assert!(
+        lines[3].starts_with("Compiled by ") && lines[4].starts_with("From source with checksum "),
+        "{text}"
+    );
+    for arguments in [&["help"][..], &["agent", "-h"], &["agent", "--help"]] {
+        assert_eq!(run(directory.path(), arguments).status.code(), Some(0), "{arguments:?}");
+    }
+}
+
+/// Runs `bin/flume-ng` with the built binary on PATH.
+fn flume_ng(directory: &Path, arguments: &[&str], java_opts: &str) -> std::process::Output {
+    let binary = Path::new(env!("CARGO_BIN_EXE_flumen")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
+    Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("bin/flume-ng"))
+        .args(arguments)
+        .current_dir(directory)
+        .env("PATH", path)
+        .env("JAVA_OPTS", java_opts)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn flume_ng_passes_flumes_command_line_on() {
+    let directory = prepared();
+    let arguments = [
+        "agent",
+        "--dryrun",
+        "-n",
+        "a1",
+        "-c",
+        "conf",
+        "-f",
+        "with blank.conf",
+        "-Xmx2g",
+        "-C",
+        "/x.jar",
+        "-Dk=v",
+        "--no-reload-conf",
+    ];
+    let output = flume_ng(directory.path(), &arguments, "-Xmx1g -Dflume.root.logger=DEBUG,console");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let printed = stdout(&output);
+    let (_, after) = printed.split_once("flumen agent ").unwrap();
+    assert_eq!(after, "-Dflume.root.logger=DEBUG,console -n a1 -f with blank.conf -Dk=v --no-reload-conf\n");
+    for word in ["-Xmx2g is ignored", "-Xmx1g is ignored", "-C is ignored", "conf does not exist"] {
+        assert!(stderr(&output).contains(word), "{word}: {}", stderr(&output));
+    }
+}
+
+#[test]
+fn flume_ng_reads_flume_env_and_becomes_flumen() {
+    let directory = prepared();
+    fs::create_dir(directory.path().join("conf")).unwrap();
+    fs::write(
+        directory.path().join("conf/flume-env.sh"),
+        "export TARGET_TYPE=logger\nJAVA_OPTS=\"-Dunused=1\"\n",
+    )
+    .unwrap();
+    write_config(directory.path(), &TAIL_TO_LOG.replace("type = logger", "type = ${env:TARGET_TYPE}"));
+    let output = flume_ng(directory.path(), &["check", "-c", "conf", "-f", "flume.conf"], "");
+    assert_eq!(output.status.code(), Some(0), "{}{}", stdout(&output), stderr(&output));
+    let without = flume_ng(directory.path(), &["check", "-f", "flume.conf"], "");
+    assert_eq!(without.status.code(), Some(78), "{}", stdout(&without));
+}
+
+#[test]
+fn flume_ng_has_help_and_version() {
+    let directory = tempfile::tempdir().unwrap();
+    assert_eq!(flume_ng(directory.path(), &["help"], "").status.code(), Some(0));
+    assert_eq!(flume_ng(directory.path(), &[], "").status.code(), Some(2));
+    let version = flume_ng(directory.path(), &["version"], "");
+    assert!(stdout(&version).starts_with("Flumen "), "{}", stderr(&version));
+}
