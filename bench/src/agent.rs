@@ -26,14 +26,15 @@ struct Variant {
     name: &'static str,
     /// Flume's default batch size, 100, for source and sink.
     default_batch: bool,
-    defines: &'static [&'static str],
+    /// What `-Dflumen.storage` asks for; the agent's log must say that it got it, else the row would be another's.
+    storage: Option<&'static str>,
 }
 
 const VARIANTS: &[Variant] = &[
-    Variant { name: "batchSize 1000", default_batch: false, defines: &[] },
-    Variant { name: "batchSize unset", default_batch: true, defines: &[] },
-    Variant { name: "batchSize 1000, std", default_batch: false, defines: &["-Dflumen.storage=std"] },
-    Variant { name: "batchSize unset, std", default_batch: true, defines: &["-Dflumen.storage=std"] },
+    Variant { name: "batchSize 1000", default_batch: false, storage: None },
+    Variant { name: "batchSize unset", default_batch: true, storage: None },
+    Variant { name: "batchSize 1000, std", default_batch: false, storage: Some("std") },
+    Variant { name: "batchSize unset, std", default_batch: true, storage: Some("std") },
 ];
 
 /// One round of one variant.
@@ -41,6 +42,8 @@ const VARIANTS: &[Variant] = &[
 struct Run {
     round: usize,
     variant: &'static str,
+    /// The agent's line on the storage that it uses.
+    storage: String,
     lines_per_s: f64,
     /// First output until all output.
     seconds: f64,
@@ -83,10 +86,17 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     for round in 0..rounds {
         for variant in VARIANTS {
             eprintln!("round {} of {rounds}, {}", round + 1, variant.name);
-            runs.push(once(variant, round, &flumen, &input, count, home.path(), limit)?);
+            let run = once(variant, round, &flumen, &input, count, home.path(), limit)?;
+            match variant.storage {
+                Some(storage) if !run.storage.contains(&format!(": {storage}")) => {
+                    eprintln!("left out: the agent did not heed -Dflumen.storage={storage}: {}", run.storage);
+                }
+                _ => runs.push(run),
+            }
         }
     }
-    let rows: Vec<Row> = VARIANTS.iter().map(|variant| row(variant.name, &runs)).collect();
+    let measured = VARIANTS.iter().filter(|variant| runs.iter().any(|run| run.variant == variant.name));
+    let rows: Vec<Row> = measured.map(|variant| row(variant.name, &runs)).collect();
     print(&rows);
     let setting = serde_json::json!({
         "pipeline": "taildir -> file channel -> file_roll",
@@ -119,8 +129,10 @@ fn once(
         .flat_map(|line| [line, "\n"])
         .collect();
     let setting = Setting::make(fresh.path(), &text, input)?;
-    let defines: Vec<String> = variant.defines.iter().map(|define| (*define).to_string()).collect();
-    let mut agent = Agent::start(flumen, &setting.conf, &defines, fresh.path().join("agent.log"))?;
+    let defines: Vec<String> =
+        variant.storage.iter().map(|storage| format!("-Dflumen.storage={storage}")).collect();
+    let log = fresh.path().join("agent.log");
+    let mut agent = Agent::start(flumen, &setting.conf, &defines, log.clone())?;
 
     let out = &setting.out;
     let first = agent.wait_until("first output", limit, || lines::bytes_in(out) > 0)?;
@@ -130,9 +142,12 @@ fn once(
     agent.stop()?;
     lines::check_equal(input, out)?;
     let seconds = (last - first).as_secs_f64();
+    let said = std::fs::read_to_string(&log).context(|| format!("read {}", log.display()))?;
+    let storage = said.lines().find_map(|line| Some(line.split_once("storage of ")?.1.trim().to_string()));
     Ok(Run {
         round,
         variant: variant.name,
+        storage: storage.unwrap_or_default(),
         lines_per_s: count as f64 / seconds,
         seconds,
         start_seconds,
