@@ -16,6 +16,8 @@ mod lineage;
 mod progress;
 mod settings;
 mod taker;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -33,7 +35,9 @@ use flumen_api::metrics::ChannelMetrics;
 use flumen_api::progress::{Positions, Progress};
 use flumen_api::registry::{ChannelContext, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems};
-use flumen_wal::{Commit, Log, LogError, Payload, ProgressOp, ProgressUpdate, Reserved, Space as Owned};
+use flumen_wal::{
+    Commit, Directories, Log, LogError, Payload, ProgressOp, ProgressUpdate, Reserved, Space as Owned,
+};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, timeout_at};
 
@@ -126,15 +130,24 @@ impl FileChannel {
         for line in lines {
             tracing::info!(channel = %config.name, "{line}");
         }
+        Self::start(config.name.clone(), &settings, directories, context.metrics)
+    }
+
+    fn start(
+        name: Arc<str>,
+        settings: &FileSettings,
+        directories: Directories,
+        metrics: ChannelMetrics,
+    ) -> Result<Self, String> {
         let data_path = directories.data.path().to_path_buf();
         let log = Log::open(directories, settings.log_options()).map_err(|error| error.to_string())?;
-        tell_recovery(&config.name, &log);
-        let gate = Gate::new(limit(&settings), Arc::new(LogPositions(log.clone())));
+        tell_recovery(&name, &log);
+        let gate = Gate::new(limit(settings), Arc::new(LogPositions(log.clone())));
         Ok(Self(Arc::new(Shared {
-            name: config.name.clone(),
+            name,
             data_path,
-            metrics: context.metrics,
-            limits: RwLock::new(limits(&settings)),
+            metrics,
+            limits: RwLock::new(limits(settings)),
             log,
             gate,
             sources: Mutex::default(),

@@ -1,0 +1,186 @@
+//! A file channel on a disk that fails: over the simulated one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flumen_api::batch::Batch;
+use flumen_api::channel::{Channel, Put, PutError, Space, TakeLimit, Ticket};
+use flumen_api::chunk::ChunkWriter;
+use flumen_api::progress::Progress;
+use flumen_api::settings::{ComponentConfig, Kind};
+use flumen_wal::Directories;
+use flumen_wal::storage::faulty::{Fault, FaultyDisk};
+
+use super::FileChannel;
+
+fn open(disk: &FaultyDisk) -> FileChannel {
+    let keys = [("checkpointDir", "/unused"), ("dataDirs", "/unused"), ("keep-alive", "20")];
+    let config = ComponentConfig::of(Kind::Channel, "c1", &keys);
+    let settings = super::read(&config).expect("good keys");
+    let directory = disk.directory("/data");
+    let directories = Directories { data: directory.clone(), checkpoint: directory };
+    FileChannel::start("c1".into(), &settings, directories, Default::default()).expect("opens")
+}
+
+/// Events at the positions `first + 1` to `first + 10` of one key, so large that each put is a write of its own.
+fn ten(first: u64) -> Batch {
+    let mut batch = Batch::new();
+    let (key, rest) = ("file".into(), Default::default());
+    let made = Progress { key, generation: 1, from: first, to: first + 10, rest, retire: false };
+    let origin = batch.add_progress(made);
+    for position in first + 1..=first + 10 {
+        let mut body = vec![b'.'; 2000];
+        body[..8].copy_from_slice(&position.to_be_bytes());
+        batch.push(&body);
+        batch.locate_last(origin, position);
+    }
+    batch
+}
+
+fn append(channel: &FileChannel, batch: &Batch) -> Result<Ticket, PutError> {
+    let chunk_bytes = ChunkWriter::new(batch, None).encoded_len() as u64;
+    let space = Space { events: batch.len(), chunk_bytes, body_bytes: batch.body_bytes() };
+    let room = channel.try_reserve(space)?;
+    channel.append(room, Put { source: "r1", batch, selection: None })
+}
+
+fn position(channel: &FileChannel) -> u64 {
+    channel.source_positions("r1").map_or(0, |positions| positions["file"].to)
+}
+
+/// Waits until the log has been reopened for the `times`th time.
+async fn reopened(channel: &FileChannel, times: f64) {
+    let begun = Instant::now();
+    loop {
+        let status = channel.status();
+        let (_, reopens) = status.gauges.iter().find(|(name, _)| *name == "reopens").expect("a gauge");
+        if status.failure.is_none() && *reopens >= times {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "not reopened: {status:?}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// The log fails under put B and is back before the source looks at B's ticket. Put C, built behind B, must not be taken
+/// in: the source will come again with B, which would then be dropped as known.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_behind_a_lost_one_is_refused_until_its_source_goes_back() {
+    let disk = FaultyDisk::new(7);
+    disk.sleep_when_idle(true);
+    let channel = open(&disk);
+    append(&channel, &ten(0)).expect("appended").await.expect("durable");
+
+    // The very next operation fails; it may be a housekeeping write in front of B's, so B is put until it is the one.
+    let mut times = 0.0;
+    let lost = loop {
+        assert!(times < 50.0, "no put was ever lost");
+        times += 1.0;
+        disk.fail_at(disk.operations(), Fault::Io);
+        let put = append(&channel, &ten(10));
+        reopened(&channel, times).await;
+        match put {
+            Ok(ticket) if position(&channel) == 10 => break ticket,
+            _ => assert_eq!(position(&channel), 10, "B was in the log after all: another seed is needed"),
+        }
+    };
+    let refused = append(&channel, &ten(20)).expect_err("C leaves a gap");
+    assert!(matches!(&refused, PutError::Failed { reason, .. } if reason.contains("gap")), "{refused}");
+    let failed = lost.await.expect_err("B's ticket says so when it is asked");
+    assert!(failed.is_retriable(), "{failed}");
+    append(&channel, &ten(20)).expect_err("still a gap, for nobody has gone back");
+
+    append(&channel, &ten(10)).expect("B again").await.expect("durable");
+    append(&channel, &ten(20)).expect("then C").await.expect("durable");
+    let taken = tokio::task::block_in_place(|| channel.taker().try_take(TakeLimit::events(100)));
+    let taken = taken.expect("readable").expect("events");
+    let positions: Vec<u64> = taken
+        .events()
+        .iter()
+        .map(|event| u64::from_be_bytes(event.body[..8].try_into().expect("eight bytes")))
+        .collect();
+    assert_eq!(positions, (1..=30).collect::<Vec<_>>());
+    taken.release(Vec::new());
+    channel.close().await;
+}
+
+/// Acked events and capacity survive any number of failures in process.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_goes_back_after_each_failure_loses_and_repeats_nothing() {
+    let disk = FaultyDisk::new(11);
+    disk.sleep_when_idle(true);
+    let channel = Arc::new(open(&disk));
+    let mut acked = 0;
+    let mut failures = 0;
+    let begun = Instant::now();
+    while acked < 300 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "stuck at {acked} after {failures} failures");
+        if failures < 8 {
+            disk.fail_at(disk.operations() + 5, Fault::Io);
+        }
+        // Three puts ahead, as a source does; at the first failure back to what was acked.
+        let mut tickets = Vec::new();
+        for ahead in 0..3 {
+            match append(&channel, &ten(acked + 10 * ahead)) {
+                Ok(ticket) => tickets.push(ticket),
+                Err(error) => {
+                    assert!(error.is_retriable(), "{error}");
+                    break;
+                }
+            }
+        }
+        let mut failed = tickets.is_empty();
+        for ticket in tickets {
+            failed |= ticket.await.is_err();
+            if !failed {
+                acked += 10;
+            }
+        }
+        if failed {
+            failures += 1;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    assert!(failures > 0, "the faults hit nothing");
+    let mut positions = Vec::new();
+    let mut taker = channel.taker();
+    let begun = Instant::now();
+    while positions.len() < acked as usize {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{} of {acked}", positions.len());
+        // The log may be failed by a fault that was still to come.
+        match tokio::task::block_in_place(|| taker.try_take(TakeLimit::events(64))) {
+            Ok(Some(taken)) => {
+                let number = |body: &[u8]| u64::from_be_bytes(body[..8].try_into().expect("eight bytes"));
+                positions.extend(taken.events().iter().map(|event| number(event.body)));
+                taken.release(Vec::new());
+            }
+            Ok(None) | Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
+        }
+    }
+    assert_eq!(positions, (1..=acked).collect::<Vec<_>>());
+    assert_eq!(channel.status().events, 0);
+    channel.close().await;
+}
+
+/// Bytes that the log vouches for and that are no chunk: takes stop there, and what lies before is delivered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_is_no_chunk_stops_takes_at_its_place() {
+    let disk = FaultyDisk::new(3);
+    disk.sleep_when_idle(true);
+    let channel = open(&disk);
+    append(&channel, &ten(0)).expect("appended").await.expect("durable");
+    let payload = b"not a chunk".to_vec();
+    let commit = flumen_wal::Commit { events: 2, payload: &payload[..].to_vec(), progress: Vec::new() };
+    channel.0.log.append_and_wait(commit).expect("durable");
+    let mut taker = channel.taker();
+    let mut take = || tokio::task::block_in_place(|| taker.try_take(TakeLimit::events(100)));
+    let good = take().expect("readable").expect("events");
+    assert_eq!(good.events().len(), 10);
+    for _ in 0..2 {
+        let error = take().expect_err("damaged");
+        assert!(error.to_string().contains("event 10"), "{error}");
+    }
+    good.release(Vec::new());
+    append(&channel, &ten(10)).expect("puts go on").await.expect("durable");
+    channel.close().await;
+}
