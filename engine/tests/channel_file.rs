@@ -121,7 +121,7 @@ async fn capacity_changes_live_and_events_stay() {
     put(&*channel, &batch(1, 1)).await.expect_err("more than the new capacity is there");
     let mut taker = channel.taker();
     let taken = tokio::task::spawn_blocking(move || taker.try_take(TakeLimit::events(5)));
-    taken.await.expect("no panic").expect("readable").expect("events").release(Vec::new());
+    taken.await.expect("no panic").expect("readable").expect("events").release("k1", Vec::new());
     assert_eq!(channel.status().events, 3);
     put(&*channel, &batch(3, 1)).await.expect_err("room for two");
     put(&*channel, &batch(2, 1)).await.expect("room for two");
@@ -148,7 +148,7 @@ async fn a_backlog_of_many_segments_comes_out_whole() {
             assert!(taken.events().iter().all(|event| event.body == [b'x'; 200]));
             assert_eq!(taken.first_event(), delivered);
             delivered += taken.events().len() as u64;
-            taken.release(Vec::new());
+            taken.release("k1", Vec::new());
         }
         delivered
     });

@@ -75,7 +75,7 @@ fn byte_capacity_counts_bodies_in_steps_of_a_hundred() {
     let mut taker = channel.taker();
     let taken = taker.try_take(TakeLimit::events(1)).expect("readable").expect("an event");
     put(&*channel, &batch(1, 0)).expect_err("taken is not released");
-    taken.release(Vec::new());
+    taken.release("k1", Vec::new());
     put(&*channel, &batch(1, 405)).expect("five slots came back");
 }
 
@@ -104,7 +104,7 @@ fn limits_change_live_and_events_stay() {
     for left in [12, 9] {
         put(&*channel, &batch(1, 1)).expect_err("above the new capacity, or at it");
         let taken = taker.try_take(TakeLimit::events(3)).expect("readable").expect("events");
-        taken.release(Vec::new());
+        taken.release("k1", Vec::new());
         assert_eq!(channel.status().events, left);
     }
     put(&*channel, &batch(3, 1)).expect("three below the new capacity");
@@ -142,7 +142,7 @@ async fn counters_say_what_went_through() {
     channel.reserve(Space { events: 6, chunk_bytes: 100, body_bytes: 6 }).await.expect_err("full");
     let mut taker = channel.taker();
     let taken = taker.try_take(TakeLimit::events(4)).expect("readable").expect("events");
-    taken.release(Vec::new());
+    taken.release("k1", Vec::new());
     drop(taker.try_take(TakeLimit::events(4)).expect("readable"));
     assert_eq!((metrics.event_put_attempt.get(), metrics.event_put_success.get()), (12, 6));
     assert_eq!((metrics.event_take_attempt.get(), metrics.event_take_success.get()), (6, 4));

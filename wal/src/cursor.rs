@@ -218,17 +218,23 @@ impl Cursor {
     /// Delivered: events `first_event .. first_event + events` of a take, or part of them. Rides the next frame, at
     /// latest after the release delay, together with `progress`.
     pub fn release(&self, first_event: u64, events: u64, progress: Vec<ProgressUpdate>) {
+        self.release_all([(first_event, events)], progress);
+    }
+
+    /// The same for several ranges (first event, count): they and `progress` hold together or not at all.
+    pub fn release_all(&self, ranges: impl IntoIterator<Item = (u64, u64)>, progress: Vec<ProgressUpdate>) {
         let now = self.shared.now();
-        let end = first_event + events;
         let mut inner = self.shared.inner.lock();
         if matches!(inner.status, Status::Closed) {
             return;
         }
         // The submitter sleeps without a timeout while nothing is pending.
         let wake = inner.pending.is_empty() && inner.in_flight == 0;
-        if events > 0 {
-            inner.visible.apply_release(first_event, end);
-            inner.pending.release(first_event, end, now);
+        for (first_event, events) in ranges {
+            if events > 0 {
+                inner.visible.apply_release(first_event, first_event + events);
+                inner.pending.release(first_event, first_event + events, now);
+            }
         }
         for update in progress {
             inner.visible.apply_progress(&update);

@@ -42,7 +42,7 @@ impl Keeper {
                 continue;
             }
             let mut inner = self.shared.inner.lock();
-            let idle = matches!(inner.status, Status::Closed) || self.job_of(&inner).is_none();
+            let idle = !matches!(inner.status, Status::Closed) && self.job_of(&inner).is_none();
             if !self.closed && idle {
                 let retry = inner.prepare_failed.is_some();
                 let wait = if retry { RETRY } else { Duration::from_secs(3600) };

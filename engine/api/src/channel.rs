@@ -238,13 +238,12 @@ pub struct SinkProgress {
 
 /// The channel's side of a take.
 pub trait Receipt: Send + 'static {
-    /// Delivered: the events are forgotten, and `progress` is durable no later than that.
-    fn release(self: Box<Self>, progress: Vec<SinkProgress>);
-    /// The same by the sink of this name: a channel that keeps sinks' progress keeps it under the name, where
-    /// [`Channel::sink_positions`] finds it. A channel that keeps none need not care.
-    fn release_by(self: Box<Self>, _sink: &str, progress: Vec<SinkProgress>) {
-        self.release(progress);
-    }
+    /// Delivered by the sink of this name, with the events of `rest`, all takes of the same channel: they are forgotten
+    /// together, and `progress` holds from that very moment. In parts, a crash between two of them would leave released
+    /// events that the progress does not cover, or the other way round.
+    fn release(self: Box<Self>, rest: Vec<Box<dyn Receipt>>, sink: &str, progress: Vec<SinkProgress>);
+    /// For the channel to recognise its own type in `rest`.
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any>;
     /// Not delivered: the events go out again, before newer ones.
     fn rollback(self: Box<Self>);
 }
@@ -272,17 +271,18 @@ impl Taken {
         self.first_event
     }
 
-    /// The sink has delivered the events durably; `progress` becomes durable with the release.
-    pub fn release(mut self, progress: Vec<SinkProgress>) {
+    /// The sink of this name has delivered the events durably; its `progress` becomes durable with the release.
+    pub fn release(mut self, sink: &str, progress: Vec<SinkProgress>) {
         if let Some(receipt) = self.receipt.take() {
-            receipt.release(progress);
+            receipt.release(Vec::new(), sink, progress);
         }
     }
 
-    /// [`release`](Self::release) by the sink of this name. Progress without a name is nobody's: who has some says whose.
-    pub fn release_by(mut self, sink: &str, progress: Vec<SinkProgress>) {
-        if let Some(receipt) = self.receipt.take() {
-            receipt.release_by(sink, progress);
+    /// The same for several takes of one channel, as one release.
+    pub fn release_all(takes: impl IntoIterator<Item = Taken>, sink: &str, progress: Vec<SinkProgress>) {
+        let mut receipts = takes.into_iter().filter_map(|mut taken| taken.receipt.take());
+        if let Some(first) = receipts.next() {
+            first.release(receipts.collect(), sink, progress);
         }
     }
 

@@ -99,7 +99,7 @@ pub async fn a_single_taker_sees_the_order_of_the_puts(subject: &dyn Subject) {
         assert!(!taken.events().is_empty() && taken.events().len() <= size, "{taken:?} for {size}");
         number = Some(taken.first_event() + taken.events().len() as u64);
         next = expect_numbered(&taken, next);
-        taken.release(Vec::new());
+        taken.release("k1", Vec::new());
         if next == 400 {
             break;
         }
@@ -121,7 +121,7 @@ pub async fn a_full_channel_takes_no_put_until_something_is_released(subject: &d
     let more = numbered(10, 4);
     let mut waiting = Box::pin(channel.reserve(space(&more)));
     assert!(poll(waiting.as_mut()).is_pending());
-    taken.release(Vec::new());
+    taken.release("k1", Vec::new());
     let room = within(waiting).await.expect("four events were released");
     append(&*channel, room, &more).await;
     expect_full(&*channel, 1);
@@ -166,10 +166,10 @@ pub async fn waiting_puts_are_served_in_their_order(subject: &dyn Subject) {
     let mut second = Box::pin(channel.reserve(space(&small)));
     assert!(poll(second.as_mut()).is_pending());
     let mut taker = channel.taker();
-    take(&mut *taker, 3).await.release(Vec::new());
+    take(&mut *taker, 3).await.release("k1", Vec::new());
     assert!(poll(first.as_mut()).is_pending(), "three is less than five");
     assert!(poll(second.as_mut()).is_pending(), "the second waits for the first");
-    take(&mut *taker, 3).await.release(Vec::new());
+    take(&mut *taker, 3).await.release("k1", Vec::new());
     let room = within(first).await.expect("six were released");
     append(&*channel, room, &large).await;
     let room = within(second).await.expect("one is left");
@@ -193,11 +193,11 @@ pub async fn rolled_back_events_go_out_first_and_in_order(subject: &dyn Subject)
     let again = take(&mut *taker, 4).await;
     assert_eq!(again.first_event(), number, "an event keeps its number");
     let mut next = expect_numbered(&again, 0);
-    again.release(Vec::new());
+    again.release("k1", Vec::new());
     while next < 15 {
         let taken = take(&mut *taker, 5).await;
         next = expect_numbered(&taken, next);
-        taken.release(Vec::new());
+        taken.release("k1", Vec::new());
     }
     expect_nothing(&mut *taker);
     channel.close().await;
@@ -210,17 +210,17 @@ pub async fn a_put_may_be_taken_in_parts(subject: &dyn Subject) {
     let mut taker = channel.taker();
     let taken = take(&mut *taker, 3).await;
     expect_numbered(&taken, 0);
-    taken.release(Vec::new());
+    taken.release("k1", Vec::new());
     assert_eq!(channel.status().events, 7);
     let middle = take(&mut *taker, 3).await;
     expect_numbered(&middle, 3);
     let last = take(&mut *taker, 10).await;
     assert_eq!(expect_numbered(&last, 6), 10);
-    last.release(Vec::new());
+    last.release("k1", Vec::new());
     middle.rollback();
     let middle = take(&mut *taker, 10).await;
     assert_eq!(expect_numbered(&middle, 3), 6);
-    middle.release(Vec::new());
+    middle.release("k1", Vec::new());
     assert_eq!(channel.status().events, 0);
     expect_nothing(&mut *taker);
     channel.close().await;
@@ -285,7 +285,7 @@ pub async fn concurrent_takers_get_each_event_once(subject: &dyn Subject) {
                     }
                     left.fetch_sub(taken.events().len(), std::sync::atomic::Ordering::SeqCst);
                     drop(released);
-                    taken.release(Vec::new());
+                    taken.release("k1", Vec::new());
                 }
             })
         })
@@ -387,7 +387,7 @@ pub async fn any_headers_and_bodies_come_back_as_they_were(subject: &dyn Subject
                 assert!(event.body == put.body, "body of event {at}, {} bytes", put.body.len());
                 at += 1;
             }
-            taken.release(Vec::new());
+            taken.release("k1", Vec::new());
         }
     }
     channel.close().await;
@@ -399,19 +399,19 @@ pub async fn releases_may_come_in_any_order(subject: &dyn Subject) {
     put(&*channel, &numbered(0, 10)).await;
     let mut taker = channel.taker();
     let (a, b, c) = (take(&mut *taker, 3).await, take(&mut *taker, 3).await, take(&mut *taker, 4).await);
-    c.release(Vec::new());
+    c.release("k1", Vec::new());
     assert_eq!(channel.status().events, 6);
     put(&*channel, &numbered(10, 4)).await;
     expect_full(&*channel, 1);
-    a.release(Vec::new());
+    a.release("k1", Vec::new());
     assert_eq!(channel.status().events, 7);
     b.rollback();
     let again = take(&mut *taker, 3).await;
     assert_eq!(expect_numbered(&again, 3), 6);
     let newer = take(&mut *taker, 10).await;
     assert_eq!(expect_numbered(&newer, 10), 14);
-    newer.release(Vec::new());
-    again.release(Vec::new());
+    newer.release("k1", Vec::new());
+    again.release("k1", Vec::new());
     assert_eq!(channel.status().events, 0);
     expect_nothing(&mut *taker);
     channel.close().await;
@@ -431,7 +431,7 @@ pub async fn only_selected_events_are_put(subject: &dyn Subject) {
     let taken = take(&mut *taker, 10).await;
     let numbers: Vec<_> = taken.events().iter().map(|event| number(event.body)).collect();
     assert_eq!(numbers, [1, 4, 5, 9]);
-    taken.release(Vec::new());
+    taken.release("k1", Vec::new());
     expect_nothing(&mut *taker);
     channel.close().await;
 }
@@ -462,7 +462,7 @@ pub async fn a_waiting_taker_hears_of_puts_and_rollbacks(subject: &dyn Subject) 
     taken.rollback();
     let taken = within(waiting).await.expect("a taker");
     assert_eq!(expect_numbered(&taken, 0), 2);
-    taken.release(Vec::new());
+    taken.release("k1", Vec::new());
     channel.close().await;
 }
 
@@ -482,7 +482,7 @@ pub async fn a_closed_channel_says_so(subject: &dyn Subject) {
     within(taker.ready()).await;
     let refused = tokio::task::block_in_place(|| taker.try_take(TakeLimit::events(1)));
     assert!(matches!(refused, Err(TakeError::Closed { .. })), "{refused:?}");
-    taken.release(Vec::new());
+    taken.release("k1", Vec::new());
     channel.close().await;
 }
 
@@ -492,7 +492,7 @@ pub async fn unreleased_events_come_again_after_a_restart_and_released_ones_do_n
     put(&*channel, &numbered(0, 50)).await;
     put(&*channel, &numbered(50, 50)).await;
     let mut taker = channel.taker();
-    take(&mut *taker, 30).await.release(Vec::new());
+    take(&mut *taker, 30).await.release("k1", Vec::new());
     let unreleased = take(&mut *taker, 30).await;
     let number = unreleased.first_event();
     channel.close().await;
@@ -508,7 +508,7 @@ pub async fn unreleased_events_come_again_after_a_restart_and_released_ones_do_n
             assert_eq!(taken.first_event(), number, "an event keeps its number for ever");
         }
         next = expect_numbered(&taken, next);
-        taken.release(Vec::new());
+        taken.release("k1", Vec::new());
     }
     expect_nothing(&mut *taker);
     channel.close().await;
@@ -530,7 +530,7 @@ pub async fn events_released_out_of_order_stay_released(subject: &dyn Subject) {
     put(&*channel, &numbered(0, 10)).await;
     let mut taker = channel.taker();
     let (a, b, c) = (take(&mut *taker, 3).await, take(&mut *taker, 3).await, take(&mut *taker, 4).await);
-    b.release(Vec::new());
+    b.release("k1", Vec::new());
     drop((a, c));
     channel.close().await;
     drop((taker, channel));
@@ -541,7 +541,7 @@ pub async fn events_released_out_of_order_stay_released(subject: &dyn Subject) {
     let mut numbers = Vec::new();
     while let Some(taken) = try_take(&mut *taker, TakeLimit::events(10)) {
         numbers.extend(taken.events().iter().map(|event| number(event.body)));
-        taken.release(Vec::new());
+        taken.release("k1", Vec::new());
     }
     assert_eq!(numbers, [0, 1, 2, 6, 7, 8, 9]);
     channel.close().await;
@@ -568,7 +568,7 @@ pub async fn progress_survives_a_restart(subject: &dyn Subject) {
     };
     check(&*channel);
     let taken = take(&mut *channel.taker(), 4).await;
-    taken.release_by("k1", vec![sink_progress("released", 44)]);
+    taken.release("k1", vec![sink_progress("released", 44)]);
     within(channel.record("k1", vec![sink_progress("recorded", 7), sink_progress("forgotten", 1)]))
         .await
         .expect("recorded");
@@ -626,7 +626,7 @@ pub async fn known_events_are_not_put_again(subject: &dyn Subject) {
     while next < 150 {
         let taken = take(&mut *taker, 1000).await;
         next = expect_numbered(&taken, next);
-        taken.release(Vec::new());
+        taken.release("k1", Vec::new());
     }
     // Another source's key of the same name is another key, and so is an event without origin.
     put_of(&*channel, "r2", &located("file", 1, 0, 10)).await;

@@ -327,7 +327,7 @@ impl<'a> Runner<'a> {
     /// Releases the flights that are ready, oldest first, up to the first that is not.
     fn land_ready(&mut self) -> Result<(), SinkError> {
         while let Some(flight) = self.flights.front_mut() {
-            let mut progress = match std::mem::replace(&mut flight.state, Flush::Failed) {
+            let progress = match std::mem::replace(&mut flight.state, Flush::Failed) {
                 Flush::Ready(Ok(progress)) => progress,
                 Flush::Ready(Err(error)) => return Err(error),
                 Flush::Failed => return Err(SinkError::plain("an earlier flush failed")),
@@ -336,12 +336,8 @@ impl<'a> Runner<'a> {
                     break;
                 }
             };
-            // The flush's progress goes with its first release. With the last, a crash between the two would leave
-            // released events behind a position that does not cover them, and a sink that compares what lies beyond
-            // the position with what comes next would cut them off.
-            for taken in flight.takes.drain(..) {
-                taken.release(std::mem::take(&mut progress));
-            }
+            let sink = &self.slots[self.at].context.name;
+            Taken::release_all(flight.takes.drain(..), sink, progress);
             let slot = &mut self.slots[self.at];
             slot.context.metrics.event_drain_success.add(flight.events as u64);
             slot.succeeded();

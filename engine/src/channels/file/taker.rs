@@ -112,15 +112,18 @@ struct FileReceipt {
 }
 
 impl Receipt for FileReceipt {
-    fn release(self: Box<Self>, progress: Vec<SinkProgress>) {
-        self.release_by("", progress);
+    fn release(self: Box<Self>, rest: Vec<Box<dyn Receipt>>, sink: &str, progress: Vec<SinkProgress>) {
+        let rest = rest.into_iter().filter_map(|receipt| receipt.into_any().downcast::<Self>().ok());
+        let mut ranges = vec![(self.first_event, self.events)];
+        ranges.extend(rest.map(|receipt| (receipt.first_event, receipt.events)));
+        let events = ranges.iter().map(|(_, events)| events).sum();
+        self.cursor.release_all(ranges, progress::sink_updates(sink, progress));
+        self.shared.gate.released();
+        self.shared.metrics.event_take_success.add(events);
     }
 
-    fn release_by(self: Box<Self>, sink: &str, progress: Vec<SinkProgress>) {
-        let updates = progress::sink_updates(sink, progress);
-        self.cursor.release(self.first_event, self.events, updates);
-        self.shared.gate.released();
-        self.shared.metrics.event_take_success.add(self.events);
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
+        self
     }
 
     fn rollback(self: Box<Self>) {

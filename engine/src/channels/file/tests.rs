@@ -100,7 +100,7 @@ async fn a_put_behind_a_lost_one_is_refused_until_its_source_goes_back() {
         .map(|event| u64::from_be_bytes(event.body[..8].try_into().expect("eight bytes")))
         .collect();
     assert_eq!(positions, (1..=30).collect::<Vec<_>>());
-    taken.release(Vec::new());
+    taken.release("k1", Vec::new());
     channel.close().await;
 }
 
@@ -152,7 +152,7 @@ async fn a_source_that_goes_back_after_each_failure_loses_and_repeats_nothing() 
             Ok(Some(taken)) => {
                 let number = |body: &[u8]| u64::from_be_bytes(body[..8].try_into().expect("eight bytes"));
                 positions.extend(taken.events().iter().map(|event| number(event.body)));
-                taken.release(Vec::new());
+                taken.release("k1", Vec::new());
             }
             Ok(None) | Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
         }
@@ -180,7 +180,7 @@ async fn a_commit_that_is_no_chunk_stops_takes_at_its_place() {
         let error = take().expect_err("damaged");
         assert!(error.to_string().contains("event 10"), "{error}");
     }
-    good.release(Vec::new());
+    good.release("k1", Vec::new());
     append(&channel, &ten(10)).expect("puts go on").await.expect("durable");
     channel.close().await;
 }

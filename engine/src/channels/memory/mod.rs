@@ -340,11 +340,19 @@ struct MemoryReceipt {
 }
 
 impl Receipt for MemoryReceipt {
-    fn release(self: Box<Self>, _progress: Vec<SinkProgress>) {
-        let events: usize = self.pieces.iter().map(|piece| piece.events).sum();
-        self.shared.store.content.lock().queue.release(&self.pieces);
-        self.shared.gate.released();
-        self.shared.metrics.event_take_success.add(events as u64);
+    /// Progress of a sink dies with the process, as the events do.
+    fn release(self: Box<Self>, rest: Vec<Box<dyn Receipt>>, _sink: &str, _progress: Vec<SinkProgress>) {
+        let rest = rest.into_iter().filter_map(|receipt| receipt.into_any().downcast::<Self>().ok());
+        for receipt in std::iter::once(self).chain(rest) {
+            let events: usize = receipt.pieces.iter().map(|piece| piece.events).sum();
+            receipt.shared.store.content.lock().queue.release(&receipt.pieces);
+            receipt.shared.gate.released();
+            receipt.shared.metrics.event_take_success.add(events as u64);
+        }
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
+        self
     }
 
     fn rollback(self: Box<Self>) {

@@ -212,10 +212,17 @@ impl Taker for TestTaker {
 struct TestReceipt(Arc<Inner>, Vec<(u64, ChunkSlice)>);
 
 impl Receipt for TestReceipt {
-    fn release(self: Box<Self>, progress: Vec<SinkProgress>) {
-        let mut state = self.0.state.lock();
-        state.out -= self.1.len();
-        state.releases.push((self.1[0].0, progress));
+    fn release(self: Box<Self>, rest: Vec<Box<dyn Receipt>>, _sink: &str, mut progress: Vec<SinkProgress>) {
+        let rest = rest.into_iter().filter_map(|receipt| receipt.into_any().downcast::<Self>().ok());
+        for receipt in std::iter::once(self).chain(rest) {
+            let mut state = receipt.0.state.lock();
+            state.out -= receipt.1.len();
+            state.releases.push((receipt.1[0].0, std::mem::take(&mut progress)));
+        }
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
+        self
     }
 
     fn rollback(self: Box<Self>) {
