@@ -56,6 +56,27 @@ fn an_agent_says_what_it_runs_delivers_and_stops_cleanly_on_sigterm() {
 }
 
 #[test]
+fn the_storage_that_the_command_line_asks_for_writes_the_file_channel() {
+    let directory = prepared();
+    let file = "a1.channels.c1.type = file\na1.channels.c1.checkpointDir = @DIR@/c\na1.channels.c1.dataDirs = @DIR@/d\n";
+    let memory = "a1.channels.c1.type = memory\n";
+    assert!(TAIL_TO_LOG.contains(memory));
+    write_config(directory.path(), &TAIL_TO_LOG.replace(memory, file));
+    let mut agent = Running::agent(directory.path(), &[AGENT, &["-Dflumen.storage=std"]].concat());
+    let line = agent.wait_for("storage of ");
+    assert!(line.contains("[INFO - ") && line.contains(": std "), "{line}");
+    agent.wait_for("started: ");
+    agent.signal("TERM");
+    assert_eq!(agent.end().code(), Some(0));
+    let lines = agent.seen.iter().filter(|line| line.contains("storage of "));
+    assert_eq!(lines.count(), 1, "{:#?}", agent.seen);
+
+    let refused = run(directory.path(), &[&["agent"], AGENT, &["-Dflumen.storage=tape"]].concat());
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("tape"), "{}", stderr(&refused));
+}
+
+#[test]
 fn a_signal_that_comes_twice_at_once_is_one_request() {
     let directory = prepared();
     let mut agent = Running::agent(directory.path(), AGENT);

@@ -7,7 +7,7 @@ use flumen_api::batch::Batch;
 use flumen_api::channel::{Channel, Put, PutError, Space, TakeLimit};
 use flumen_api::chunk::ChunkWriter;
 use flumen_api::metrics::ChannelMetrics;
-use flumen_api::registry::{ChannelContext, Factory};
+use flumen_api::registry::{ChannelContext, Factory, Storage};
 use flumen_api::settings::{ComponentConfig, Kind, Problems};
 use flumen_engine::channels::conformance::Subject;
 
@@ -40,6 +40,7 @@ fn open(dir: &Path, keys: &[(&str, &str)]) -> Result<Arc<dyn Channel>, String> {
         agent: "a1".into(),
         memory_limit: 1 << 30,
         ignore_flume_data: false,
+        storage: Storage::Auto,
         metrics: ChannelMetrics::default(),
     };
     open(&config, context)

@@ -6,7 +6,7 @@ use flumen_api::batch::Batch;
 use flumen_api::channel::{Channel, Put, PutError, Reservation, Space, TakeLimit};
 use flumen_api::chunk::ChunkWriter;
 use flumen_api::metrics::ChannelMetrics;
-use flumen_api::registry::{ChannelContext, Factory};
+use flumen_api::registry::{ChannelContext, Factory, Storage};
 use flumen_api::settings::{ComponentConfig, Kind, Problems};
 use flumen_engine::channels::conformance::Subject;
 
@@ -28,8 +28,13 @@ fn open(keys: &[(&str, &str)], metrics: ChannelMetrics) -> Arc<dyn Channel> {
     let config = config(keys);
     let mut problems = Problems::default();
     assert!(check(&config, &mut problems).is_some(), "{problems:?}");
-    let context =
-        ChannelContext { agent: "a1".into(), memory_limit: 1 << 30, ignore_flume_data: false, metrics };
+    let context = ChannelContext {
+        agent: "a1".into(),
+        memory_limit: 1 << 30,
+        ignore_flume_data: false,
+        storage: Storage::Auto,
+        metrics,
+    };
     open(&config, context).expect("a memory channel opens")
 }
 

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::process;
 use std::time::Duration;
 
-use flumen_api::registry::Registry;
+use flumen_api::registry::{Registry, Storage};
 use flumen_api::settings::{Problems, Severity};
 use flumen_engine::config::{
     self, Change, ConfigFile, Environment, FileContent, Properties, ReadError, Watch,
@@ -101,11 +101,17 @@ fn prepare(arguments: &AgentArguments, definitions: &BTreeMap<String, String>) -
         memory_limit: memory::limit(),
         ignore_flume_data: arguments.ignore_flume_data,
         monitoring: Monitoring::from_properties(|key| definitions.get(key).cloned())?,
+        storage: storage(definitions)?,
         shutdown_timeout: shutdown_timeout(definitions)?,
         ..AgentOptions::default()
     };
     let log = logging::start(definitions)?;
     Ok((files, options, log))
+}
+
+fn storage(definitions: &BTreeMap<String, String>) -> Result<Storage, String> {
+    let Some(text) = definitions.get("flumen.storage") else { return Ok(Storage::default()) };
+    text.parse().map_err(|error| format!("flumen.storage: {error}"))
 }
 
 fn shutdown_timeout(definitions: &BTreeMap<String, String>) -> Result<Duration, String> {
@@ -384,6 +390,17 @@ async fn stop(agent: Agent, timeout: Duration, signals: &mut Signals) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_storage_is_one_of_three_words() {
+        let storage = |text: &str| storage(&[("flumen.storage".to_string(), text.to_string())].into());
+        assert_eq!(storage("auto"), Ok(Storage::Auto));
+        assert_eq!(storage("uring"), Ok(Storage::Uring));
+        assert_eq!(storage("std"), Ok(Storage::Std));
+        let error = storage("mmap").unwrap_err();
+        assert!(error.contains("flumen.storage") && error.contains("mmap"), "{error}");
+        assert_eq!(super::storage(&BTreeMap::new()), Ok(Storage::Auto));
+    }
 
     #[test]
     fn the_shutdown_timeout_has_two_names_and_a_default() {

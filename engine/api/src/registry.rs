@@ -19,6 +19,31 @@ pub struct Built<T: ?Sized> {
     pub batch_size: Option<(&'static str, usize)>,
 }
 
+/// How channels on disk write (`-Dflumen.storage`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Storage {
+    /// Through io_uring where it works, else with threads.
+    #[default]
+    Auto,
+    /// Through io_uring; where it does not work, a channel on disk does not open and says why.
+    Uring,
+    /// With threads.
+    Std,
+}
+
+impl std::str::FromStr for Storage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "auto" => Ok(Self::Auto),
+            "uring" => Ok(Self::Uring),
+            "std" => Ok(Self::Std),
+            _ => Err(format!("`{text}` is none of auto, uring, std")),
+        }
+    }
+}
+
 /// What a channel's builder needs beside the keys.
 #[derive(Clone, Debug)]
 pub struct ChannelContext {
@@ -28,6 +53,8 @@ pub struct ChannelContext {
     pub memory_limit: u64,
     /// `--ignore-flume-data`: start beside Flume's own files in a channel directory.
     pub ignore_flume_data: bool,
+    /// How channels on disk write.
+    pub storage: Storage,
     /// Flume's counters.
     pub metrics: crate::metrics::ChannelMetrics,
 }

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use flumen_api::registry::{Registry, Spec};
+use flumen_api::registry::{Registry, Spec, Storage};
 use flumen_api::settings::{ComponentConfig, Kind};
 use tokio::time::Instant;
 
@@ -38,6 +38,8 @@ pub struct AgentOptions {
     pub memory_limit: u64,
     /// Channels start beside Flume's own files in their directories.
     pub ignore_flume_data: bool,
+    /// How channels on disk write.
+    pub storage: Storage,
     /// Where metrics are served, if anywhere.
     pub monitoring: Option<Monitoring>,
     /// How long a reload waits for what it stops; a stop of the agent says so itself.
@@ -51,6 +53,7 @@ impl Default for AgentOptions {
         Self {
             memory_limit: 1 << 30,
             ignore_flume_data: false,
+            storage: Storage::default(),
             monitoring: None,
             shutdown_timeout: Duration::from_secs(20),
             pauses: Pauses::default(),

@@ -120,6 +120,7 @@ async fn open(plan: &ChannelPlan, entry: &Entry, options: &AgentOptions) -> Resu
         agent: plan.config.agent.clone(),
         memory_limit: options.memory_limit,
         ignore_flume_data: options.ignore_flume_data,
+        storage: options.storage,
         metrics,
     };
     let config = plan.config.clone();

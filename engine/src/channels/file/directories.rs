@@ -14,17 +14,20 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use flumen_api::registry::Storage;
 use flumen_wal::Directories;
 use flumen_wal::storage::{self, Backend, Directory};
 
 /// Our subfolder.
 const SUBFOLDER: &str = "flumen";
 
-/// Checks, creates and opens the directories of a channel. With them come lines for the agent's log.
+/// Checks, creates and opens the directories of a channel. With them comes a line for the agent's log, which says how they
+/// are written; two if they are written in different ways.
 pub(super) fn open(
     checkpoint_dir: &Path,
     data_dirs: &[PathBuf],
     ignore_flume_data: bool,
+    storage: Storage,
 ) -> Result<(Directories, Vec<String>), String> {
     let Some((data_dir, others)) = data_dirs.split_first() else {
         return Err("dataDirs names no directory".into());
@@ -40,13 +43,15 @@ pub(super) fn open(
     }
     let data_path = create(data_dir)?;
     let checkpoint_path = create(checkpoint_dir)?;
-    let (data, line) = open_storage(&data_path)?;
+    let (data, line) = open_storage(&data_path, storage)?;
     let mut lines = vec![line];
     let checkpoint = if same(&data_path, &checkpoint_path)? {
         data.clone()
     } else {
-        let (checkpoint, line) = open_storage(&checkpoint_path)?;
-        lines.push(line);
+        let (checkpoint, line) = open_storage(&checkpoint_path, storage)?;
+        if checkpoint.describe() != data.describe() {
+            lines.push(line);
+        }
         checkpoint
     };
     Ok((Directories { data, checkpoint }, lines))
@@ -130,8 +135,19 @@ fn create_durably(path: &Path, mode: u32) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-fn open_storage(path: &Path) -> Result<(Arc<dyn Directory>, String), String> {
-    storage::open(path, Backend::Auto).map_err(|error| format!("cannot open {error}"))
+fn open_storage(path: &Path, storage: Storage) -> Result<(Arc<dyn Directory>, String), String> {
+    let (backend, asked) = match storage {
+        Storage::Auto => (Backend::Auto, ""),
+        Storage::Uring => (Backend::Uring, "; -Dflumen.storage=uring asks for it"),
+        Storage::Std => (Backend::Std, "; -Dflumen.storage=std asks for it"),
+    };
+    match storage::open(path, backend) {
+        Ok((directory, line)) => Ok((directory, line + asked)),
+        Err(error) if storage == Storage::Uring && error.kind() == io::ErrorKind::Unsupported => {
+            Err(format!("cannot open {error}; -Dflumen.storage=auto writes with threads instead"))
+        }
+        Err(error) => Err(format!("cannot open {error}")),
+    }
 }
 
 fn same(a: &Path, b: &Path) -> Result<bool, String> {
@@ -180,20 +196,21 @@ mod tests {
         let (checkpoint, data) = (temp.path().join("c"), temp.path().join("d"));
         fs::create_dir(&data).expect("created");
         fs::write(data.join("log-3"), b"").expect("written");
-        let error = open(&checkpoint, std::slice::from_ref(&data), false).expect_err("refused");
+        let error =
+            open(&checkpoint, std::slice::from_ref(&data), false, Storage::Auto).expect_err("refused");
         for part in ["log-3", "--ignore-flume-data", "new directories", &*data.to_string_lossy()] {
             assert!(error.contains(part), "{error}");
         }
         assert!(!checkpoint.exists());
         assert_eq!(fs::read_dir(&data).expect("listed").count(), 1);
-        open(&checkpoint, &[data], true).expect("the operator says so");
+        open(&checkpoint, &[data], true, Storage::Auto).expect("the operator says so");
     }
 
     #[test]
     fn our_folders_are_private_and_missing_parents_are_made() {
         let temp = tempfile::tempdir().expect("a directory");
         let (checkpoint, data) = (temp.path().join("a/b/c"), temp.path().join("a/d"));
-        open(&checkpoint, std::slice::from_ref(&data), false).expect("opened");
+        open(&checkpoint, std::slice::from_ref(&data), false, Storage::Auto).expect("opened");
         for dir in [checkpoint, data] {
             let mode = fs::metadata(dir.join("flumen")).expect("there").permissions().mode();
             assert_eq!(mode & 0o777, 0o700);
@@ -205,10 +222,10 @@ mod tests {
         let temp = tempfile::tempdir().expect("a directory");
         let (checkpoint, old, new) =
             (temp.path().join("c"), temp.path().join("old"), temp.path().join("new"));
-        open(&checkpoint, &[old.clone(), new.clone()], false).expect("opened");
+        open(&checkpoint, &[old.clone(), new.clone()], false, Storage::Auto).expect("opened");
         fs::write(old.join("flumen/segment"), b"").expect("written");
-        open(&checkpoint, &[old.clone(), new.clone()], false).expect("as before");
-        let error = open(&checkpoint, &[new, old.clone()], false).expect_err("another order");
+        open(&checkpoint, &[old.clone(), new.clone()], false, Storage::Auto).expect("as before");
+        let error = open(&checkpoint, &[new, old.clone()], false, Storage::Auto).expect_err("another order");
         assert!(error.contains(&*old.to_string_lossy()), "{error}");
     }
 
@@ -216,8 +233,25 @@ mod tests {
     fn checkpoint_and_data_may_share_a_directory() {
         let temp = tempfile::tempdir().expect("a directory");
         let dir = temp.path().join("both");
-        let (directories, lines) = open(&dir, std::slice::from_ref(&dir), false).expect("opened");
+        let (directories, lines) =
+            open(&dir, std::slice::from_ref(&dir), false, Storage::Auto).expect("opened");
         assert_eq!(directories.data.path(), directories.checkpoint.path());
         assert_eq!(lines.len(), 1);
+    }
+
+    #[test]
+    fn the_storage_asked_for_is_the_one_that_runs_and_the_line_says_so() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let (checkpoint, data) = (temp.path().join("c"), temp.path().join("d"));
+        let opened = |storage| open(&checkpoint, std::slice::from_ref(&data), false, storage);
+        let (directories, lines) = opened(Storage::Std).expect("threads work everywhere");
+        assert!(directories.data.describe().starts_with("std "), "{directories:?}");
+        assert!(directories.checkpoint.describe().starts_with("std "), "{directories:?}");
+        let [line] = &lines[..] else { panic!("{lines:?}") };
+        assert!(line.contains(": std ") && line.contains("-Dflumen.storage=std"), "{line}");
+        match opened(Storage::Uring) {
+            Ok((directories, _)) => assert!(directories.data.describe().starts_with("uring")),
+            Err(error) => assert!(error.contains("-Dflumen.storage=auto"), "{error}"),
+        }
     }
 }

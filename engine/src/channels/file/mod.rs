@@ -125,8 +125,12 @@ impl FileChannel {
     /// Opens the channel that `config` describes: locks its directories and recovers its log. Blocks meanwhile.
     pub fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Self, String> {
         let settings = read(config)?;
-        let (directories, lines) =
-            directories::open(&settings.checkpoint_dir, &settings.data_dirs.0, context.ignore_flume_data)?;
+        let (directories, lines) = directories::open(
+            &settings.checkpoint_dir,
+            &settings.data_dirs.0,
+            context.ignore_flume_data,
+            context.storage,
+        )?;
         for line in lines {
             tracing::info!(channel = %config.name, "{line}");
         }
