@@ -1,0 +1,10 @@
+//! The whole product: the built binary as a child process, with real files, sockets, signals and kills.
+//!
+//! What is delivered is compared byte for byte with what was written, so a test fails for one line lost, repeated, out of
+//! order or damaged. `FLUMEN_CHURN_SECONDS=60` lets the rotation tests run for as long (default 3), and
+//! `FLUMEN_SEED=<number>` replays the random moments of a run, whose seed is printed when it fails.
+
+mod agent;
+mod kills;
+mod lines;
+mod world;
