@@ -93,15 +93,15 @@ pub fn prepare(
             created => created?,
         },
     };
-    if file.len()? < size {
-        if let Err(error) = file.allocate(size) {
-            // Half a segment would be in the way of the next attempt, and on a full disk of everybody else.
-            if from.is_none() {
-                drop(file);
-                dir.remove(&spare)?;
-            }
-            return Err(error);
+    if file.len()? < size
+        && let Err(error) = file.allocate(size)
+    {
+        // Half a segment would be in the way of the next attempt, and on a full disk of everybody else.
+        if from.is_none() {
+            drop(file);
+            dir.remove(&spare)?;
         }
+        return Err(error);
     }
     let len = file.len()?;
     let header =

@@ -605,7 +605,9 @@ impl Submitter {
         let now = self.shared.now();
         let mut inner = self.shared.inner.lock();
         let mut readable = false;
-        while let Some(sent) = self.in_flight.pop_front_if(|sent| sent.done) {
+        while self.in_flight.front().is_some_and(|sent| sent.done)
+            && let Some(sent) = self.in_flight.pop_front()
+        {
             self.synced_frame = sent.header.frame;
             inner.counters.frames += 1;
             inner.counters.frame_bytes += sent.header.padded_len(self.active.header.alignment);

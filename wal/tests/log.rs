@@ -40,11 +40,9 @@ fn append(log: &Log, event: u64, len: usize) -> Ticket {
 fn take_all(cursor: &Cursor) -> Vec<(u64, Vec<u8>)> {
     let mut all = Vec::new();
     while let Some(take) = cursor.try_take(7, 1 << 20).unwrap() {
-        let mut event = take.first_event;
-        for piece in take.pieces {
+        for (event, piece) in (take.first_event..).zip(take.pieces) {
             assert_eq!((piece.skip, piece.events), (0, 1));
             all.push((event, piece.payload.to_vec()));
-            event += 1;
         }
     }
     all

@@ -40,6 +40,9 @@ pub struct Checkpoint {
     pub snapshot: Snapshot,
 }
 
+/// Space and name of an owner, and its keys: name, generation, position, rest.
+type OwnerFields = (u8, String, Vec<(String, u64, u64, Vec<u8>)>);
+
 /// The payload's shape. Field order is the format: bincode writes no names.
 #[derive(bincode::Encode, bincode::Decode)]
 struct Payload {
@@ -50,7 +53,7 @@ struct Payload {
     next_event: u64,
     cursor_low: u64,
     released_above: Vec<(u64, u64)>,
-    owners: Vec<(u8, String, Vec<(String, u64, u64, Vec<u8>)>)>,
+    owners: Vec<OwnerFields>,
     segments: Vec<[u64; 7]>,
 }
 
