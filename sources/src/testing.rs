@@ -19,6 +19,10 @@ use tokio_util::sync::CancellationToken;
 pub enum Fate {
     /// Refused for lack of room.
     Full,
+    /// Refused by a channel that has failed.
+    Failing,
+    /// As without a fate.
+    KeptAndAcked,
     /// Nothing is kept, the ticket fails.
     Lost,
     /// All is kept, the ticket fails all the same.
@@ -49,6 +53,8 @@ pub struct State {
     pub counts_only: bool,
     pub counted: u64,
     pub refusals: usize,
+    /// Pauses that were asked for; none of them takes any time.
+    pub pauses: Vec<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +92,10 @@ impl SourceEngine for FakeEngine {
             state.refusals += 1;
             let error = PutError::Full { channel: "c1".into(), reason: "as the test wants it".into() };
             return Err(PutRefused { batch, error });
+        }
+        if let Some(Fate::Failing) = fate {
+            state.refusals += 1;
+            return Err(PutRefused { batch, error: failed() });
         }
         if let Some(largest) = state.largest_body
             && batch.body_bytes() > largest as u64
@@ -159,6 +169,11 @@ impl SourceEngine for FakeEngine {
     fn positions(&self) -> Option<Positions> {
         let state = self.state();
         (!state.memory && !state.positions.is_empty()).then(|| state.positions.clone())
+    }
+
+    async fn sleep(&self, time: Duration) {
+        self.state().pauses.push(time);
+        tokio::task::yield_now().await;
     }
 }
 

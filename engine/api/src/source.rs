@@ -54,6 +54,9 @@ impl SourceError {
 }
 
 /// A put that was refused before anything was appended: the batch comes back, to be tried again or dropped.
+///
+/// A refusal for [`Full`](PutError::Full) may be tried again as it is. After [`Failed`](PutError::Failed) look at the
+/// tickets of the earlier puts first: a channel that lost one of them takes in no later one, and the source has to go back.
 #[derive(Debug)]
 pub struct PutRefused {
     /// The batch, as the interceptors left it. They will not see it twice.
@@ -72,6 +75,35 @@ pub trait SourceEngine: Send + Sync {
     async fn put(&self, batch: Batch) -> Result<PutTicket, PutRefused>;
     /// See [`SourceContext::positions`].
     fn positions(&self) -> Option<Positions>;
+    /// Waits for `time` to pass: the one clock of sources, so that a test can make it run as it likes.
+    async fn sleep(&self, time: Duration);
+}
+
+/// Pauses that double from the first to the longest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backoff {
+    first: Duration,
+    max: Duration,
+    next: Duration,
+}
+
+impl Backoff {
+    /// `first`, then twice as long each time, up to `max`.
+    pub const fn new(first: Duration, max: Duration) -> Self {
+        Self { first, max, next: first }
+    }
+
+    /// How long to rest now.
+    pub fn pause(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.max);
+        pause
+    }
+
+    /// All went well: the next pause is the first again.
+    pub fn reset(&mut self) {
+        self.next = self.first;
+    }
 }
 
 /// What a source works with. Cheap to clone: a server hands one to each connection.
@@ -108,29 +140,33 @@ impl SourceContext {
         self.engine.put(batch).await
     }
 
-    /// Like [`put`](Self::put), trying again for as long as the error says that this can help and no stop is asked
-    /// for; waits `pause` after the first refusal, then twice as long each time, up to `pause_max`.
+    /// Like [`put`](Self::put), trying again for as long as there is no room. `None`: a stop was asked for before there
+    /// was, and nothing was appended. Any other refusal comes back at once, for only the source can tell whether the put
+    /// may be tried again (see [`PutRefused`]).
     pub async fn put_until_stopped(
         &self,
         mut batch: Batch,
-        mut pause: Duration,
-        pause_max: Duration,
-        sleep: impl AsyncFn(Duration),
-    ) -> Result<PutTicket, PutRefused> {
+        mut backoff: Backoff,
+    ) -> Result<Option<PutTicket>, PutRefused> {
         loop {
-            match self.put(batch).await {
-                Ok(ticket) => return Ok(ticket),
-                Err(refused) if !refused.error.is_retriable() || self.shutdown.is_cancelled() => {
-                    return Err(refused);
+            match self.shutdown.run_until_cancelled(self.put(batch)).await {
+                None => return Ok(None),
+                Some(Ok(ticket)) => return Ok(Some(ticket)),
+                Some(Err(PutRefused { batch: back, error: error @ PutError::Full { .. } })) => {
+                    tracing::warn!(source = %self.name, %error, "put refused, tried again");
+                    batch = back;
                 }
-                Err(refused) => {
-                    tracing::warn!(source = %self.name, error = %refused.error, "put refused, trying again");
-                    batch = refused.batch;
-                    sleep(pause).await;
-                    pause = (pause * 2).min(pause_max);
-                }
+                Some(Err(refused)) => return Err(refused),
+            }
+            if self.sleep(backoff.pause()).await {
+                return Ok(None);
             }
         }
+    }
+
+    /// Waits for `time` to pass or a stop to be asked for; returns whether it was.
+    pub async fn sleep(&self, time: Duration) -> bool {
+        self.shutdown.run_until_cancelled(self.engine.sleep(time)).await.is_none()
     }
 
     /// Where to resume: for each key the *oldest* position of the source's durable required channels; each channel drops

@@ -20,6 +20,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use flumen_api::batch::Batch;
@@ -258,6 +259,10 @@ impl SourceEngine for SourcePut {
 
     fn positions(&self) -> Option<Positions> {
         self.resume.lock().clone()
+    }
+
+    async fn sleep(&self, time: Duration) {
+        tokio::time::sleep(time).await;
     }
 }
 

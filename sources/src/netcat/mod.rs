@@ -38,6 +38,9 @@ pub use settings::NetcatSettings;
 const READ_BYTES: usize = 64 << 10;
 /// How long a client may take to read an answer once the source shall stop.
 const ANSWER_AT_STOP: Duration = Duration::from_secs(1);
+/// The pause after a client that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Most lines of one put: no channel's `transactionCapacity` is smaller by default, and answers stay prompt.
 const LINES_MAX: usize = 100;
 
@@ -104,9 +107,8 @@ impl Source for NetcatSource {
                     // Out of descriptors, or a client that is gone again: the next one may do better.
                     tracing::warn!(source = %context.name, %address, %error, "cannot accept a client");
                     context.metrics.generic_processing_fail.inc();
-                    tokio::select! {
-                        () = tokio::time::sleep(Duration::from_millis(100)) => {}
-                        () = context.shutdown.cancelled() => break,
+                    if context.sleep(ACCEPT_PAUSE).await {
+                        break;
                     }
                 }
             }

@@ -10,14 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use flumen_api::registry::{Built, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems};
-use flumen_api::source::{InFlight, PutRefused, PutTicket, Runs, TICKETS_DEFAULT};
+use flumen_api::source::{Backoff, InFlight, PutRefused, Runs, TICKETS_DEFAULT};
 use flumen_api::{Batch, PutError, Source, SourceContext, SourceError};
 
 pub use settings::SeqSettings;
 
-/// The first and the longest pause after a put that was refused or failed.
-const PAUSE: Duration = Duration::from_millis(100);
-const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// The pauses after puts that were refused or failed.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// The type's registration.
 pub fn spec() -> Spec {
@@ -49,18 +48,30 @@ impl Source for SeqSource {
     async fn run(&mut self, context: SourceContext) -> Result<(), SourceError> {
         let mut flight = InFlight::new(TICKETS_DEFAULT);
         let mut next = self.acked;
-        let mut pause = PAUSE;
+        let mut backoff = BACKOFF;
         while !context.shutdown.is_cancelled() {
             let failure = if next < self.settings.total_events {
                 let end =
                     self.settings.total_events.min(next.saturating_add(self.settings.batch_size as u64));
-                match self.put(&context, next, end).await? {
-                    // Stopped while waiting for room.
-                    None => break,
-                    Some(ticket) => {
+                match context.put_until_stopped(numbers(next, end), BACKOFF).await {
+                    Ok(None) => break,
+                    Ok(Some(ticket)) => {
                         next = end;
                         flight.push(ticket, end, |to| self.acked = to).await.err()
                     }
+                    Err(PutRefused { error, .. }) => match error {
+                        PutError::Full { .. } | PutError::Failed { .. } => {
+                            // Numbers further on must not get ahead of earlier ones that are lost.
+                            Some(flight.drain(|to| self.acked = to).await.err().unwrap_or(error))
+                        }
+                        PutError::TooLarge { .. } => {
+                            return Err(SourceError::new("batchSize is more than the channel takes", error));
+                        }
+                        PutError::Closed { .. } if context.shutdown.is_cancelled() => break,
+                        PutError::Closed { .. } => {
+                            return Err(SourceError::new("a put is impossible", error));
+                        }
+                    },
                 }
             } else {
                 match flight.drain(|to| self.acked = to).await {
@@ -70,12 +81,11 @@ impl Source for SeqSource {
             };
             match failure {
                 None if flight.len() < TICKETS_DEFAULT => {}
-                None => pause = PAUSE,
+                None => backoff.reset(),
                 Some(error) => {
                     tracing::warn!(source = %context.name, %error, from = self.acked, "put again");
                     next = self.acked;
-                    sleep(&context, pause).await;
-                    pause = (pause * 2).min(PAUSE_MAX);
+                    context.sleep(backoff.pause()).await;
                 }
             }
             // Nothing else here waits when the channel is quick: others want this thread too.
@@ -88,54 +98,16 @@ impl Source for SeqSource {
     }
 }
 
-impl SeqSource {
-    async fn put(
-        &self,
-        context: &SourceContext,
-        from: u64,
-        to: u64,
-    ) -> Result<Option<PutTicket>, SourceError> {
-        let mut batch = Batch::new();
-        let mut digits = String::new();
-        for number in from..to {
-            use std::fmt::Write;
-            digits.clear();
-            write!(digits, "{number}").expect("a String takes all");
-            batch.push(digits.as_bytes());
-        }
-        let mut pause = PAUSE;
-        loop {
-            let result = tokio::select! {
-                biased;
-                result = context.put(batch) => result,
-                () = context.shutdown.cancelled() => return Ok(None),
-            };
-            let PutRefused { batch: back, error } = match result {
-                Ok(ticket) => return Ok(Some(ticket)),
-                Err(refused) => refused,
-            };
-            if context.shutdown.is_cancelled() {
-                return Ok(None);
-            }
-            match error {
-                PutError::TooLarge { .. } => {
-                    return Err(SourceError::new("batchSize is more than the channel takes", error));
-                }
-                error if !error.is_retriable() => return Err(SourceError::new("a put is impossible", error)),
-                error => tracing::warn!(source = %context.name, %error, from, "put refused, tried again"),
-            }
-            batch = back;
-            sleep(context, pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
-        }
+fn numbers(from: u64, to: u64) -> Batch {
+    use std::fmt::Write;
+    let mut batch = Batch::new();
+    let mut digits = String::new();
+    for number in from..to {
+        digits.clear();
+        write!(digits, "{number}").expect("a String takes all");
+        batch.push(digits.as_bytes());
     }
-}
-
-async fn sleep(context: &SourceContext, time: Duration) {
-    tokio::select! {
-        () = tokio::time::sleep(time) => {}
-        () = context.shutdown.cancelled() => {}
-    }
+    batch
 }
 
 #[cfg(test)]
@@ -161,6 +133,36 @@ mod tests {
             running.join();
             assert_eq!(engine.bodies(), ["0", "1"], "{fate:?}");
         }
+    }
+
+    #[test]
+    fn while_there_is_no_room_pauses_double() {
+        let engine = FakeEngine::new();
+        engine.state().fates = [Fate::Full; 3].into();
+        let running = Running::start(&spec(), &engine, &[("batchSize", "2"), ("totalEvents", "2")]);
+        running.join();
+        let pauses: Vec<_> = engine.state().pauses.iter().map(Duration::as_millis).collect();
+        assert_eq!(pauses, [100, 200, 400]);
+        assert_eq!(engine.bodies(), ["0", "1"]);
+    }
+
+    #[test]
+    fn numbers_refused_by_a_failed_channel_do_not_get_ahead_of_lost_ones() {
+        let engine = FakeEngine::new();
+        engine.state().fates = [Fate::Lost, Fate::Failing].into();
+        let running = Running::start(&spec(), &engine, &[("batchSize", "2"), ("totalEvents", "6")]);
+        running.join();
+        assert_eq!(engine.bodies(), ["0", "1", "2", "3", "4", "5"]);
+        assert_eq!(engine.state().refusals, 1);
+    }
+
+    #[test]
+    fn numbers_refused_by_a_failed_channel_are_put_again_alone_if_nothing_was_lost() {
+        let engine = FakeEngine::new();
+        engine.state().fates = [Fate::KeptAndAcked, Fate::Failing].into();
+        let running = Running::start(&spec(), &engine, &[("batchSize", "2"), ("totalEvents", "4")]);
+        running.join();
+        assert_eq!(engine.bodies(), ["0", "1", "2", "3"]);
     }
 
     #[test]
