@@ -5,6 +5,10 @@
 //! `FLUMEN_SEED=<number>` replays the random moments of a run, whose seed is printed when it fails.
 
 mod agent;
+mod churn;
 mod kills;
 mod lines;
+mod monitoring;
+mod netcat;
+mod signals;
 mod world;
