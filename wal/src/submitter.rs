@@ -642,9 +642,12 @@ impl Submitter {
             }
             if let Some(checkpoint) = sent.checkpoint {
                 inner.segments.snapshot_synced = true;
-                self.checkpoint_frame = checkpoint.frame;
-                inner.checkpoint_due = Some(checkpoint);
-                self.last_checkpoint = now;
+                // The snapshot itself bounds recovery: a checkpoint at each roll of a fast log would only cost syncs.
+                if now - self.last_checkpoint >= ROLL_CHECKPOINT_INTERVAL {
+                    self.checkpoint_frame = checkpoint.frame;
+                    inner.checkpoint_due = Some(checkpoint);
+                    self.last_checkpoint = now;
+                }
             }
             // A close mark, or a frame that only vouched for others, needs nobody to vouch for it.
             let has_content = sent.header.event_count > 0 || !sent.controls.is_empty();
@@ -790,6 +793,9 @@ enum Fit {
 const EVENTS_RESERVE: usize = 2;
 /// Segments that control frames leave untouched: the one for the next start.
 const CONTROL_RESERVE: usize = 1;
+
+/// Checkpoints at rolls come no more often than this.
+const ROLL_CHECKPOINT_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Resolution of the age of the oldest event.
 const AGE_STEP: Duration = Duration::from_millis(100);
