@@ -780,6 +780,31 @@ impl Submitter {
     }
 }
 
+/// A submitter that panics takes nobody along who waits for it.
+impl Drop for Submitter {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let mut wakers = Vec::new();
+        let mut inner = self.shared.inner.lock();
+        let staged = inner.staged.drain(..).collect::<Vec<_>>();
+        let open = inner.open.take().map(Staged::Frame);
+        let span = self.span.take().map(Staged::Span);
+        let stages = staged.into_iter().chain(open).chain(span).map(|staged| Arc::clone(staged.stage()));
+        let sent = self.in_flight.drain(..).filter_map(|sent| sent.stage);
+        for stage in sent.chain(stages).chain(inner.pending.stage.take()) {
+            wakers.extend(stage.decide(Err(crate::error::LogError::Closed)));
+        }
+        inner.status = Status::Closed;
+        wakers.extend(inner.room.wakers());
+        wakers.append(&mut inner.readers);
+        drop(inner);
+        self.shared.keeper.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
 /// Whether a frame can be written.
 enum Fit {
     Now,

@@ -208,16 +208,23 @@ pub fn recover(dirs: &Directories) -> Result<Recovered, OpenError> {
             }
             recovered.empty.push(file.number());
         }
-        recovered.empty.extend(headerless);
+        if let Some(number) = headerless.first() {
+            let reason =
+                "its header is damaged, and there is neither a snapshot nor a checkpoint".to_string();
+            return Err(OpenError::Foreign { path: path_of(data, &number.file_name()), reason });
+        }
         return Ok(recovered);
     };
-    // A headerless file above the start was being prepared; below it is damage that its reader will meet.
+    // A file gets a segment's name only when its header is durable: without one it is damaged, wherever it stands. It is
+    // left alone, and its reader will say so.
     for number in headerless {
         if number > start.place.segment {
-            recovered.empty.push(number);
-        } else {
-            recovered.live.push(number);
+            let place = Place { segment: number, offset: 0 };
+            let (first_frame, last_frame) = (start.frame.0 + 1, start.frame.0 + 1);
+            let what = "segment header is damaged";
+            recovered.damage.push(Damage { place, first_frame, last_frame, what });
         }
+        recovered.live.push(number);
     }
     walk(data, &mut recovered, start, above)?;
     // Within the table's reach, a file that it does not name was prepared by an earlier life and never used.
