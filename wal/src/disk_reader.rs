@@ -62,7 +62,7 @@ impl DiskReader {
             let (header, seed) = match at.header(shared)? {
                 Some(found) => found,
                 None => {
-                    at = next_segment(shared, at, event)?;
+                    at = at.pass_gap(shared, event)?;
                     continue;
                 }
             };
@@ -119,9 +119,7 @@ impl At {
     /// The header at the present place; `None` where none verifies or the segment ends.
     fn header(&mut self, shared: &Shared) -> Result<Option<(FrameHeader, Seed)>, ReadError> {
         let alignment = self.file.header.alignment as usize;
-        // Behind a sealed segment's last frame may stand frames that an earlier life wrote and recovery cut off.
-        let sealed = shared.inner.lock().segments.sealed.get(&self.file.number()).copied().flatten();
-        let end = sealed.map_or(self.file.len, |summary| summary.end_offset.min(self.file.len));
+        let end = self.end(shared);
         if self.offset + alignment as u64 > end {
             return Ok(None);
         }
@@ -142,6 +140,71 @@ impl At {
             Err(error) => return Err(self.io(shared, error)),
         };
         Ok(FrameHeader::decode(&buffer[range], seed).ok().map(|(header, _)| (header, seed)))
+    }
+
+    /// Goes on from a place where no header verifies: to the next segment if that has the event, else to the next frame
+    /// of this one. What is lost between may hold no event, as a snapshot or a housekeeping frame does.
+    fn pass_gap(mut self, shared: &Shared, event: u64) -> Result<Self, ReadError> {
+        let successor = shared.inner.lock().segments.successor(self.file.number());
+        let next_first = match successor {
+            Some(next) => first_event(shared, next, event)?,
+            None => None,
+        };
+        if next_first.is_some_and(|first| first <= event) {
+            return next_segment(shared, self, event);
+        }
+        let gap = self.offset;
+        let alignment = u64::from(self.file.header.alignment);
+        let end = self.end(shared);
+        let mut found = None;
+        while found.is_none() && self.offset + alignment <= end {
+            let seed = Seed::new(self.file.header.salt, self.file.number(), self.offset);
+            let got = self.window.get(&*self.file.file, self.offset, alignment as usize);
+            let (buffer, range) = match got {
+                Ok(got) => got,
+                Err(error) => return Err(self.io(shared, error)),
+            };
+            let decoded = FrameHeader::decode(&buffer[range], seed);
+            match decoded {
+                // All frames of a span but the last have one length: there is no room for one of them in the gap.
+                Ok((header, _))
+                    if header.is_span() && self.offset - gap < header.padded_len(alignment as u32) =>
+                {
+                    found = Some(header.first_event);
+                }
+                // What is left of a commit over several frames is no commit; only what is behind it may be read.
+                Ok((header, _)) if header.is_span() && header.has_more() => {
+                    self.offset += header.padded_len(alignment as u32);
+                }
+                Ok((header, _)) if header.is_span() && header.end_event() <= event => {
+                    self.offset += header.padded_len(alignment as u32);
+                    found = Some(header.end_event());
+                }
+                // The event was in the span whose end this is.
+                Ok((header, _)) if header.is_span() => found = Some(u64::MAX),
+                Ok((header, _)) => found = Some(header.first_event),
+                Err(_) => self.offset += alignment,
+            }
+        }
+        match found {
+            Some(first) if first <= event => {
+                self.event = first;
+                Ok(self)
+            }
+            // The next segment's first frame is damaged as well: its frames will say where they begin.
+            None if successor.is_some() && next_first.is_none() => next_segment(shared, self, event),
+            _ => {
+                self.offset = gap;
+                Err(self.damaged(shared, "no frame where one was synced", event))
+            }
+        }
+    }
+
+    /// Where the segment's frames end, as far as that is known.
+    fn end(&self, shared: &Shared) -> u64 {
+        // Behind a sealed segment's last frame may stand frames that an earlier life wrote and recovery cut off.
+        let sealed = shared.inner.lock().segments.sealed.get(&self.file.number()).copied().flatten();
+        sealed.map_or(self.file.len, |summary| summary.end_offset.min(self.file.len))
     }
 
     /// A frame's body, verified.
@@ -278,7 +341,7 @@ fn next_segment(shared: &Shared, at: At, event: u64) -> Result<At, ReadError> {
     };
     match first_event(shared, next, event)? {
         // Everything up to the next segment's first event was passed, or is released and of no interest.
-        Some(first) if first <= event && (at.event == first || at.event == 0) => {}
+        Some(first) if first <= event => {}
         // A damaged snapshot: its frames will say where they begin.
         None => {}
         Some(_) => return Err(at.damaged(shared, "no frame where one was synced", event)),

@@ -42,6 +42,7 @@ mod state;
 pub mod storage;
 mod submitter;
 mod ticket;
+pub mod tools;
 mod window;
 
 pub use cursor::{Cursor, Piece, Take};

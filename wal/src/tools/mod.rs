@@ -1,0 +1,58 @@
+//! Looking at a log without opening it: [`inspect`], [`verify`] and [`dump`].
+//!
+//! They change nothing and take no lock, so they work on a log that is running. Of such a log they judge what was
+//! synced when they began, up to the highest *claim*: frames above it may be on their way. A segment that the running log
+//! recycles under a reader's eyes is recognised by its salt and left out.
+//!
+//! | | reads | for |
+//! | --- | --- | --- |
+//! | [`inspect`] | headers, snapshots, checkpoint files, and what a start would read | what is there, and what a start would do |
+//! | [`verify`] | everything | whether every synced frame is intact, and if not, what is lost and where |
+//! | [`dump`] | everything | each frame and record |
+
+mod dump;
+mod inspect;
+mod locate;
+mod read_only;
+mod survey;
+mod verify;
+mod walk;
+
+pub use dump::{DumpedRecord, Line, dump};
+pub use inspect::{
+    Content, Inspection, Outlook, OwnerInfo, SegmentInfo, Slot, SlotInfo, UnvouchedFrame, inspect,
+};
+pub use locate::locate;
+pub use read_only::open as open_read_only;
+pub use verify::{Verification, verify};
+pub use walk::Finding;
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a log cannot be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// A directory or file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// The error beneath.
+        source: io::Error,
+    },
+    /// There is no log.
+    #[error("{path} holds no log: neither it nor its subfolder `flumen` has segments or checkpoints")]
+    NoLog {
+        /// Where one was looked for.
+        path: PathBuf,
+    },
+    /// A newer version wrote it.
+    #[error("{path} was written by a newer version: {reason}; look at it with that version")]
+    Newer {
+        /// Which file.
+        path: PathBuf,
+        /// Version or feature bits.
+        reason: String,
+    },
+}

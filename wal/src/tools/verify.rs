@@ -1,0 +1,94 @@
+//! Reads every frame and says what is wrong.
+
+use super::ToolError;
+use super::survey::{Seen, SlotContent, Survey};
+use super::walk::{Finding, Item, Standing, walk};
+use crate::error::OpenError;
+use crate::format::checkpoint::FILE_NAMES;
+use crate::log::Directories;
+use crate::segment::path_of;
+
+/// What was read, and what is wrong with it.
+#[derive(Debug, Default)]
+pub struct Verification {
+    /// The log's id.
+    pub log_id: Option<u128>,
+    /// Segments with frames.
+    pub segments: u64,
+    /// Intact synced frames.
+    pub frames: u64,
+    /// Bytes of them, padding included.
+    pub bytes: u64,
+    /// First event of the oldest intact frame, and the event after the last one's.
+    pub events: Option<(u64, u64)>,
+    /// Frames above the highest claim: on their way, or a tail that a start writes again or cuts.
+    pub unvouched: u64,
+    /// All frames up to this number were synced.
+    pub claim: u64,
+    /// What is damaged. Empty is a clean log.
+    pub damage: Vec<Finding>,
+    /// What is not as it was written and costs nothing.
+    pub notes: Vec<Finding>,
+}
+
+/// Verifies a log without opening it. A commit that spans several frames is joined in memory.
+pub fn verify(dirs: &Directories) -> Result<Verification, ToolError> {
+    let survey = Survey::of(dirs)?;
+    refuse_newer(&survey)?;
+    let mut report =
+        Verification { log_id: survey.log_id(), claim: survey.claim.0, ..Verification::default() };
+    if let Err(error) = &survey.recovered {
+        report.damage.push(Finding {
+            path: dirs.data.path().to_path_buf(),
+            offset: 0,
+            what: format!("a start would be refused: {error}"),
+            frames: None,
+            events: None,
+        });
+    }
+    let note = |report: &mut Verification, dir: &dyn crate::storage::Directory, name: &str, what: String| {
+        let path = path_of(dir, name);
+        report.notes.push(Finding { path, offset: 0, what, frames: None, events: None });
+    };
+    for segment in survey.segments.iter().filter(|segment| segment.copies == 1) {
+        if matches!(segment.seen, Seen::Segment(_)) {
+            let what = "one of the header's two copies does not verify; the other is enough".to_string();
+            note(&mut report, &*dirs.data, &segment.number.file_name(), what);
+        }
+    }
+    for (slot, name) in survey.slots.iter().zip(FILE_NAMES) {
+        let what = match slot {
+            SlotContent::Bad(error) => error.to_string(),
+            SlotContent::Unreadable(error) => error.to_string(),
+            SlotContent::Sound(..) | SlotContent::Missing | SlotContent::Empty => continue,
+        };
+        note(&mut report, &*dirs.checkpoint, name, format!("{what}; the log does not need it"));
+    }
+    let mut alignment = 0;
+    walk(dirs, &survey, &mut |item| match item {
+        Item::Segment(file) => {
+            report.segments += 1;
+            alignment = file.header.alignment;
+        }
+        Item::Frame { place: _, header, standing: Standing::Synced, body: _ } => {
+            report.frames += 1;
+            report.bytes += header.padded_len(alignment);
+            let (first, _) = *report.events.get_or_insert((header.first_event, 0));
+            report.events = Some((first, header.end_event()));
+        }
+        Item::Frame { standing: Standing::Unvouched, .. } => report.unvouched += 1,
+        Item::Frame { standing: Standing::BodyBad, .. } | Item::Span { .. } => {}
+        Item::Damage(finding) => report.damage.push(finding),
+    });
+    Ok(report)
+}
+
+/// Bytes of a newer version mean something that this one does not know.
+pub(super) fn refuse_newer(survey: &Survey) -> Result<(), ToolError> {
+    match &survey.recovered {
+        Err(OpenError::Newer { path, reason }) => {
+            Err(ToolError::Newer { path: path.clone(), reason: reason.clone() })
+        }
+        _ => Ok(()),
+    }
+}
