@@ -137,14 +137,8 @@ fn churn(kills: bool) {
     let seconds = std::env::var("FLUMEN_CHURN_SECONDS").map_or(3, |text| text.parse().unwrap());
     let world = World::new(DURABLE_TAIL);
     let agent = world.start().started();
-    let mut churn = Churn {
-        world,
-        agent: Some(agent),
-        random: Random::new(),
-        kills,
-        written: 0,
-        rotations: Vec::new(),
-    };
+    let mut churn =
+        Churn { world, agent: Some(agent), random: Random::new(), kills, written: 0, rotations: Vec::new() };
     let (mut inodes, mut reused) = (HashSet::new(), 0);
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(seconds) {
@@ -153,7 +147,11 @@ fn churn(kills: bool) {
     churn.wait_for(churn.written);
     churn.agent.take().unwrap().stop();
     assert_each_once(&churn.world.output(), churn.written);
-    eprintln!("{} lines, {} rotations, {reused} on an inode seen before", churn.written, churn.rotations.len());
+    eprintln!(
+        "{} lines, {} rotations, {reused} on an inode seen before",
+        churn.written,
+        churn.rotations.len()
+    );
 }
 
 #[test]

@@ -10,5 +10,6 @@ mod kills;
 mod lines;
 mod monitoring;
 mod netcat;
+mod reload;
 mod signals;
 mod world;

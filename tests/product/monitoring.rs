@@ -80,7 +80,8 @@ fn metrics_have_flumes_names_and_values_as_strings() {
         assert_eq!(found["StopTime"], "0");
         assert!(found["StartTime"].as_str().unwrap().parse::<u64>().unwrap() > 0);
         for (name, expected) in attributes {
-            let value = found[name].as_str().unwrap_or_else(|| panic!("{component} has no text {name}: {found}"));
+            let value =
+                found[name].as_str().unwrap_or_else(|| panic!("{component} has no text {name}: {found}"));
             assert!(expected.is_none_or(|expected| expected == value), "{component} {name}: {value}");
         }
         assert!(found.as_object().unwrap().values().all(Value::is_string), "{found}");

@@ -53,7 +53,10 @@ fn sighup_takes_over_a_changed_file() {
     agent.signal("HUP");
     agent.wait_for(&["reloaded", "restarted sink k1"]);
     world.append("in/a.log", lines(0, 10));
-    eventually(|| delivered(&world.path("other")) == 10 * LINE as u64, || "no lines in the new directory".into());
+    eventually(
+        || delivered(&world.path("other")) == 10 * LINE as u64,
+        || "no lines in the new directory".into(),
+    );
     assert_eq!(world.delivered(), 0);
     agent.stop();
 }

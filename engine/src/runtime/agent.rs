@@ -232,6 +232,20 @@ impl Agent {
             self.start_source(name, plan, &mut sources, &stop_sources, &mut kept_broken, &mut report);
         }
         self.forget_removed(&old, &new, &mut report);
+        let sinks: BTreeSet<_> = self
+            .runners
+            .values()
+            .flat_map(|unit| &unit.plan.sinks)
+            .map(|sink| sink.config.name.clone())
+            .collect();
+        self.board.set_left_out(&plan, |kind, name| {
+            let has = match kind {
+                Kind::Channel => self.channels.contains_key(name),
+                Kind::Source => self.sources.contains_key(name),
+                _ => sinks.contains(name),
+            };
+            has || matches!(report.of(kind, name), Some(What::Broken(_)))
+        });
 
         let attempts = async {
             for unit in self.channels.values_mut() {

@@ -11,8 +11,10 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use flumen_api::channel::Channel;
 use flumen_api::metrics::{ChannelMetrics, SinkMetrics, SourceMetrics};
-use flumen_api::settings::Kind;
+use flumen_api::settings::{Kind, Severity};
 use parking_lot::Mutex;
+
+use crate::plan::Plan;
 
 /// What a component is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +39,11 @@ pub enum State {
     Finished,
     /// Told to stop.
     Stopped,
+    /// The configuration asks for it, with errors.
+    LeftOut {
+        /// What is wrong, with file and line.
+        reason: String,
+    },
 }
 
 impl fmt::Display for State {
@@ -49,6 +56,7 @@ impl fmt::Display for State {
             Self::Failed { reason, failures } => write!(f, "failed {failures} times: {reason}"),
             Self::Finished => f.write_str("finished"),
             Self::Stopped => f.write_str("stopped"),
+            Self::LeftOut { reason } => write!(f, "left out: {reason}"),
         }
     }
 }
@@ -145,11 +153,13 @@ type Entries = BTreeMap<(Kind, Arc<str>), Arc<Entry>>;
 pub(super) struct Board {
     pub agent: Arc<str>,
     entries: Mutex<Entries>,
+    /// What the configuration asks for with errors, and why it is left out. It has no counters, so no entry.
+    left_out: Mutex<BTreeMap<(Kind, Arc<str>), String>>,
 }
 
 impl Board {
     pub fn new(agent: Arc<str>) -> Self {
-        Self { agent, entries: Mutex::default() }
+        Self { agent, entries: Mutex::default(), left_out: Mutex::default() }
     }
 
     /// The component's entry; a component that had one before keeps its counters, whatever its type is now.
@@ -176,6 +186,22 @@ impl Board {
         self.entries.lock().remove(&(kind, name.clone()));
     }
 
+    /// Takes over what the plan leaves out, and forgets entries that are not `known`: what could not be built and is not
+    /// asked for any more would be missed for ever.
+    pub fn set_left_out(&self, plan: &Plan, known: impl Fn(Kind, &str) -> bool) {
+        let reason = |kind: Kind, name: &str| {
+            let prefix = format!("{}.{kind}s.{name}.", plan.agent);
+            let mut errors = plan.problems.0.iter().filter(|problem| problem.severity == Severity::Error);
+            let error = errors.find(|problem| problem.key.starts_with(&prefix));
+            error.map_or_else(|| "see the errors of its configuration".into(), ToString::to_string)
+        };
+        let left_out = plan.left_out.iter().filter(|(kind, name)| !known(*kind, name));
+        let left_out: BTreeMap<_, _> =
+            left_out.map(|(kind, name)| ((*kind, name.clone()), reason(*kind, name))).collect();
+        self.entries.lock().retain(|(kind, name), _| known(*kind, name));
+        *self.left_out.lock() = left_out;
+    }
+
     /// Every component, by kind and name.
     pub fn entries(&self) -> Vec<Arc<Entry>> {
         self.entries.lock().values().cloned().collect()
@@ -196,7 +222,14 @@ impl Board {
                 state,
             }
         });
-        Health { components: components.collect() }
+        let left_out = self.left_out.lock();
+        let left_out = left_out.iter().map(|((kind, name), reason)| ComponentHealth {
+            kind: *kind,
+            name: name.clone(),
+            type_name: "".into(),
+            state: State::LeftOut { reason: reason.clone() },
+        });
+        Health { components: components.chain(left_out).collect() }
     }
 
     /// Everything worth knowing when somebody asks a live process what it is doing.
@@ -233,6 +266,9 @@ impl Board {
                 line(&mut text, format_args!("  {} {}", metric.name, metric.value));
             }
         }
+        for ((kind, name), reason) in &*self.left_out.lock() {
+            line(&mut text, format_args!("{kind} {name}: left out: {reason}"));
+        }
         text
     }
 }
@@ -257,7 +293,7 @@ pub struct ComponentHealth {
 /// How an agent's components are.
 #[derive(Clone, Debug, Default)]
 pub struct Health {
-    /// All of them, by kind and name.
+    /// All of them, by kind and name; then those that the configuration asks for with errors.
     pub components: Vec<ComponentHealth>,
 }
 

@@ -71,6 +71,9 @@ fn owned_directories(config: &ComponentConfig) -> Vec<PathBuf> {
     std::iter::once(settings.checkpoint_dir).chain(settings.data_dirs.0).collect()
 }
 
+/// A free lock takes microseconds; a wait worth a line is one for a dying process's last writes.
+const LOCK_WAIT_TOLD: Duration = Duration::from_millis(1);
+
 /// See the [module](self).
 pub struct FileChannel(Arc<Shared>);
 
@@ -188,7 +191,7 @@ fn tell_recovery(channel: &str, log: &Log) {
         found.rewritten,
         found.cut
     );
-    if !found.waited_for_lock.is_zero() {
+    if found.waited_for_lock >= LOCK_WAIT_TOLD {
         tracing::info!(channel, "waited {:?} for the lock of an earlier process", found.waited_for_lock);
     }
     if let Some(event) = found.missing_below {

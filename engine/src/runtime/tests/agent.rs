@@ -171,3 +171,23 @@ async fn components_come_and_go_but_a_durable_backlog_stays_open() {
     assert!(world.channel("c1").state().closed);
     agent.shutdown(TIMEOUT).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn health_misses_what_cannot_run_for_as_long_as_it_is_asked_for() {
+    let world = World::new("left out");
+    let mut plan = world.plan();
+    plan.left_out.insert((Kind::Sink, "k9".into()));
+    plan.sources.push(world.source_plan("r8", &["c1"], &[("broken", "1")]));
+    let mut agent = Agent::start(plan, Registry::empty(), options()).await;
+    let missed = |agent: &Agent| {
+        let health = agent.health();
+        let missed: Vec<_> = health.not_running().map(|one| (one.kind, one.name.to_string())).collect();
+        missed
+    };
+    let both = [(Kind::Source, "r8".to_string()), (Kind::Sink, "k9".to_string())];
+    until("all others run", || missed(&agent) == both).await;
+    assert!(agent.dump().contains("sink k9: left out"), "{}", agent.dump());
+    agent.apply(world.plan()).await;
+    assert_eq!(missed(&agent), []);
+    agent.shutdown(TIMEOUT).await;
+}
