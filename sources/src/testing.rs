@@ -157,7 +157,12 @@ impl SourceEngine for FakeEngine {
                 Some(held) if held.generation == progress.generation => held.to.max(progress.to),
                 _ => progress.to,
             };
-            let position = Position { generation: progress.generation, to, rest: progress.rest.clone() };
+            let began = match held {
+                Some(held) if held.generation == progress.generation => held.began.min(progress.from),
+                _ => progress.from,
+            };
+            let position =
+                Position { generation: progress.generation, began, to, rest: progress.rest.clone() };
             state.positions.insert(progress.key.clone(), position);
         }
         match fate {

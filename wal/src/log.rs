@@ -374,10 +374,9 @@ impl Log {
     }
 
     /// Where an owner stands along one key.
-    pub fn progress_of(&self, space: Space, owner: &Arc<str>, key: &str) -> Option<(u64, u64)> {
+    pub fn progress_of(&self, space: Space, owner: &Arc<str>, key: &str) -> Option<ProgressValue> {
         let inner = self.0.shared.inner.lock();
-        let owner = inner.visible.owners.get(&(space, Arc::clone(owner)))?;
-        owner.keys.get(key).map(|value| (value.generation, value.to))
+        inner.visible.owners.get(&(space, Arc::clone(owner)))?.keys.get(key).cloned()
     }
 
     /// Progress alone: rides the next frame, at latest after the release delay.

@@ -24,7 +24,8 @@ pub enum ProgressOp {
     Set {
         /// Rises whenever the position may fall.
         generation: u64,
-        /// Where a log that lacks the key stands.
+        /// Where the generation began, which is where a log stands that lacks the key. The same in each change of a
+        /// generation: one that is written may stand for several.
         from: u64,
         /// The new position.
         to: u64,
@@ -71,6 +72,8 @@ impl ProgressUpdate {
 pub struct ProgressValue {
     /// As in [`ProgressOp::Set`].
     pub generation: u64,
+    /// As in [`ProgressOp::Set`].
+    pub from: u64,
     /// As in [`ProgressOp::Set`].
     pub to: u64,
     /// As in [`ProgressOp::Set`].
@@ -186,8 +189,9 @@ impl State {
 impl Owner {
     fn apply(&mut self, update: &ProgressUpdate) {
         match &update.op {
-            ProgressOp::Set { generation, to, rest, .. } => {
-                let value = ProgressValue { generation: *generation, to: *to, rest: rest.clone() };
+            ProgressOp::Set { generation, from, to, rest } => {
+                let value =
+                    ProgressValue { generation: *generation, from: *from, to: *to, rest: rest.clone() };
                 match self.keys.get_mut(&update.key) {
                     Some(known) => *known = value,
                     None => drop(self.keys.insert(update.key.clone(), value)),

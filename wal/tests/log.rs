@@ -134,7 +134,7 @@ fn progress_is_kept_with_the_events_and_survives() {
         space: Space::Source,
         owner: "r1".into(),
         key: key.into(),
-        op: ProgressOp::Set { generation: 1, from: 0, to, rest: bytes::Bytes::from_static(b"/x") },
+        op: ProgressOp::Set { generation: 1, from: 7, to, rest: bytes::Bytes::from_static(b"/x") },
     };
     let log = Log::open(dirs.clone(), options()).unwrap();
     assert!(log.progress(Space::Source, "r1").is_none());
@@ -154,7 +154,7 @@ fn progress_is_kept_with_the_events_and_survives() {
     drop(log);
     let log = Log::open(dirs, options()).unwrap();
     let keys = log.progress(Space::Source, "r1").unwrap();
-    assert_eq!(keys.iter().map(|(k, v)| (k.as_str(), v.to)).collect::<Vec<_>>(), [("a", 499)]);
+    assert_eq!(keys.iter().map(|(k, v)| (k.as_str(), v.from, v.to)).collect::<Vec<_>>(), [("a", 7, 499)]);
 }
 
 #[test]

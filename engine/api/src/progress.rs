@@ -22,7 +22,7 @@ pub struct Progress {
     pub key: String,
     /// Rises whenever the position may fall.
     pub generation: u64,
-    /// Where this put's events begin: a channel that lacks the key stands here.
+    /// Where this put's events begin. That of a generation's first put is where the generation begins.
     pub from: u64,
     /// Where this put's events end. All of the key's events up to here are in this put or in an earlier one.
     pub to: u64,
@@ -37,6 +37,9 @@ pub struct Progress {
 pub struct Position {
     /// As in [`Progress::generation`].
     pub generation: u64,
+    /// Where the generation began: [`Progress::from`] of its first put. A channel that knows the source and lacks the key
+    /// stands here. Of no use to a sink.
+    pub began: u64,
     /// All of the key's events up to here are in the channel (a source's), or delivered (a sink's).
     pub to: u64,
     /// As in [`Progress::rest`].

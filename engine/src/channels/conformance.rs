@@ -551,19 +551,21 @@ pub async fn events_released_out_of_order_stay_released(subject: &dyn Subject) {
 pub async fn progress_survives_a_restart(subject: &dyn Subject) {
     let sink_progress = |key: &str, to| SinkProgress {
         key: key.into(),
-        position: Some(Position { generation: 1, to, rest: "rest".into() }),
+        position: Some(Position { generation: 1, began: 0, to, rest: "rest".into() }),
     };
     let channel = subject.open(ROOMY);
     assert_eq!(channel.source_positions("r1"), None, "a source that was never seen");
     assert!(channel.sink_positions("k1").is_empty());
-    put(&*channel, &located("file", 3, 0, 10)).await;
-    put(&*channel, &located("other", 1, 500, 5)).await;
+    put(&*channel, &located("file", 2, 0, 70)).await;
+    put(&*channel, &located("file", 3, 4, 6)).await;
+    put(&*channel, &located("other", 1, 500, 3)).await;
+    put(&*channel, &located("other", 1, 503, 2)).await;
     let check = |channel: &dyn Channel| {
         let positions = channel.source_positions("r1").expect("a source that has put");
         assert_eq!(positions.len(), 2, "{positions:?}");
-        let position = Position { generation: 3, to: 10, rest: "path of file".into() };
+        let position = Position { generation: 3, began: 4, to: 10, rest: "path of file".into() };
         assert_eq!(positions["file"], position);
-        assert_eq!(positions["other"].to, 505);
+        assert_eq!((positions["other"].began, positions["other"].to), (500, 505));
         assert_eq!(channel.source_positions("r2"), None);
     };
     check(&*channel);
@@ -580,7 +582,7 @@ pub async fn progress_survives_a_restart(subject: &dyn Subject) {
     let channel = subject.open(ROOMY);
     check(&*channel);
     let positions = channel.sink_positions("k1");
-    assert_eq!(positions["recorded"], Position { generation: 1, to: 7, rest: "rest".into() });
+    assert_eq!(positions["recorded"], Position { generation: 1, began: 0, to: 7, rest: "rest".into() });
     assert_eq!(positions["released"].to, 44);
     assert_eq!(positions.len(), 2, "{positions:?}");
     assert_eq!(channel.source_positions("k1"), None);

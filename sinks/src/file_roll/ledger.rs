@@ -203,7 +203,7 @@ impl Inner {
     /// left out a file which an earlier record names would orphan it.
     fn progress(&self, at: u64) -> SinkProgress {
         let record = Record { layout: self.layout.to_string(), files: self.named_from(self.holding(at), at) };
-        let position = Position { generation: self.generation, to: at, rest: record.encode() };
+        let position = Position { generation: self.generation, began: 0, to: at, rest: record.encode() };
         SinkProgress { key: KEY.into(), position: Some(position) }
     }
 }

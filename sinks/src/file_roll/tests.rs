@@ -510,7 +510,7 @@ async fn a_file_that_was_recorded_and_never_created_is_no_trouble() {
     let path = bench.directory.path().join("5-1");
     let record =
         Record { layout: "TEXT+newline".into(), files: vec![Named { path, device: 0, inode: 0, length: 0 }] };
-    let position = Position { generation: 0, to: 77, rest: record.encode() };
+    let position = Position { generation: 0, began: 0, to: 77, rest: record.encode() };
     bench.channel.release(vec![SinkProgress { key: KEY.into(), position: Some(position) }]);
     let mut sink = bench.start().await;
     deliver(&mut sink, &["one"]).await;

@@ -215,6 +215,7 @@ pub fn put_snapshot(out: &mut Vec<u8>, snapshot: &Snapshot) {
         for (key, value) in &owner.keys {
             out.put_counted(key.as_bytes());
             out.put_u64(value.generation);
+            out.put_u64(value.from);
             out.put_u64(value.to);
             out.put_counted(&value.rest);
         }
@@ -393,6 +394,7 @@ fn read_snapshot(input: &mut Input<'_>) -> Result<Snapshot, FormatError> {
             let name = input.text()?.to_string();
             let value = ProgressValue {
                 generation: input.u64()?,
+                from: input.u64()?,
                 to: input.u64()?,
                 rest: Bytes::copy_from_slice(input.counted()?),
             };
@@ -428,7 +430,7 @@ mod tests {
 
     #[test]
     fn records_read_back_in_order() {
-        let set = ProgressOp::Set { generation: 1, from: 0, to: 9, rest: Bytes::from_static(b"/var/log/x") };
+        let set = ProgressOp::Set { generation: 1, from: 4, to: 9, rest: Bytes::from_static(b"/var/log/x") };
         let mut state = State::default();
         state.apply_release(0, 5);
         state.apply_release(7, 9);

@@ -22,7 +22,7 @@ use super::progress::Known;
 pub(super) struct Lineage {
     on_their_way: VecDeque<(Ticket, Vec<Start>)>,
     /// Generation and position where the earliest lost put of a key begins.
-    lost: HashMap<String, Known>,
+    lost: HashMap<String, (u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -41,7 +41,8 @@ impl Lineage {
         }
         let leaves = |(made, known): &(&Progress, &Option<Known>)| {
             let Some(&(generation, from)) = self.lost.get(&made.key) else { return false };
-            let stands = known.is_some_and(|(known, to)| known == made.generation && to >= made.from);
+            let stands =
+                known.is_some_and(|known| known.generation == made.generation && known.to >= made.from);
             generation == made.generation && made.from > from && !stands
         };
         made.iter().zip(known).find(leaves).map(|(made, _)| made.key.as_str())

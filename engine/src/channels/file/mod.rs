@@ -301,14 +301,17 @@ impl Shared {
         Ok(ticket)
     }
 
+    fn known(&self, source: &Arc<str>, key: &str) -> Option<Known> {
+        self.log.progress_of(Owned::Source, source, key).map(Known::from)
+    }
+
     /// A put of a source that says where it stands: drops what is known, and leaves no gap.
     fn append_with_progress(&self, room: FileRoom, put: Put<'_>) -> Result<Ticket, PutError> {
         let (source, lineage) = self.source(put.source);
         let made = put.batch.progress();
         // Held over the append: what is known must not change in between.
         let mut lineage = lineage.lock();
-        let known: Vec<Option<Known>> =
-            made.iter().map(|made| self.log.progress_of(Owned::Source, &source, &made.key)).collect();
+        let known: Vec<Option<Known>> = made.iter().map(|made| self.known(&source, &made.key)).collect();
         if let Some(key) = lineage.gap(made, &known) {
             let reason = format!("an earlier put of {key} failed; this one would leave a gap");
             return Err(PutError::Failed { channel: self.name.clone(), reason });
@@ -428,7 +431,7 @@ impl Channel for FileChannel {
             key: String::new(),
             op: ProgressOp::Mark,
         };
-        let updates = positions.iter().map(|made| progress::update(&owner, made));
+        let updates = positions.iter().map(|made| progress::update(&owner, made, None));
         let recorded = self.0.record(std::iter::once(mark).chain(updates).collect());
         recorded.unwrap_or_else(|error| Ticket::pending(std::future::ready(Err(error))))
     }

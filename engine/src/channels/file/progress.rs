@@ -17,8 +17,19 @@ use flumen_api::channel::SinkProgress;
 use flumen_api::progress::{Position, Positions, Progress};
 use flumen_wal::{ProgressOp, ProgressUpdate, ProgressValue, Space};
 
-/// Generation and position of a key.
-pub(super) type Known = (u64, u64);
+/// Where the channel stands along a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Known {
+    pub generation: u64,
+    pub began: u64,
+    pub to: u64,
+}
+
+impl From<ProgressValue> for Known {
+    fn from(value: ProgressValue) -> Self {
+        Self { generation: value.generation, began: value.from, to: value.to }
+    }
+}
 
 /// The events of `selection` that are new, given what is known of each of the batch's progress records. `None`: all of
 /// `selection` are.
@@ -33,7 +44,7 @@ pub(super) fn new_events(
         .iter()
         .zip(known)
         .map(|(made, known)| match known {
-            Some((generation, to)) if *generation == made.generation && *to > made.from => *to,
+            Some(known) if known.generation == made.generation && known.to > made.from => known.to,
             _ => 0,
         })
         .collect();
@@ -51,24 +62,30 @@ pub(super) fn new_events(
 /// What the batch's progress changes, given what is known.
 pub(super) fn updates(source: &Arc<str>, made: &[Progress], known: &[Option<Known>]) -> Vec<ProgressUpdate> {
     let changes = |made: &Progress, known: &Option<Known>| match *known {
-        Some((generation, _)) if generation > made.generation => false,
-        Some((generation, to)) if generation == made.generation => made.retire || made.to > to,
+        Some(known) if known.generation > made.generation => false,
+        Some(known) if known.generation == made.generation => made.retire || made.to > known.to,
         _ => true,
     };
     made.iter()
         .zip(known)
         .filter(|(made, known)| changes(made, known))
-        .map(|(made, _)| update(source, made))
+        .map(|(made, known)| update(source, made, *known))
         .collect()
 }
 
-/// The change that one progress record of a source asks for.
-pub(super) fn update(source: &Arc<str>, made: &Progress) -> ProgressUpdate {
-    let op = match made.retire {
-        true => ProgressOp::Retire,
-        false => {
-            let (generation, from, to) = (made.generation, made.from, made.to);
-            ProgressOp::Set { generation, from, to, rest: made.rest.clone() }
+/// The change that one progress record of a source asks for. A generation that the channel knows began where it did.
+pub(super) fn update(source: &Arc<str>, made: &Progress, known: Option<Known>) -> ProgressUpdate {
+    let op = match (made.retire, known) {
+        (true, _) => ProgressOp::Retire,
+        (false, known) => {
+            let began = known.filter(|known| known.generation == made.generation).map(|known| known.began);
+            let (generation, to, rest) = (made.generation, made.to, made.rest.clone());
+            ProgressOp::Set {
+                generation,
+                from: began.map_or(made.from, |began| began.min(made.from)),
+                to,
+                rest,
+            }
         }
     };
     ProgressUpdate { space: Space::Source, owner: source.clone(), key: made.key.clone(), op }
@@ -82,7 +99,9 @@ pub(super) fn sink_updates(sink: &str, progress: Vec<SinkProgress>) -> Vec<Progr
     let owner: Arc<str> = sink.into();
     let update = |SinkProgress { key, position }| {
         let op = match position {
-            Some(Position { generation, to, rest }) => ProgressOp::Set { generation, from: to, to, rest },
+            Some(Position { generation, began, to, rest }) => {
+                ProgressOp::Set { generation, from: began, to, rest }
+            }
             None => ProgressOp::Retire,
         };
         ProgressUpdate { space: Space::Sink, owner: owner.clone(), key, op }
@@ -92,8 +111,10 @@ pub(super) fn sink_updates(sink: &str, progress: Vec<SinkProgress>) -> Vec<Progr
 
 /// The log's word for a position in the channels'.
 pub(super) fn positions(keys: impl IntoIterator<Item = (String, ProgressValue)>) -> Positions {
-    let position =
-        |value: ProgressValue| Position { generation: value.generation, to: value.to, rest: value.rest };
+    let position = |value: ProgressValue| {
+        let ProgressValue { generation, from: began, to, rest } = value;
+        Position { generation, began, to, rest }
+    };
     keys.into_iter().map(|(key, value)| (key, position(value))).collect()
 }
 
@@ -103,6 +124,10 @@ mod tests {
 
     fn made(generation: u64, from: u64, to: u64) -> Progress {
         Progress { key: "k".into(), generation, from, to, rest: Default::default(), retire: false }
+    }
+
+    fn known(generation: u64, to: u64) -> Option<Known> {
+        Some(Known { generation, began: 0, to })
     }
 
     /// Events at the positions 11, 12, … 15 of generation 2, and one without origin.
@@ -120,17 +145,17 @@ mod tests {
     #[test]
     fn what_lies_at_or_below_the_known_position_is_dropped() {
         let batch = batch();
-        assert_eq!(new_events(&batch, None, &[Some((2, 10))]), None);
+        assert_eq!(new_events(&batch, None, &[known(2, 10)]), None);
         assert_eq!(new_events(&batch, None, &[None]), None);
-        assert_eq!(new_events(&batch, None, &[Some((2, 13))]), Some(vec![3, 4, 5]));
-        assert_eq!(new_events(&batch, Some(&[0, 2, 4, 5]), &[Some((2, 13))]), Some(vec![4, 5]));
-        assert_eq!(new_events(&batch, None, &[Some((2, 99))]), Some(vec![5]));
+        assert_eq!(new_events(&batch, None, &[known(2, 13)]), Some(vec![3, 4, 5]));
+        assert_eq!(new_events(&batch, Some(&[0, 2, 4, 5]), &[known(2, 13)]), Some(vec![4, 5]));
+        assert_eq!(new_events(&batch, None, &[known(2, 99)]), Some(vec![5]));
     }
 
     #[test]
     fn another_generation_says_nothing_about_events() {
-        assert_eq!(new_events(&batch(), None, &[Some((1, 99))]), None);
-        assert_eq!(new_events(&batch(), None, &[Some((3, 99))]), None);
+        assert_eq!(new_events(&batch(), None, &[known(1, 99)]), None);
+        assert_eq!(new_events(&batch(), None, &[known(3, 99)]), None);
     }
 
     #[test]
@@ -138,12 +163,25 @@ mod tests {
         let owner: Arc<str> = "r1".into();
         let count = |made: Progress, known| updates(&owner, &[made], &[known]).len();
         assert_eq!(count(made(2, 10, 15), None), 1);
-        assert_eq!(count(made(2, 10, 15), Some((2, 14))), 1);
-        assert_eq!(count(made(2, 10, 15), Some((2, 15))), 0);
-        assert_eq!(count(made(2, 10, 15), Some((1, 99))), 1);
-        assert_eq!(count(made(2, 10, 15), Some((3, 0))), 0);
+        assert_eq!(count(made(2, 10, 15), known(2, 14)), 1);
+        assert_eq!(count(made(2, 10, 15), known(2, 15)), 0);
+        assert_eq!(count(made(2, 10, 15), known(1, 99)), 1);
+        assert_eq!(count(made(2, 10, 15), known(3, 0)), 0);
         let retired = || Progress { retire: true, ..made(2, 15, 15) };
-        assert_eq!(count(retired(), Some((2, 15))), 1);
-        assert_eq!(count(retired(), Some((3, 1))), 0, "a newer generation lives on");
+        assert_eq!(count(retired(), known(2, 15)), 1);
+        assert_eq!(count(retired(), known(3, 1)), 0, "a newer generation lives on");
+    }
+
+    #[test]
+    fn a_generation_began_where_its_first_put_did() {
+        let owner: Arc<str> = "r1".into();
+        let from = |made: Progress, known| match update(&owner, &made, known).op {
+            ProgressOp::Set { from, .. } => from,
+            other => panic!("{other:?}"),
+        };
+        let known = Some(Known { generation: 2, began: 7, to: 10 });
+        assert_eq!(from(made(2, 10, 15), None), 10);
+        assert_eq!(from(made(2, 10, 15), known), 7);
+        assert_eq!(from(made(3, 10, 15), known), 10, "another generation has its own beginning");
     }
 }

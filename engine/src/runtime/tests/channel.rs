@@ -122,8 +122,11 @@ impl Channel for TestChannel {
         }
         let positions = state.positions.entry(put.source.to_string()).or_default();
         for made in put.batch.progress() {
-            let position = Position { generation: made.generation, to: made.to, rest: made.rest.clone() };
-            positions.insert(made.key.clone(), position);
+            let began = match positions.get(&made.key) {
+                Some(known) if known.generation == made.generation => known.began,
+                _ => made.from,
+            };
+            positions.insert(made.key.clone(), position(made, began));
         }
         state.appends.push((chunk.len(), put.batch.progress().last().map(|made| made.to)));
         self.inner.changed.notify_one();
@@ -155,8 +158,7 @@ impl Channel for TestChannel {
         let mut state = self.state();
         let marks = state.positions.entry(source.to_string()).or_default();
         for made in &positions {
-            let position = Position { generation: made.generation, to: made.to, rest: made.rest.clone() };
-            marks.insert(made.key.clone(), position);
+            marks.insert(made.key.clone(), position(made, made.from));
         }
         state.marks.push(positions);
         Ticket::done()
@@ -180,6 +182,10 @@ impl Channel for TestChannel {
     async fn close(&self) {
         self.state().closed = true;
     }
+}
+
+fn position(made: &Progress, began: u64) -> Position {
+    Position { generation: made.generation, began, to: made.to, rest: made.rest.clone() }
 }
 
 struct TestTaker(Arc<Inner>);

@@ -178,7 +178,7 @@ async fn a_batch_that_is_put_again_is_not_intercepted_again() {
 async fn a_new_channel_is_marked_where_the_others_stand_before_its_first_batch() {
     let (old, new) = (TestChannel::new("a", true, 10), TestChannel::new("b", true, 10));
     let memory = TestChannel::new("m", false, 10);
-    let at = Position { generation: 1, to: 500, rest: Default::default() };
+    let at = Position { generation: 1, began: 20, to: 500, rest: Default::default() };
     let known = Positions::from([("k".to_string(), at)]);
     old.state().positions.insert("r1".into(), known.clone());
     let s = replicating(&[&old, &new, &memory]);
@@ -186,7 +186,7 @@ async fn a_new_channel_is_marked_where_the_others_stand_before_its_first_batch()
     assert_eq!(s.engine.positions(), Some(known), "a channel that knows nothing has no vote");
     s.engine.put(batch_from(&["1"], 500, 510)).await.expect("room").await.expect("durable");
     let marks: Vec<_> = new.state().marks.iter().flatten().map(|mark| (mark.from, mark.to)).collect();
-    assert_eq!(marks, [(500, 500)]);
+    assert_eq!(marks, [(20, 500)]);
     assert!(s.channels[0].state().marks.is_empty() && memory.state().marks.is_empty());
 }
 
@@ -205,4 +205,41 @@ async fn on_a_first_start_every_durable_channel_is_marked_before_the_first_batch
     s.engine.begin().await;
     assert_eq!(s.engine.positions().expect("b knows the key")["k"].to, 0);
     assert_eq!((a.state().marks.len(), b.state().marks.len()), (1, 1));
+}
+
+/// A file that is followed from its end, 1000, and a crash that left its first put in one of two channels.
+#[tokio::test]
+async fn after_a_crash_between_two_channels_nothing_from_before_a_files_beginning_is_asked_for() {
+    let (a, b) = (TestChannel::new("a", true, 10), TestChannel::new("b", true, 10));
+    let s = replicating(&[&a, &b]);
+    s.engine.begin().await;
+    for from in [1000, 1010] {
+        s.engine.put(batch_from(&["1"], from, from + 10)).await.expect("room").await.expect("durable");
+    }
+    b.state().positions.insert("r1".into(), Positions::new());
+    let s = replicating(&[&a, &b]);
+    s.engine.begin().await;
+    assert_eq!(s.engine.positions().expect("a knows the key")["k"].to, 1000);
+    s.engine.put(batch_from(&["1"], 1000, 1010)).await.expect("room").await.expect("durable");
+    assert_eq!(b.state().appends.last(), Some(&(1, Some(1010))));
+}
+
+/// The channel that was there from the first put on is gone when the new one has to say where a file began.
+#[tokio::test]
+async fn a_channel_added_later_knows_where_a_file_began_that_was_followed_from_its_end() {
+    let (old, added) = (TestChannel::new("a", true, 10), TestChannel::new("b", true, 10));
+    let s = replicating(&[&old]);
+    s.engine.begin().await;
+    s.engine.put(batch_from(&["1"], 1000, 1010)).await.expect("room").await.expect("durable");
+    let s = replicating(&[&old, &added]);
+    s.engine.begin().await;
+    assert_eq!(s.engine.positions().expect("known")["k"].to, 1010, "the new channel asks for nothing old");
+    s.engine.put(batch_from(&["2"], 1010, 1020)).await.expect("room").await.expect("durable");
+    assert_eq!(added.state().appends, [(1, Some(1020))]);
+
+    let lacking = TestChannel::new("c", true, 10);
+    lacking.state().positions.insert("r1".into(), Positions::new());
+    let s = replicating(&[&added, &lacking]);
+    s.engine.begin().await;
+    assert_eq!(s.engine.positions().expect("b knows the key")["k"].to, 1000);
 }
