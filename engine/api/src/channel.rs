@@ -17,6 +17,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -79,6 +80,26 @@ pub struct Put<'a> {
     pub batch: &'a Batch,
     /// Indexes of the events that go to this channel, rising; `None` is all. Progress is written either way.
     pub selection: Option<&'a [u32]>,
+}
+
+/// Why a channel cannot be opened. Nothing that it found was changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has its directory: it may be free later.
+    #[error("{} is locked by another process", path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// What lies in its directories is not this version's, or not all of it: opening would lose or hide events.
+    #[error("{0}")]
+    Foreign(String),
+    /// Its keys cannot be followed.
+    #[error("{0}")]
+    Config(String),
+    /// Anything else: the disk, the kernel, a panic.
+    #[error("{0}")]
+    Other(String),
 }
 
 /// Why a put was refused, or failed.

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::channel::Channel;
+use crate::channel::{Channel, OpenError};
 use crate::interceptor::Interceptor;
 use crate::selector::Selector;
 use crate::settings::{ComponentConfig, Key, Kind, Problems};
@@ -70,7 +70,7 @@ pub type BuildSelector = fn(&ComponentConfig, &[String], &mut Problems) -> Optio
 /// Checks a channel's keys without opening it; returns its `transactionCapacity`.
 pub type CheckChannel = fn(&ComponentConfig, &mut Problems) -> Option<usize>;
 /// Opens a channel: locks directories, recovers. May block for as long as recovery takes.
-pub type OpenChannel = fn(&ComponentConfig, ChannelContext) -> Result<Arc<dyn Channel>, String>;
+pub type OpenChannel = fn(&ComponentConfig, ChannelContext) -> Result<Arc<dyn Channel>, OpenError>;
 
 /// How a type is made.
 #[derive(Clone, Copy)]

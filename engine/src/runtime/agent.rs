@@ -295,11 +295,14 @@ impl Agent {
 
     /// Components that failed and are being tried again, with their reasons.
     pub fn startup_failures(&self) -> Vec<StartupFailure> {
+        let is_locked = |kind, name: &Arc<str>| {
+            kind == Kind::Channel && self.channels.get(name).is_some_and(ChannelUnit::is_locked)
+        };
         let failed = self.health().components.into_iter().filter_map(|component| match component.state {
             State::Failed { reason, .. } => Some(StartupFailure {
                 kind: component.kind,
+                locked: is_locked(component.kind, &component.name),
                 name: component.name,
-                locked: component.kind == Kind::Channel && is_lock(&reason),
                 reason,
             }),
             _ => None,
@@ -520,11 +523,6 @@ fn type_name<'a>(spec: &Spec, config: &'a ComponentConfig) -> &'a str {
         "" => config.get("type").unwrap_or_default(),
         alias => alias,
     }
-}
-
-/// Channels report a directory that another process holds as the log does: `… is locked by another process`.
-fn is_lock(reason: &str) -> bool {
-    reason.contains("is locked")
 }
 
 fn take_all<'a, K: Ord + 'a, U>(

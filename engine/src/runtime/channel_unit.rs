@@ -10,8 +10,9 @@
 //! long as recovery does, on a thread of the blocking pool.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use flumen_api::channel::Channel;
+use flumen_api::channel::{Channel, OpenError};
 use flumen_api::registry::{ChannelContext, Factory};
 use flumen_api::settings::Kind;
 use tokio::sync::{oneshot, watch};
@@ -46,6 +47,8 @@ pub(super) struct ChannelUnit {
     pub plan: ChannelPlan,
     pub handle: Handle,
     pub running: Running,
+    /// Whether another process holds its directory, as of the latest attempt.
+    locked: Arc<AtomicBool>,
     first_attempt: Option<oneshot::Receiver<()>>,
 }
 
@@ -57,9 +60,21 @@ impl ChannelUnit {
         let (attempted, first_attempt) = oneshot::channel();
         let handle = Handle { name: plan.config.name.clone(), open };
         entry.set(State::Starting);
-        let keeper = keep(plan.clone(), entry, options.clone(), publish, attempted, stop.clone());
-        let running = Running::task(stop, keeper);
-        Self { plan, handle, running, first_attempt: Some(first_attempt) }
+        let locked = Arc::new(AtomicBool::new(false));
+        let keeper = Keeper {
+            plan: plan.clone(),
+            entry,
+            options: options.clone(),
+            locked: locked.clone(),
+            stop: stop.clone(),
+        };
+        let running = Running::task(stop, keeper.keep(publish, attempted));
+        Self { plan, handle, running, locked, first_attempt: Some(first_attempt) }
+    }
+
+    /// Whether it is not open for the sole reason that another process holds its directory.
+    pub fn is_locked(&self) -> bool {
+        self.locked.load(Ordering::Acquire)
     }
 
     /// Returns when the channel is open or has failed to open for the first time.
@@ -71,63 +86,84 @@ impl ChannelUnit {
     }
 }
 
-async fn keep(
+struct Keeper {
     plan: ChannelPlan,
     entry: Arc<Entry>,
     options: AgentOptions,
-    publish: watch::Sender<Option<Arc<dyn Channel>>>,
-    attempted: oneshot::Sender<()>,
+    locked: Arc<AtomicBool>,
     stop: CancellationToken,
-) {
-    let mut attempted = Some(attempted);
-    let mut backoff = Backoff::new(options.pauses);
-    let channel = loop {
-        entry.set(State::Starting);
-        let error = match open(&plan, &entry, &options).await {
-            Ok(channel) => break channel,
-            Err(error) => error,
-        };
-        let pause = backoff.failed(None);
-        tracing::error!(channel = %entry.name, %error, "cannot open the channel, trying again in {pause:?}");
-        entry.set(State::Failed { reason: error, failures: backoff.failures });
-        attempted = None;
-        if sleep_or_stop(pause, &stop).await {
-            entry.set(State::Stopped);
-            return;
-        }
-    };
-    tracing::info!(channel = %entry.name, "channel is open");
-    entry.set_channel(Some(channel.clone()));
-    entry.set(State::Running);
-    publish.send_replace(Some(channel.clone()));
-    drop(attempted);
-    stop.cancelled().await;
-    channel.close().await;
-    publish.send_replace(None);
-    entry.set_channel(None);
-    entry.set(State::Stopped);
-    tracing::info!(channel = %entry.name, "channel is closed");
 }
 
-async fn open(plan: &ChannelPlan, entry: &Entry, options: &AgentOptions) -> Result<Arc<dyn Channel>, String> {
-    let Factory::Channel { open, .. } = plan.spec.factory else {
-        return Err(format!("type `{}` is not a {}", plan.spec.alias, Kind::Channel));
-    };
-    let Meters::Channel(metrics) = entry.meters.clone() else {
-        return Err("registered under another kind".into());
-    };
-    let context = ChannelContext {
-        agent: plan.config.agent.clone(),
-        memory_limit: options.memory_limit,
-        ignore_flume_data: options.ignore_flume_data,
-        storage: options.storage,
-        metrics,
-    };
-    let config = plan.config.clone();
-    // The attempt is waited for even when a stop comes meanwhile: what it locked has to be let go of in order.
-    let opened = tokio::task::spawn_blocking(move || catch_now(|| open(&config, context)));
-    match opened.await {
-        Ok(result) => result.flatten(),
-        Err(join) => Err(format!("could not be opened: {join}")),
+impl Keeper {
+    async fn keep(self, publish: watch::Sender<Option<Arc<dyn Channel>>>, attempted: oneshot::Sender<()>) {
+        let entry = &self.entry;
+        let Some(channel) = self.open_at_last(attempted, &publish).await else {
+            entry.set(State::Stopped);
+            return;
+        };
+        self.stop.cancelled().await;
+        channel.close().await;
+        publish.send_replace(None);
+        entry.set_channel(None);
+        entry.set(State::Stopped);
+        tracing::info!(channel = %entry.name, "channel is closed");
+    }
+
+    /// Tries until the channel is open, and hands it out; `None` if a stop came first. The end of the first attempt is
+    /// told by dropping `attempted`.
+    async fn open_at_last(
+        &self,
+        attempted: oneshot::Sender<()>,
+        publish: &watch::Sender<Option<Arc<dyn Channel>>>,
+    ) -> Option<Arc<dyn Channel>> {
+        let entry = &self.entry;
+        let mut attempted = Some(attempted);
+        let mut backoff = Backoff::new(self.options.pauses);
+        loop {
+            entry.set(State::Starting);
+            let opened = self.open().await;
+            self.locked.store(matches!(opened, Err(OpenError::Locked { .. })), Ordering::Release);
+            let error = match opened {
+                Ok(channel) => {
+                    tracing::info!(channel = %entry.name, "channel is open");
+                    entry.set_channel(Some(channel.clone()));
+                    entry.set(State::Running);
+                    publish.send_replace(Some(channel.clone()));
+                    return Some(channel);
+                }
+                Err(error) => error,
+            };
+            let pause = backoff.failed(None);
+            tracing::error!(channel = %entry.name, %error, "cannot open the channel, trying again in {pause:?}");
+            entry.set(State::Failed { reason: error.to_string(), failures: backoff.failures });
+            drop(attempted.take());
+            if sleep_or_stop(pause, &self.stop).await {
+                return None;
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Arc<dyn Channel>, OpenError> {
+        let ChannelPlan { config, spec } = &self.plan;
+        let Factory::Channel { open, .. } = spec.factory else {
+            return Err(OpenError::Config(format!("type `{}` is not a {}", spec.alias, Kind::Channel)));
+        };
+        let Meters::Channel(metrics) = self.entry.meters.clone() else {
+            return Err(OpenError::Other("registered under another kind".into()));
+        };
+        let context = ChannelContext {
+            agent: config.agent.clone(),
+            memory_limit: self.options.memory_limit,
+            ignore_flume_data: self.options.ignore_flume_data,
+            storage: self.options.storage,
+            metrics,
+        };
+        let config = config.clone();
+        // The attempt is waited for even when a stop comes meanwhile: what it locked has to be let go of in order.
+        match tokio::task::spawn_blocking(move || catch_now(|| open(&config, context))).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(panic)) => Err(OpenError::Other(panic)),
+            Err(join) => Err(OpenError::Other(format!("could not be opened: {join}"))),
+        }
     }
 }

@@ -14,6 +14,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use flumen_api::channel::OpenError;
 use flumen_api::registry::Storage;
 use flumen_wal::Directories;
 use flumen_wal::storage::{self, Backend, Directory};
@@ -28,9 +29,9 @@ pub(super) fn open(
     data_dirs: &[PathBuf],
     ignore_flume_data: bool,
     storage: Storage,
-) -> Result<(Directories, Vec<String>), String> {
+) -> Result<(Directories, Vec<String>), OpenError> {
     let Some((data_dir, others)) = data_dirs.split_first() else {
-        return Err("dataDirs names no directory".into());
+        return Err(OpenError::Config("dataDirs names no directory".into()));
     };
     // All checks come first: a refused start changes nothing.
     if !ignore_flume_data {
@@ -57,14 +58,14 @@ pub(super) fn open(
     Ok((Directories { data, checkpoint }, lines))
 }
 
-fn refuse_flume_data(dir: &Path) -> Result<(), String> {
+fn refuse_flume_data(dir: &Path) -> Result<(), OpenError> {
     let Some(found) = names(dir)?.into_iter().find(|name| is_flume_data(name)) else { return Ok(()) };
-    Err(format!(
+    Err(OpenError::Foreign(format!(
         "{} holds data of Apache Flume's file channel ({found}), which is not read here. Let Flume deliver it (stop the \
          sources, run Flume until its channel is empty) and move the files away; or name new directories in checkpointDir \
          and dataDirs; or, if the data is not needed, start once with --ignore-flume-data",
         dir.display()
-    ))
+    )))
 }
 
 /// Whether a file of this name is data that Flume's file channel keeps. Its `in_use.lock` alone is not.
@@ -77,7 +78,7 @@ fn is_flume_data(name: &str) -> bool {
 }
 
 /// The log lies in the first of `dataDirs`: a log in a later one was the first before, and its events would be left behind.
-fn refuse_log_in(other: &Path, first: &Path) -> Result<(), String> {
+fn refuse_log_in(other: &Path, first: &Path) -> Result<(), OpenError> {
     let folder = other.join(SUBFOLDER);
     let (Ok(other_path), first_path) = (folder.canonicalize(), first.join(SUBFOLDER).canonicalize()) else {
         return Ok(());
@@ -87,20 +88,20 @@ fn refuse_log_in(other: &Path, first: &Path) -> Result<(), String> {
     }
     match names(&folder)?.into_iter().any(|name| name != storage::LOCK_FILE) {
         false => Ok(()),
-        true => Err(format!(
+        true => Err(OpenError::Config(format!(
             "{} holds a log, but dataDirs names {} first, and only the first directory is used: name {} first, or move \
              its folder `{SUBFOLDER}` to {}",
             other.display(),
             first.display(),
             other.display(),
             first.display()
-        )),
+        ))),
     }
 }
 
 /// Names in a directory; none if it does not exist.
-fn names(dir: &Path) -> Result<Vec<String>, String> {
-    let named = |error: io::Error| format!("cannot list {}: {error}", dir.display());
+fn names(dir: &Path) -> Result<Vec<String>, OpenError> {
+    let named = |error: io::Error| OpenError::Other(format!("cannot list {}: {error}", dir.display()));
     let entries = match fs::read_dir(dir) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -110,9 +111,10 @@ fn names(dir: &Path) -> Result<Vec<String>, String> {
 }
 
 /// Creates the directory and our subfolder in it, durably; returns the subfolder's path.
-fn create(dir: &Path) -> Result<PathBuf, String> {
+fn create(dir: &Path) -> Result<PathBuf, OpenError> {
     let folder = dir.join(SUBFOLDER);
-    create_durably(&folder, 0o700).map_err(|error| format!("cannot create {}: {error}", folder.display()))?;
+    create_durably(&folder, 0o700)
+        .map_err(|error| OpenError::Other(format!("cannot create {}: {error}", folder.display())))?;
     Ok(folder)
 }
 
@@ -135,7 +137,7 @@ fn create_durably(path: &Path, mode: u32) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-fn open_storage(path: &Path, storage: Storage) -> Result<(Arc<dyn Directory>, String), String> {
+fn open_storage(path: &Path, storage: Storage) -> Result<(Arc<dyn Directory>, String), OpenError> {
     let (backend, asked) = match storage {
         Storage::Auto => (Backend::Auto, ""),
         Storage::Uring => (Backend::Uring, "; -Dflumen.storage=uring asks for it"),
@@ -144,15 +146,17 @@ fn open_storage(path: &Path, storage: Storage) -> Result<(Arc<dyn Directory>, St
     match storage::open(path, backend) {
         Ok((directory, line)) => Ok((directory, line + asked)),
         Err(error) if storage == Storage::Uring && error.kind() == io::ErrorKind::Unsupported => {
-            Err(format!("cannot open {error}; -Dflumen.storage=auto writes with threads instead"))
+            let remedy = "-Dflumen.storage=auto writes with threads instead";
+            Err(OpenError::Other(format!("cannot open {error}; {remedy}")))
         }
-        Err(error) => Err(format!("cannot open {error}")),
+        Err(error) => Err(OpenError::Other(format!("cannot open {error}"))),
     }
 }
 
-fn same(a: &Path, b: &Path) -> Result<bool, String> {
+fn same(a: &Path, b: &Path) -> Result<bool, OpenError> {
     let resolved = |path: &Path| {
-        path.canonicalize().map_err(|error| format!("cannot resolve {}: {error}", path.display()))
+        path.canonicalize()
+            .map_err(|error| OpenError::Other(format!("cannot resolve {}: {error}", path.display())))
     };
     Ok(resolved(a)? == resolved(b)?)
 }
@@ -198,6 +202,7 @@ mod tests {
         fs::write(data.join("log-3"), b"").expect("written");
         let error =
             open(&checkpoint, std::slice::from_ref(&data), false, Storage::Auto).expect_err("refused");
+        let OpenError::Foreign(error) = error else { panic!("{error:?}") };
         for part in ["log-3", "--ignore-flume-data", "new directories", &*data.to_string_lossy()] {
             assert!(error.contains(part), "{error}");
         }
@@ -226,6 +231,7 @@ mod tests {
         fs::write(old.join("flumen/segment"), b"").expect("written");
         open(&checkpoint, &[old.clone(), new.clone()], false, Storage::Auto).expect("as before");
         let error = open(&checkpoint, &[new, old.clone()], false, Storage::Auto).expect_err("another order");
+        let OpenError::Config(error) = error else { panic!("{error:?}") };
         assert!(error.contains(&*old.to_string_lossy()), "{error}");
     }
 
@@ -251,7 +257,7 @@ mod tests {
         assert!(line.contains(": std ") && line.contains("-Dflumen.storage=std"), "{line}");
         match opened(Storage::Uring) {
             Ok((directories, _)) => assert!(directories.data.describe().starts_with("uring")),
-            Err(error) => assert!(error.contains("-Dflumen.storage=auto"), "{error}"),
+            Err(error) => assert!(error.to_string().contains("-Dflumen.storage=auto"), "{error}"),
         }
     }
 }

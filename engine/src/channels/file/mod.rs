@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flumen_api::channel::{
-    Channel, ChannelLimits, ChannelStatus, Put, PutError, Reservation, Room, SinkProgress, Space, Taker,
-    Ticket,
+    Channel, ChannelLimits, ChannelStatus, OpenError, Put, PutError, Reservation, Room, SinkProgress, Space,
+    Taker, Ticket,
 };
 use flumen_api::chunk::ChunkWriter;
 use flumen_api::metrics::ChannelMetrics;
@@ -62,7 +62,7 @@ fn check(config: &ComponentConfig, problems: &mut Problems) -> Option<usize> {
     FileSettings::read(config, problems).map(|settings| settings.transaction_capacity())
 }
 
-fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Arc<dyn Channel>, String> {
+fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Arc<dyn Channel>, OpenError> {
     Ok(Arc::new(FileChannel::open(config, context)?))
 }
 
@@ -126,8 +126,8 @@ impl Payload for ChunkPayload<'_> {
 
 impl FileChannel {
     /// Opens the channel that `config` describes: locks its directories and recovers its log. Blocks meanwhile.
-    pub fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Self, String> {
-        let settings = read(config)?;
+    pub fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Self, OpenError> {
+        let settings = read(config).map_err(OpenError::Config)?;
         let (directories, lines) = directories::open(
             &settings.checkpoint_dir,
             &settings.data_dirs.0,
@@ -145,9 +145,9 @@ impl FileChannel {
         settings: &FileSettings,
         directories: Directories,
         metrics: ChannelMetrics,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, OpenError> {
         let data_path = directories.data.path().to_path_buf();
-        let log = Log::open(directories, settings.log_options()).map_err(|error| error.to_string())?;
+        let log = Log::open(directories, settings.log_options()).map_err(open_error)?;
         tell_recovery(&name, &log);
         let gate = Gate::new(limit(settings), Arc::new(LogPositions(log.clone())));
         Ok(Self(Arc::new(Shared {
@@ -330,6 +330,15 @@ impl Shared {
         let ticket = self.append_commit(room, &writer, updates)?;
         lineage.appended(ticket.clone(), made);
         Ok(self.ticket(ticket, writer.events() as u64))
+    }
+}
+
+fn open_error(error: flumen_wal::OpenError) -> OpenError {
+    use flumen_wal::OpenError as Log;
+    match error {
+        Log::Locked { path } => OpenError::Locked { path },
+        Log::Newer { .. } | Log::Foreign { .. } => OpenError::Foreign(error.to_string()),
+        Log::Io { .. } | Log::Format { .. } => OpenError::Other(error.to_string()),
     }
 }
 

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use flumen_api::batch::Batch;
 use flumen_api::channel::{
-    Channel, ChannelLimits, ChannelStatus, Put, PutError, Receipt, Reservation, Room, SinkProgress, Space,
-    TakeError, TakeLimit, Taken, Taker, Ticket,
+    Channel, ChannelLimits, ChannelStatus, OpenError, Put, PutError, Receipt, Reservation, Room,
+    SinkProgress, Space, TakeError, TakeLimit, Taken, Taker, Ticket,
 };
 use flumen_api::chunk::{Chunk, ChunkWriter, Events};
 use flumen_api::metrics::ChannelMetrics;
@@ -49,8 +49,8 @@ fn check(config: &ComponentConfig, problems: &mut Problems) -> Option<usize> {
     MemorySettings::read(config, problems).map(|settings| settings.transaction_capacity)
 }
 
-fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Arc<dyn Channel>, String> {
-    Ok(Arc::new(MemoryChannel::new(config, context)?))
+fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Arc<dyn Channel>, OpenError> {
+    Ok(Arc::new(MemoryChannel::new(config, context).map_err(OpenError::Config)?))
 }
 
 /// See the [module](self).

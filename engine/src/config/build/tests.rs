@@ -88,7 +88,7 @@ fn registry() -> Registry {
     };
     let channel = Factory::Channel {
         check: |config, problems| ChannelSettings::load(config, problems).map(|settings| settings.capacity),
-        open: |_, _| Err("not in this test".into()),
+        open: |_, _| Err(flumen_api::channel::OpenError::Other("not in this test".into())),
         directories,
     };
     Registry::empty()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use flumen_api::channel::OpenError;
 use flumen_api::registry::Registry;
 use flumen_api::settings::Kind;
 
@@ -68,15 +69,26 @@ async fn a_source_with_nothing_more_to_do_stays_finished() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_locked_channel_is_reported_and_opens_when_it_can() {
     let world = World::new("locked");
-    *world.locked.lock() = true;
+    *world.refusal.lock() = Some(OpenError::Locked { path: "/data/c".into() });
     let agent = start(&world).await;
     assert!(agent.only_locks_hinder());
     let failures = agent.startup_failures();
     assert!(failures.iter().all(|failure| failure.locked && failure.kind == Kind::Channel), "{failures:?}");
     assert!(agent.health().not_running().any(|c| c.kind == Kind::Source), "a source waits for its channel");
-    *world.locked.lock() = false;
+    *world.refusal.lock() = None;
     world.put("r1", batch(&["1"])).await.expect("acked");
     until("delivered", || world.delivered.lock().len() == 1).await;
+    assert!(!agent.only_locks_hinder());
+    agent.shutdown(TIMEOUT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_that_only_speaks_of_locks_is_none() {
+    let world = World::new("speaks of locks");
+    *world.refusal.lock() = Some(OpenError::Other("/data/is locked/c: no space".into()));
+    let agent = start(&world).await;
+    let failures = agent.startup_failures();
+    assert!(!failures.is_empty() && failures.iter().all(|failure| !failure.locked), "{failures:?}");
     assert!(!agent.only_locks_hinder());
     agent.shutdown(TIMEOUT).await;
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use flumen_api::channel::OpenError;
 use flumen_api::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -82,7 +83,7 @@ async fn flumes_json_and_prometheus_tell_the_same_counts() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn readyz_names_what_does_not_run_and_why() {
     let world = World::new("not ready");
-    *world.locked.lock() = true;
+    *world.refusal.lock() = Some(OpenError::Other("no".into()));
     let agent = Agent::start(world.plan(), Registry::empty(), monitored(([127, 0, 0, 1], 0).into())).await;
     let (head, body) = ask(agent.monitoring_address().expect("listening"), "GET /readyz").await;
     assert!(head.starts_with("http/1.1 503"), "{head}");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use flumen_api::batch::Batch;
-use flumen_api::channel::{PutError, TakeLimit};
+use flumen_api::channel::{OpenError, PutError, TakeLimit};
 use flumen_api::chunk::Events;
 use flumen_api::registry::{Built, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Key, Kind};
@@ -30,7 +30,8 @@ static WORLDS: LazyLock<Mutex<BTreeMap<String, Arc<World>>>> = LazyLock::new(Mut
 pub(super) struct World {
     id: String,
     pub channels: Mutex<BTreeMap<String, Vec<Arc<TestChannel>>>>,
-    pub locked: Mutex<bool>,
+    /// Why channels cannot be opened.
+    pub refusal: Mutex<Option<OpenError>>,
     pub delivered: Mutex<Vec<String>>,
     /// Sinks built, by name; sources run, by name.
     sinks_built: Mutex<BTreeMap<String, usize>>,
@@ -154,8 +155,8 @@ pub(super) const CHANNEL: Spec = Spec {
         check: |_, _| Some(1000),
         open: |config, _| {
             let world = World::of(config);
-            if *world.locked.lock() {
-                return Err("/data/c is locked by another process".into());
+            if let Some(refusal) = world.refusal.lock().clone() {
+                return Err(refusal);
             }
             let durable = config.get("memory").is_none();
             let channel = TestChannel::new(&config.name, durable, 100);
