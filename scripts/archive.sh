@@ -6,7 +6,8 @@
 #     conf/                      templates
 #     examples/ docs/ LICENSE README.md CHANGELOG.md
 #
-# PROFILE=dev builds without optimisation, to try the layout.
+# PROFILE=dev builds without optimisation, to try the layout. BINARY=path packs a binary that is built already, and
+# DIST=directory puts the archive there instead of into dist/.
 
 set -eu
 
@@ -22,14 +23,17 @@ FLUMEN_BUILT_BY=${FLUMEN_BUILT_BY:-$(id -un)}
 FLUMEN_BUILT_ON=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 export FLUMEN_REVISION FLUMEN_SOURCE_CHECKSUM FLUMEN_BUILT_BY FLUMEN_BUILT_ON
 
-cargo build --locked --profile "$profile" -p flumen --bin flumen
+case ${BINARY:-} in
+  '') cargo build --locked --profile "$profile" -p flumen --bin flumen ;;
+esac
 case $profile in
-  dev) built=${CARGO_TARGET_DIR:-target}/debug/flumen ;;
-  *) built=${CARGO_TARGET_DIR:-target}/$profile/flumen ;;
+  dev) built=${BINARY:-${CARGO_TARGET_DIR:-target}/debug/flumen} ;;
+  *) built=${BINARY:-${CARGO_TARGET_DIR:-target}/$profile/flumen} ;;
 esac
 
-mkdir -p dist
-stage=$(mktemp -d dist/stage.XXXXXX)
+dist=${DIST:-dist}
+mkdir -p "$dist"
+stage=$(mktemp -d "$dist/stage.XXXXXX")
 trap 'rm -rf "$stage"' EXIT
 top=$stage/$name
 mkdir -p "$top/bin" "$top/conf"
@@ -42,5 +46,5 @@ for file in LICENSE README.md CHANGELOG.md; do
 done
 
 # The same source gives the same order, owners and times, whoever builds.
-tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="$FLUMEN_BUILT_ON" -C "$stage" -czf "dist/$name.tar.gz" "$name"
-echo "dist/$name.tar.gz"
+tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="$FLUMEN_BUILT_ON" -C "$stage" -czf "$dist/$name.tar.gz" "$name"
+echo "$dist/$name.tar.gz"

@@ -5,8 +5,11 @@
 //! `FLUMEN_SEED=<number>` replays the random moments of a run, whose seed is printed when it fails.
 
 mod agent;
+mod bad_input;
 mod churn;
+mod full_disk;
 mod kills;
+mod launcher;
 mod lines;
 mod monitoring;
 mod netcat;

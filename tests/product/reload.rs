@@ -3,34 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::lines::{LINE, Writer, assert_exact};
-use crate::world::{DURABLE_TAIL, World, delivered, eventually, output};
-
-/// Two pipelines: scenario 14, and the same again with other names and directories.
-fn two_pipelines() -> String {
-    let keys = DURABLE_TAIL.lines().filter(|line| !line.starts_with("a1.s") || line.matches('.').count() > 1);
-    let second: Vec<String> = keys
-        .filter(|line| *line != "a1.channels = c1")
-        .map(|line| {
-            let line = line.replace("@DIR@/", "@DIR@/2/");
-            let line = line.replace(".r1.", ".r2.").replace(".c1.", ".c2.").replace(".k1.", ".k2.");
-            line.replace("= c1", "= c2")
-        })
-        .collect();
-    let names = "a1.sources = r1 r2\na1.channels = c1 c2\na1.sinks = k1 k2\n";
-    let first: Vec<&str> = DURABLE_TAIL
-        .lines()
-        .filter(|line| line.split(" = ").next().unwrap().matches('.').count() > 1)
-        .collect();
-    format!("{names}{}\n{}\n", first.join("\n"), second.join("\n"))
-}
+use crate::world::{World, delivered, eventually, output, two_pipelines};
 
 #[test]
 fn a_changed_sink_restarts_alone_under_load_and_nothing_is_lost_or_repeated() {
     const RATE: u64 = 50_000;
     let config = two_pipelines();
     let world = World::new(&config);
-    std::fs::create_dir_all(world.path("2/in")).unwrap();
-    std::fs::create_dir_all(world.path("2/out")).unwrap();
     let agent = world.start_with(&["--no-reload-conf"]).started();
     let writers = ["", "2/"].map(|pipeline| {
         let (input, out) = (format!("{pipeline}in/a.log"), format!("{pipeline}out"));

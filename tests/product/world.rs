@@ -18,7 +18,23 @@ pub const DURABLE_TAIL: &str = include_str!("scenarios/14-durable-tail.conf");
 /// netcat → memory channel → logger.
 pub const NETCAT_LOGGER: &str = include_str!("scenarios/01-netcat-logger.conf");
 
-/// A directory with `flume.conf`, `in/` and `out/`.
+/// Two pipelines in one agent: [`DURABLE_TAIL`], and the same again as `r2`, `c2`, `k2` in the directory `2`.
+pub fn two_pipelines() -> String {
+    // Lines that name the agent's components have a key of two parts.
+    let keys: Vec<&str> = DURABLE_TAIL.lines().filter(|line| !is_list(line)).collect();
+    let first = keys.join("\n");
+    let mut second = first.replace("@DIR@/", "@DIR@/2/").replace("= c1", "= c2");
+    for (old, new) in [(".r1.", ".r2."), (".c1.", ".c2."), (".k1.", ".k2.")] {
+        second = second.replace(old, new);
+    }
+    format!("a1.sources = r1 r2\na1.channels = c1 c2\na1.sinks = k1 k2\n{first}\n{second}\n")
+}
+
+fn is_list(line: &str) -> bool {
+    line.split(" = ").next().is_some_and(|key| key.matches('.').count() == 1)
+}
+
+/// A directory with `flume.conf`, `in/` and `out/`, and both again in `2/`.
 pub struct World {
     directory: tempfile::TempDir,
     starts: Cell<usize>,
@@ -28,8 +44,8 @@ impl World {
     /// With this configuration, in which `@DIR@` is the directory.
     pub fn new(config: &str) -> Self {
         let world = Self { directory: tempfile::tempdir().unwrap(), starts: Cell::new(0) };
-        for folder in ["in", "out", "logs"] {
-            fs::create_dir(world.path(folder)).unwrap();
+        for folder in ["in", "out", "2/in", "2/out", "logs"] {
+            fs::create_dir_all(world.path(folder)).unwrap();
         }
         world.configure(config);
         world

@@ -178,13 +178,16 @@ pub(super) fn state_before<'a>(mut channels: impl Iterator<Item = &'a Handle>) -
     }
 }
 
-/// An error with what is beneath it.
+/// An error with what is beneath it, as far as the error's own words do not say it already.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut beneath = error.source();
     while let Some(cause) = beneath {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let words = cause.to_string();
+        if !text.contains(&words) {
+            text.push_str(": ");
+            text.push_str(&words);
+        }
         beneath = cause.source();
     }
     text
