@@ -29,6 +29,8 @@ enum Command {
     Agent(AgentArguments),
     /// Report all problems of a configuration, change nothing, and exit with 78 if one is an error.
     Check(CheckArguments),
+    /// Look at a file channel's log; nothing is changed, and the agent may be running.
+    Wal(commands::wal::WalArguments),
     /// Print the version.
     Version,
     /// Flume's command that sends a file to an avro source (not built into this version).
@@ -186,6 +188,7 @@ pub fn main(registry: Registry) -> Exit {
     match cli.command {
         Command::Agent(arguments) => commands::agent::run(&arguments, registry),
         Command::Check(arguments) => commands::check::run(&arguments, &registry),
+        Command::Wal(arguments) => commands::wal::run(&arguments),
         Command::Version => commands::version::run(),
         Command::AvroClient(_) => commands::advice::avro_client(),
         Command::Tool(_) => commands::advice::tool(),

@@ -4,3 +4,4 @@ pub mod advice;
 pub mod agent;
 pub mod check;
 pub mod version;
+pub mod wal;

@@ -1,0 +1,519 @@
+//! `flumen wal`: looks at a file channel's log. Nothing is changed and no lock is taken, so the agent may be running.
+//!
+//! ```text
+//! flumen wal inspect DIR    what is there, and what a start would do with it
+//! flumen wal verify DIR     reads every frame; exits with 1 if something is damaged
+//! flumen wal dump DIR       one line a frame and record, with --payload one an event too
+//! ```
+//!
+//! The code is 1 also where the log cannot be looked at; what is wrong then stands on stderr.
+
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use flumen_api::chunk::Chunk;
+use flumen_wal::format::record::Record;
+use flumen_wal::tools::{self, Content, Finding, Inspection, Line, Slot, ToolError, Verification};
+use flumen_wal::{ProgressOp, Space};
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+
+/// `flumen wal`
+#[derive(Debug, Args)]
+pub struct WalArguments {
+    #[command(subcommand)]
+    command: WalCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum WalCommand {
+    /// Show what a log consists of, and what a start would do with it.
+    Inspect {
+        #[command(flatten)]
+        which: Which,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read every frame and name what is damaged; exit with 1 if anything is.
+    Verify {
+        #[command(flatten)]
+        which: Which,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print one line for each frame and record.
+    Dump {
+        #[command(flatten)]
+        which: Which,
+        /// Print the beginning of each event, too.
+        #[arg(long)]
+        payload: bool,
+    },
+}
+
+/// Which log is meant.
+#[derive(Debug, Args)]
+struct Which {
+    /// A directory of the channel: one of dataDirs, checkpointDir, the folder `flumen` in them, or the one that holds both.
+    dir: PathBuf,
+    /// The channel's checkpointDir, where it is not found beside DIR.
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
+}
+
+/// How much of an event is shown.
+const PREVIEW_BYTES: usize = 100;
+
+/// Runs what the arguments name.
+pub fn run(arguments: &WalArguments) -> Exit {
+    match look(arguments) {
+        Ok(exit) => exit,
+        Err(error) => {
+            eprintln!("flumen wal: {error}");
+            Exit::Fatal
+        }
+    }
+}
+
+fn look(arguments: &WalArguments) -> Result<Exit, ToolError> {
+    let (WalCommand::Inspect { which, .. }
+    | WalCommand::Verify { which, .. }
+    | WalCommand::Dump { which, .. }) = &arguments.command;
+    let dirs = tools::locate(&which.dir, which.checkpoint.as_deref())?;
+    let mut out = Printer(BufWriter::new(io::stdout().lock()));
+    let mut exit = Exit::Clean;
+    match arguments.command {
+        WalCommand::Inspect { json, .. } => {
+            let inspection = tools::inspect(&dirs)?;
+            out.line(if json { pretty(&inspection_json(&inspection)) } else { inspection_text(&inspection) });
+        }
+        WalCommand::Verify { json, .. } => {
+            let report = tools::verify(&dirs)?;
+            out.line(if json { pretty(&verification_json(&report)) } else { verification_text(&report) });
+            if !report.damage.is_empty() {
+                exit = Exit::Fatal;
+            }
+        }
+        WalCommand::Dump { payload, .. } => {
+            tools::dump(&dirs, &mut |line| {
+                if matches!(line, Line::Damage(_)) {
+                    exit = Exit::Fatal;
+                }
+                print_line(&mut out, &line, payload);
+            })?;
+        }
+    }
+    out.done();
+    Ok(exit)
+}
+
+/// Standard output, whose reader may go away at any time.
+struct Printer<W: Write>(BufWriter<W>);
+
+impl<W: Write> Printer<W> {
+    fn line(&mut self, text: impl std::fmt::Display) {
+        let written = writeln!(self.0, "{text}");
+        ended(written);
+    }
+
+    fn done(&mut self) {
+        let flushed = self.0.flush();
+        ended(flushed);
+    }
+}
+
+/// `flumen wal dump … | head` has what it wants: going on to read the log would be for nobody.
+fn ended(written: io::Result<()>) {
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("flumen wal: cannot write the output: {error}");
+            std::process::exit(i32::from(Exit::Fatal.code()));
+        }
+    }
+}
+
+fn pretty(value: &Value) -> String {
+    format!("{value:#}")
+}
+
+/// `12..15`, or `12..?` where the end is not known.
+fn range(first: u64, end: Option<u64>) -> String {
+    format!("{first}..{}", or_unknown(end))
+}
+
+fn or_unknown(number: Option<u64>) -> String {
+    number.map_or_else(|| "?".into(), |number| number.to_string())
+}
+
+fn space_name(space: Space) -> &'static str {
+    match space {
+        Space::Source => "source",
+        Space::Sink => "sink",
+    }
+}
+
+/// Appends a line; writing into a string cannot fail.
+macro_rules! put {
+    ($text:expr, $($arguments:tt)*) => {
+        writeln!($text, $($arguments)*).expect("writing into memory")
+    };
+}
+
+fn inspection_text(i: &Inspection) -> String {
+    let mut text = String::new();
+    put!(text, "log        {}", i.log_id.map_or_else(|| "unknown".into(), |id| format!("{id:032x}")));
+    put!(text, "data       {}", i.data.display());
+    put!(text, "checkpoint {}", i.checkpoint.display());
+    put!(text, "\nsegments ({}):", i.segments.len());
+    for segment in &i.segments {
+        let what = match &segment.content {
+            Content::Frames { frames, events, end_offset, newest } => format!(
+                "frames {}..={}, events {}, end {}{}",
+                frames.0,
+                or_unknown(frames.1),
+                range(events.0, events.1),
+                or_unknown(*end_offset),
+                if *newest { ", newest" } else { "" }
+            ),
+            content => content_name(content),
+        };
+        let header = segment.header.as_ref();
+        let salt = header.map_or_else(|| "?".into(), |header| format!("{:016x}", header.salt));
+        let copy = if segment.header_copies == 1 { ", one header copy is bad" } else { "" };
+        put!(text, "  {}  {} bytes  salt {salt}  {what}{copy}", segment.file, segment.len);
+    }
+    put!(text, "spares ({}):", i.spares.len());
+    for (name, len) in &i.spares {
+        put!(text, "  {name}  {len} bytes");
+    }
+    put!(text, "checkpoints:");
+    for slot in &i.slots {
+        let what = match &slot.slot {
+            Slot::Missing => "missing".to_string(),
+            Slot::Empty => "empty".to_string(),
+            Slot::Bad(why) => format!("not usable: {why}"),
+            Slot::Sound { sequence, log_id, frame, place, next_event, first_event } => {
+                let place = place.map_or_else(|| "no place".into(), |place| place.to_string());
+                let other = if Some(*log_id) == i.log_id { "" } else { ", OF ANOTHER LOG" };
+                format!(
+                    "sequence {sequence}, up to frame {frame}, {place}, events {first_event}..{next_event}{other}"
+                )
+            }
+        };
+        put!(text, "  {}  {what}", slot.file);
+    }
+    let outlook = match &i.outlook {
+        Ok(outlook) => outlook,
+        Err(why) => {
+            put!(text, "\na start would be refused: {why}");
+            return text.trim_end().to_string();
+        }
+    };
+    put!(text, "\ncursor     {} (next event {})", outlook.first_event, outlook.next_event);
+    if !outlook.released_above.is_empty() {
+        let ranges: Vec<_> =
+            outlook.released_above.iter().map(|(first, end)| range(*first, Some(*end))).collect();
+        put!(text, "released   {}", ranges.join(", "));
+    }
+    put!(text, "backlog    {} events", outlook.backlog);
+    for owner in &outlook.owners {
+        put!(text, "progress   {} {}: {} keys", space_name(owner.space), owner.name, owner.keys.len());
+        for (key, generation, to, rest) in &owner.keys {
+            put!(text, "             {key}  generation {generation}  at {to}  {}", preview(rest));
+        }
+    }
+    put!(text, "\na start would now:");
+    let end = outlook.end.map_or_else(|| "nothing".into(), |end| end.to_string());
+    put!(text, "  keep     frames up to {}, which end at {end}", outlook.last_kept);
+    let (first, last) = (outlook.unvouched.first(), outlook.unvouched.last());
+    match (first, last) {
+        (Some(first), Some(last)) => put!(
+            text,
+            "  rewrite  {} frames that nothing vouches for: {}..={}, from {}",
+            outlook.unvouched.len(),
+            first.frame,
+            last.frame,
+            first.place
+        ),
+        _ => put!(text, "  rewrite  nothing"),
+    }
+    put!(text, "  cut      {} frames that were never acked", outlook.cut);
+    for damage in &outlook.damage {
+        put!(
+            text,
+            "  DAMAGE   {}: frames {}..={}: {}",
+            damage.place,
+            damage.first_frame,
+            damage.last_frame,
+            damage.what
+        );
+    }
+    if let Some(below) = outlook.missing_below {
+        put!(text, "  MISSING  events below {below} with their segments");
+    }
+    text.trim_end().to_string()
+}
+
+fn content_name(content: &Content) -> String {
+    match content {
+        Content::Frames { .. } => "frames".into(),
+        Content::Prepared => "prepared".into(),
+        Content::Spare => "spare (its name and header disagree)".into(),
+        Content::FirstFrameBad => "FIRST FRAME DAMAGED".into(),
+        Content::HeaderBad => "no header verifies".into(),
+        Content::Newer(why) => format!("of a newer version: {why}"),
+        Content::Unreadable(why) => format!("UNREADABLE: {why}"),
+    }
+}
+
+fn inspection_json(i: &Inspection) -> Value {
+    let segments = i.segments.iter().map(|segment| {
+        let mut value = json!({
+            "file": segment.file,
+            "bytes": segment.len,
+            "headerCopies": segment.header_copies,
+            "salt": segment.header.map(|header| format!("{:016x}", header.salt)),
+        });
+        match &segment.content {
+            Content::Frames { frames, events, end_offset, newest } => {
+                value["content"] = json!("frames");
+                value["firstFrame"] = json!(frames.0);
+                value["lastFrame"] = json!(frames.1);
+                value["firstEvent"] = json!(events.0);
+                value["endEvent"] = json!(events.1);
+                value["endOffset"] = json!(end_offset);
+                value["newest"] = json!(newest);
+            }
+            content => value["content"] = json!(content_name(content)),
+        }
+        value
+    });
+    let slots = i.slots.iter().map(|slot| match &slot.slot {
+        Slot::Missing => json!({ "file": slot.file, "content": "missing" }),
+        Slot::Empty => json!({ "file": slot.file, "content": "empty" }),
+        Slot::Bad(why) => json!({ "file": slot.file, "content": "bad", "why": why }),
+        Slot::Sound { sequence, log_id, frame, place, next_event, first_event } => json!({
+            "file": slot.file,
+            "content": "checkpoint",
+            "sequence": sequence,
+            "logId": format!("{log_id:032x}"),
+            "frame": frame,
+            "segment": place.map(|place| place.segment.file_name()),
+            "offset": place.map(|place| place.offset),
+            "firstEvent": first_event,
+            "nextEvent": next_event,
+        }),
+    });
+    let outlook = match &i.outlook {
+        Err(why) => json!({ "refused": why }),
+        Ok(o) => json!({
+            "firstEvent": o.first_event,
+            "nextEvent": o.next_event,
+            "releasedAbove": o.released_above,
+            "backlog": o.backlog,
+            "lastKeptFrame": o.last_kept,
+            "rewrittenFrames": o.unvouched.len(),
+            "cutFrames": o.cut,
+            "missingBelow": o.missing_below,
+            "damage": o.damage.iter().map(|damage| json!({
+                "file": damage.place.segment.file_name(),
+                "offset": damage.place.offset,
+                "firstFrame": damage.first_frame,
+                "lastFrame": damage.last_frame,
+                "what": damage.what,
+            })).collect::<Vec<_>>(),
+            "progress": o.owners.iter().map(|owner| json!({
+                "space": space_name(owner.space),
+                "owner": owner.name,
+                "keys": owner.keys.iter().map(|(key, generation, to, rest)| json!({
+                    "key": key,
+                    "generation": generation,
+                    "to": to,
+                    "rest": String::from_utf8_lossy(rest),
+                })).collect::<Vec<_>>(),
+            })).collect::<Vec<_>>(),
+        }),
+    };
+    json!({
+        "logId": i.log_id.map(|id| format!("{id:032x}")),
+        "data": i.data.display().to_string(),
+        "checkpoint": i.checkpoint.display().to_string(),
+        "segments": segments.collect::<Vec<_>>(),
+        "spares": i.spares.iter().map(|(name, len)| json!({ "file": name, "bytes": len })).collect::<Vec<_>>(),
+        "checkpoints": slots.collect::<Vec<_>>(),
+        "start": outlook,
+    })
+}
+
+fn verification_text(report: &Verification) -> String {
+    let mut text = String::new();
+    for finding in &report.damage {
+        put!(text, "damage: {}", finding_text(finding));
+    }
+    for finding in &report.notes {
+        put!(text, "note: {}", finding_text(finding));
+    }
+    put!(
+        text,
+        "{} segments, {} synced frames, {} bytes, events {}; {} frames above the last claim ({}) were not judged",
+        report.segments,
+        report.frames,
+        report.bytes,
+        report.events.map_or_else(|| "none".into(), |(first, end)| range(first, Some(end))),
+        report.unvouched,
+        report.claim
+    );
+    match report.damage.len() {
+        0 => put!(text, "clean"),
+        1 => put!(text, "1 damaged place"),
+        more => put!(text, "{more} damaged places"),
+    }
+    text.trim_end().to_string()
+}
+
+fn finding_text(finding: &Finding) -> String {
+    let mut text = format!("{}: offset {}: {}", finding.path.display(), finding.offset, finding.what);
+    if let Some((first, last)) = finding.frames {
+        text += &format!("; frames {first}..={last}");
+    }
+    if let Some((first, end)) = finding.events {
+        text += &format!("; events {}", range(first, end));
+    }
+    text
+}
+
+fn verification_json(report: &Verification) -> Value {
+    let findings = |findings: &[Finding]| {
+        let values = findings.iter().map(|finding| {
+            json!({
+                "file": finding.path.display().to_string(),
+                "offset": finding.offset,
+                "what": finding.what,
+                "firstFrame": finding.frames.map(|frames| frames.0),
+                "lastFrame": finding.frames.map(|frames| frames.1),
+                "firstEvent": finding.events.map(|events| events.0),
+                "endEvent": finding.events.and_then(|events| events.1),
+            })
+        });
+        values.collect::<Vec<_>>()
+    };
+    json!({
+        "logId": report.log_id.map(|id| format!("{id:032x}")),
+        "segments": report.segments,
+        "frames": report.frames,
+        "bytes": report.bytes,
+        "firstEvent": report.events.map(|events| events.0),
+        "endEvent": report.events.map(|events| events.1),
+        "claim": report.claim,
+        "framesAboveClaim": report.unvouched,
+        "damage": findings(&report.damage),
+        "notes": findings(&report.notes),
+    })
+}
+
+fn print_line<W: Write>(out: &mut Printer<W>, line: &Line<'_>, payload: bool) {
+    match line {
+        Line::Segment { header, len } => {
+            out.line(format_args!("{}  {len} bytes  salt {:016x}", header.segment.file_name(), header.salt));
+        }
+        Line::Frame { place, header, intact, vouched } => {
+            let span = match (header.is_span(), header.has_more()) {
+                (false, _) => "",
+                (true, true) => ", more follow",
+                (true, false) => ", ends its commit",
+            };
+            out.line(format_args!(
+                "  {place}  frame {}  events {}  {} bytes  claims {}{span}{}{}",
+                header.frame.0,
+                range(header.first_event, Some(header.end_event())),
+                header.stored_len,
+                header.synced_frame.0,
+                if *vouched { "" } else { ", not vouched for" },
+                if *intact { "" } else { ", BODY DAMAGED" },
+            ));
+        }
+        Line::Record { record, first_event } => match record {
+            Ok(record) => {
+                out.line(format_args!("    {}", record_text(record, *first_event)));
+                if let (true, Record::Commit { payload, .. }) = (payload, record) {
+                    print_payload(out, payload, *first_event);
+                }
+            }
+            Err(error) => out.line(format_args!("    NO RECORD: {error}")),
+        },
+        Line::Damage(finding) => out.line(format_args!("  DAMAGE {}", finding_text(finding))),
+    }
+}
+
+fn record_text(record: &Record<'_>, first_event: u64) -> String {
+    match record {
+        Record::Commit { events, payload } => {
+            let events = range(first_event, Some(first_event + u64::from(*events)));
+            format!("commit    events {events}, {} bytes", payload.len())
+        }
+        Record::Release(ranges) => {
+            let ranges: Vec<_> = ranges.iter().map(|(first, end)| range(*first, Some(*end))).collect();
+            format!("release   {}", ranges.join(", "))
+        }
+        Record::Progress(update) => {
+            let (space, owner) = (space_name(update.space), &update.owner);
+            match &update.op {
+                ProgressOp::Set { generation, from, to, rest } => format!(
+                    "progress  {space} {owner} {}: generation {generation}, {from} to {to}, {}",
+                    update.key,
+                    preview(rest)
+                ),
+                ProgressOp::Retire => format!("progress  {space} {owner} {}: retired", update.key),
+                ProgressOp::Mark => format!("progress  {space} {owner}: known"),
+            }
+        }
+        Record::Snapshot(snapshot) => format!(
+            "snapshot  next event {}, cursor {}, {} owners, {} segments in the table",
+            snapshot.next_event,
+            snapshot.state.cursor.low,
+            snapshot.state.owners.len(),
+            snapshot.segments.len()
+        ),
+        Record::Life(life) => format!(
+            "life      the one before ended with frame {} of {}; {} frames rewritten behind this",
+            life.last_kept.0, life.last_seen.0, life.rewritten
+        ),
+        Record::Close(last) => format!("close     all frames up to {} are synced", last.0),
+    }
+}
+
+fn print_payload<W: Write>(out: &mut Printer<W>, payload: &[u8], first_event: u64) {
+    let chunk = match Chunk::decode(Bytes::copy_from_slice(payload)) {
+        Ok(chunk) => chunk,
+        Err(error) => {
+            out.line(format_args!("      {}  ({error})", preview(payload)));
+            return;
+        }
+    };
+    for (number, event) in (first_event..).zip(chunk.slice(0, chunk.len()).iter()) {
+        let headers: Vec<_> = event.headers.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        out.line(format_args!("      event {number}  {{{}}}  {}", headers.join(", "), preview(event.body)));
+    }
+}
+
+/// The beginning of some bytes, in one line that can be shown on a terminal.
+fn preview(bytes: &[u8]) -> String {
+    let shown = &bytes[..bytes.len().min(PREVIEW_BYTES)];
+    let text = match std::str::from_utf8(shown) {
+        Ok(text) => text.escape_debug().to_string(),
+        // Only the last character is cut in half, or it is no text.
+        Err(error) if shown.len() - error.valid_up_to() < 4 && shown.len() < bytes.len() => {
+            String::from_utf8_lossy(&shown[..error.valid_up_to()]).escape_debug().to_string()
+        }
+        Err(_) => shown.escape_ascii().to_string(),
+    };
+    if shown.len() < bytes.len() { format!("{text}… ({} bytes)", bytes.len()) } else { text }
+}

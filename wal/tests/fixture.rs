@@ -1,0 +1,195 @@
+//! The bytes of version 1, kept as files: a log that this program once wrote must be readable for ever.
+//!
+//! `fixtures/log-v1` is the log that [`write_log`] makes, each file without its trailing blocks of zeroes. Where the bytes of a
+//! fresh one differ, the format has changed, or what a life writes. The first needs a new version and a decision; the
+//! second only new files, by `cargo test -p flumen-wal --test fixture -- --ignored`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use flumen_wal::storage::memory::MemoryDirectory;
+use flumen_wal::storage::{AlignedBuf, Directory};
+use flumen_wal::{
+    Commit, Directories, Driver, Environment, Log, Options, ProgressOp, ProgressUpdate, Space, tools,
+};
+
+/// Checksum of all names and bytes of the fixture.
+const PINNED: u32 = 1_946_668_037;
+
+#[derive(Debug, Default)]
+struct Fixed(AtomicU64);
+
+impl Environment for Fixed {
+    fn now(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+
+    fn random(&self) -> u64 {
+        0x0123_4567_89ab_cdef
+    }
+}
+
+fn options() -> Options {
+    Options { segment_bytes: 64 << 10, frame_bytes: 16 << 10, ..Options::default() }
+}
+
+fn directories() -> Directories {
+    Directories {
+        data: Arc::new(MemoryDirectory::new("data")),
+        checkpoint: Arc::new(MemoryDirectory::new("checkpoint")),
+    }
+}
+
+/// Commits of one event each: small, of several frames, and enough for a second segment.
+const SIZES: [usize; 7] = [5, 100, 20_000, 12_000, 15_000, 14_000, 3];
+
+fn payload(event: usize) -> Vec<u8> {
+    (0..SIZES[event]).map(|i| b"fixture "[(event + i) % 8]).collect()
+}
+
+fn progress(event: usize) -> ProgressUpdate {
+    let op = ProgressOp::Set {
+        generation: 1,
+        from: event as u64,
+        to: event as u64 + 1,
+        rest: bytes::Bytes::from_static(b"/var/log/x"),
+    };
+    ProgressUpdate { space: Space::Source, owner: "r1".into(), key: "8:77".into(), op }
+}
+
+/// One life of the log: appends `events`, releases up to `released`, and closes.
+fn live(dirs: &Directories, events: std::ops::Range<usize>, released: u64) {
+    let environment = Arc::new(Fixed::default());
+    let (log, mut driver) = Log::open_driven(dirs.clone(), options(), environment.clone()).unwrap();
+    let rest = |driver: &mut Driver| {
+        for _ in 0..50 {
+            environment.0.fetch_add(1000, Ordering::Relaxed);
+            driver.turn();
+        }
+    };
+    rest(&mut driver);
+    for event in events {
+        let payload = payload(event);
+        let room = log.try_reserve(payload.len() as u64).unwrap();
+        let commit = Commit { events: 1, payload: &payload, progress: vec![progress(event)] };
+        let ticket = log.append(room, commit).unwrap();
+        rest(&mut driver);
+        ticket.try_wait().expect("it rests").unwrap();
+    }
+    let cursor = log.cursor();
+    while log.stats().first_event < released {
+        let take = cursor.try_take(1, 1).unwrap().unwrap();
+        cursor.release(take.first_event, take.events, vec![]);
+    }
+    rest(&mut driver);
+    log.begin_close();
+    rest(&mut driver);
+}
+
+fn write_log() -> Directories {
+    let dirs = directories();
+    live(&dirs, 0..5, 1);
+    live(&dirs, 5..7, 2);
+    dirs
+}
+
+/// Path below the fixture → bytes without trailing blocks of zeroes.
+fn files_of(dirs: &Directories) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for dir in [&dirs.data, &dirs.checkpoint] {
+        for entry in dir.list().unwrap().into_iter().filter(|entry| entry.name != "lock") {
+            let mut bytes = AlignedBuf::zeroed((entry.len as usize).next_multiple_of(4096));
+            let read = dir.open(&entry.name).unwrap().read_at(&mut bytes, 0).unwrap();
+            let end = bytes[..read]
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |last| (last + 1).next_multiple_of(4096));
+            files.insert(dir.path().join(entry.name), bytes[..end].to_vec());
+        }
+    }
+    files
+}
+
+fn fixture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/log-v1")
+}
+
+fn kept_files() -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for dir in ["data", "checkpoint"] {
+        for entry in std::fs::read_dir(fixture().join(dir)).unwrap() {
+            let path = entry.unwrap().path();
+            files.insert(Path::new(dir).join(path.file_name().unwrap()), std::fs::read(&path).unwrap());
+        }
+    }
+    files
+}
+
+fn checksum(files: &BTreeMap<PathBuf, Vec<u8>>) -> u32 {
+    let mut all = Vec::new();
+    for (path, bytes) in files {
+        all.extend_from_slice(path.to_str().unwrap().as_bytes());
+        all.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        all.extend_from_slice(bytes);
+    }
+    crc32fast::hash(&all)
+}
+
+/// The kept files in memory, at their length when they were written.
+fn kept_log() -> Directories {
+    let dirs = directories();
+    for (path, bytes) in kept_files() {
+        let dir: &dyn Directory = if path.starts_with("data") { &*dirs.data } else { &*dirs.checkpoint };
+        let file = dir.create(path.file_name().unwrap().to_str().unwrap()).unwrap();
+        file.allocate(64 << 10).unwrap();
+        file.write_at(&AlignedBuf::padded(&bytes, 4096), 0).unwrap();
+    }
+    dirs
+}
+
+#[test]
+#[ignore = "writes the fixture"]
+fn write_the_fixture() {
+    for (path, bytes) in files_of(&write_log()) {
+        let path = fixture().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    }
+    panic!("now pin {}", checksum(&kept_files()));
+}
+
+#[test]
+fn the_bytes_of_a_log_are_those_of_version_1() {
+    assert_eq!(checksum(&kept_files()), PINNED, "the kept files are what they were");
+    let (fresh, kept) = (files_of(&write_log()), kept_files());
+    assert_eq!(fresh.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>());
+    for (path, bytes) in &fresh {
+        let differs = bytes.iter().zip(&kept[path]).position(|(a, b)| a != b);
+        assert!(*bytes == kept[path], "{} differs from byte {differs:?}", path.display());
+    }
+}
+
+#[test]
+fn a_log_of_version_1_is_read() {
+    let dirs = kept_log();
+    let verified = tools::verify(&dirs).unwrap();
+    assert_eq!((verified.damage, verified.notes), (vec![], vec![]));
+    let on_disk = tools::verify(&tools::locate(&fixture(), None).unwrap()).unwrap();
+    assert_eq!((on_disk.damage, on_disk.frames), (vec![], verified.frames));
+    let (log, _driver) = Log::open_driven(dirs, options(), Arc::new(Fixed::default())).unwrap();
+    assert_eq!((log.recovery().backlog, log.recovery().cut, &log.recovery().damage[..]), (5, 0, &[][..]));
+    let keys = log.progress(Space::Source, "r1").unwrap();
+    assert_eq!(
+        (keys["8:77"].generation, keys["8:77"].to, &keys["8:77"].rest[..]),
+        (1, 7, &b"/var/log/x"[..])
+    );
+    let cursor = log.cursor();
+    for event in 2..7 {
+        let take = cursor.try_take(1, 1).unwrap().unwrap();
+        assert_eq!((take.first_event, &take.pieces[0].payload[..]), (event as u64, &payload(event)[..]));
+    }
+    assert!(cursor.try_take(1, 1).unwrap().is_none());
+}
