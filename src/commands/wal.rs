@@ -517,3 +517,76 @@ fn preview(bytes: &[u8]) -> String {
     };
     if shown.len() < bytes.len() { format!("{text}… ({} bytes)", bytes.len()) } else { text }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn fixture() -> flumen_wal::Directories {
+        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("wal/tests/fixtures/log-v1");
+        tools::locate(&dir, None).unwrap()
+    }
+
+    #[test]
+    fn an_inspection_says_what_an_operator_asks() {
+        let inspection = tools::inspect(&fixture()).unwrap();
+        let text = inspection_text(&inspection);
+        for part in [
+            "segment-0000000000000002.log",
+            "events 4..5",
+            "backlog    5 events",
+            "source r1: 1 keys",
+            "keep",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let json = inspection_json(&inspection);
+        assert_eq!((&json["start"]["backlog"], &json["segments"][0]["endEvent"]), (&json!(5), &json!(4)));
+        assert_eq!(json["checkpoints"][0]["content"], "checkpoint");
+    }
+
+    #[test]
+    fn a_verification_ends_with_its_verdict() {
+        let mut report = tools::verify(&fixture()).unwrap();
+        assert!(verification_text(&report).ends_with("\nclean"));
+        report.damage.push(Finding {
+            path: "/d/segment-1.log".into(),
+            offset: 8192,
+            what: "frame body fails its checksum".into(),
+            frames: Some((7, 7)),
+            events: Some((20, Some(23))),
+        });
+        let text = verification_text(&report);
+        let line = "damage: /d/segment-1.log: offset 8192: frame body fails its checksum; frames 7..=7; events 20..23";
+        assert!(text.starts_with(line) && text.ends_with("1 damaged place"), "{text}");
+        assert_eq!(verification_json(&report)["damage"][0]["firstEvent"], json!(20));
+    }
+
+    #[test]
+    fn a_dump_has_a_line_for_each_frame_and_record() {
+        let mut out = Printer(BufWriter::new(Vec::new()));
+        tools::dump(&fixture(), &mut |line| print_line(&mut out, &line, false)).unwrap();
+        let text = String::from_utf8(out.0.into_inner().unwrap()).unwrap();
+        for kind in ["commit ", "release ", "progress ", "snapshot ", "life ", "close ", ", more follow"] {
+            assert!(text.contains(kind), "{kind} in {text}");
+        }
+        let report = tools::verify(&fixture()).unwrap();
+        let frames = text.lines().filter(|line| line.contains("  frame ")).count();
+        assert_eq!(frames as u64, report.frames + report.unvouched);
+    }
+
+    #[test]
+    fn a_preview_is_one_printable_line() {
+        assert_eq!(preview(b"a\nb\x1b"), "a\\nb\\u{1b}");
+        assert_eq!(preview(&[0xff, b'x']), "\\xffx");
+        let long = "ü".repeat(80);
+        // An odd number of bytes would cut a character in half.
+        assert_eq!(
+            preview(&long.as_bytes()[1..]),
+            format!("\\xbc{}… (159 bytes)", "\\xc3\\xbc".repeat(49) + "\\xc3")
+        );
+        assert!(preview(format!("x{long}").as_bytes()).starts_with("xüü"));
+    }
+}
