@@ -15,6 +15,19 @@
 //! several small takes share one sync. After a failed `deliver` or `flush` all takes that are not released roll back,
 //! and the sink is asked again after a back-off; what it delivered of them it may deliver twice, unless it kept
 //! progress (see [`Flushed`]).
+//!
+//! A sink may rely on this, in all cases but a panic or a kill:
+//!
+//! - What a flush covers is released exactly when its future and those of all flushes before it have returned `Ok`: in
+//!   that order, and before the next call of any method of the sink. An `Ok` behind a failed flush releases nothing.
+//! - A flush's future that is dropped before it has returned: its events have gone back to the channel.
+//! - After an error from [`deliver`](Sink::deliver) or [`idle`](Sink::idle), flushes on their way are waited for, and count
+//!   as above; then everything that is not released goes back, delivered or in a flight. After an error from a flush,
+//!   nothing is waited for.
+//! - [`SinkContext::record`] and releases take effect in the order of the calls: none ever holds without the ones before
+//!   it, whatever happens in between. What a release carries holds from the very moment that its events are released.
+//!
+//! After a panic or a kill only [`SinkContext::positions`] tells what was released.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -56,7 +69,8 @@ impl SinkError {
     }
 }
 
-/// What a completed flush says.
+/// What a completed flush says: with `Ok`, all that was delivered before it began is durable at the destination, and the
+/// progress is kept with the release of exactly these events.
 pub type Flushed = Result<Vec<SinkProgress>, SinkError>;
 
 /// A flush on its way. It borrows nothing of the sink, which goes on delivering meanwhile.
@@ -134,12 +148,14 @@ pub trait Sink: Send {
     /// Hands over events. Runs on a thread of the sink's own and may block it.
     async fn deliver(&mut self, events: &Events) -> Result<(), SinkError>;
 
-    /// Begins to make durable all that was delivered.
+    /// Begins to make durable all that was delivered. The runner polls the future from then on, also between deliveries;
+    /// what it should do before that, it has to do here.
     fn flush(&mut self) -> FlushFuture {
         Box::pin(std::future::ready(Ok(Vec::new())))
     }
 
-    /// Nothing was there to take: rolls and closes by time. Called at least every 500 ms while idle.
+    /// Nothing was there to take: rolls and closes by time. Called at least every 500 ms while idle. An error takes back
+    /// everything that is not released, as one from [`deliver`](Self::deliver) does.
     async fn idle(&mut self) -> Result<(), SinkError> {
         Ok(())
     }

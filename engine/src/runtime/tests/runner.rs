@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +30,8 @@ struct Recorder {
     failures: Arc<Mutex<VecDeque<bool>>>,
     window: Window,
     take: usize,
+    /// How many calls of `idle` fail.
+    idle_failures: Arc<AtomicUsize>,
     flushes: Option<mpsc::UnboundedSender<oneshot::Sender<Result<(), SinkError>>>>,
 }
 
@@ -65,6 +68,17 @@ impl Sink for Recorder {
         Box::pin(async move { resolved.await.expect("the test resolves every flush").map(|()| progress) })
     }
 
+    async fn idle(&mut self) -> Result<(), SinkError> {
+        match self.idle_failures.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1))
+        {
+            Ok(_) => {
+                self.log.lock().push("idle fails".into());
+                Err(SinkError { retry_after: Some(SOON), ..SinkError::plain("told to") })
+            }
+            Err(_) => Ok(()),
+        }
+    }
+
     async fn stop(&mut self) {
         self.log.lock().push("stop".into());
     }
@@ -75,6 +89,7 @@ struct Setting {
     log: Arc<Mutex<Vec<String>>>,
     metrics: SinkMetrics,
     stop: CancellationToken,
+    idle_failures: Arc<AtomicUsize>,
     flushes: mpsc::UnboundedReceiver<oneshot::Sender<Result<(), SinkError>>>,
     task: JoinHandle<()>,
 }
@@ -85,11 +100,13 @@ fn run(bodies: &[&str], take: usize, window: Window, failures: &[bool], hold_flu
     fill(&channel, bodies);
     let log = Arc::new(Mutex::new(Vec::new()));
     let (sender, flushes) = mpsc::unbounded_channel();
+    let idle_failures = Arc::new(AtomicUsize::new(0));
     let recorder = Recorder {
         log: log.clone(),
         failures: Arc::new(Mutex::new(failures.iter().copied().collect())),
         window,
         take,
+        idle_failures: idle_failures.clone(),
         flushes: hold_flushes.then_some(sender),
     };
     let metrics = SinkMetrics::default();
@@ -103,7 +120,7 @@ fn run(bodies: &[&str], take: usize, window: Window, failures: &[bool], hold_flu
         let mut processor = processors::build("default", 1).expect("the default processor");
         Runner::new(std::slice::from_mut(&mut slot), processor.as_mut(), taker, token).run().await;
     });
-    Setting { channel, log, metrics, stop, flushes, task }
+    Setting { channel, log, metrics, stop, idle_failures, flushes, task }
 }
 
 impl Setting {
@@ -204,4 +221,22 @@ async fn a_stop_flushes_and_releases_what_was_delivered() {
     (&mut s.task).await.expect("the runner ends");
     assert_eq!(s.channel.state().releases.len(), 1);
     assert_eq!(s.channel.state().out, 0);
+}
+
+#[tokio::test]
+async fn an_error_while_idle_lets_flushes_land_and_takes_back_the_rest() {
+    let mut s = run(&["1", "2", "3", "4", "5"], 1, window(2, 2), &[], true);
+    // The runner's task has not begun: the test has not waited yet.
+    s.idle_failures.store(1, Ordering::Release);
+    let first = s.flushes.recv().await.expect("a flush");
+    let second = s.flushes.recv().await.expect("a second flush");
+    s.until("idle has failed", |s| s.log.lock().iter().any(|line| line == "idle fails")).await;
+    assert!(s.channel.state().rolled_back.is_empty(), "older flushes are still on their way");
+    second.send(Ok(())).expect("a waiting flush");
+    first.send(Ok(())).expect("a waiting flush");
+    s.flushes.recv().await.expect("what came back is flushed").send(Ok(())).expect("a waiting flush");
+    s.until("all released", |s| s.channel.state().releases.len() == 5).await;
+    assert_eq!(s.channel.state().rolled_back, [4]);
+    let log = s.end().await;
+    assert_eq!(log, ["1", "2", "flush", "3", "4", "flush", "5", "idle fails", "5", "flush"]);
 }
