@@ -22,7 +22,7 @@ pub enum What {
     KeptBroken(String),
     /// It cannot be built, and there is no old one.
     Broken(String),
-    /// Gone from the configuration, but its events are not: it stays open.
+    /// Gone from the configuration, but so many of its events are not: it stays open, for somebody to put it back.
     KeptBacklog(u64),
 }
 
@@ -48,7 +48,11 @@ impl fmt::Display for Change {
             What::Removed => write!(f, "removed {kind} {name}"),
             What::KeptBroken(why) => write!(f, "kept the old {kind} {name} ({why})"),
             What::Broken(why) => write!(f, "left out {kind} {name} ({why})"),
-            What::KeptBacklog(events) => write!(f, "kept {kind} {name} open ({events} events in it)"),
+            What::KeptBacklog(events) => write!(
+                f,
+                "kept {kind} {name} open ({events} events in it that no sink takes: to deliver them put it back with a \
+                 sink, and take it out when it is empty)"
+            ),
         }
     }
 }

@@ -173,6 +173,11 @@ async fn components_come_and_go_but_a_durable_backlog_stays_open() {
     plan.sinks.push(world.sink_plan("k3", "c2", &[]));
     let report = agent.apply(plan.clone()).await;
     assert_eq!(report.of(Kind::Channel, "c1"), Some(&What::KeptBacklog(1)), "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("channel c1 open (1 events in it that no sink takes: to deliver them put it back")
+    );
     assert_eq!(report.of(Kind::Source, "r1"), Some(&What::Removed), "{report}");
     assert_eq!(report.of(Kind::Sink, "k3"), Some(&What::Added), "{report}");
     assert!(!world.channel("c1").state().closed);
@@ -181,6 +186,46 @@ async fn components_come_and_go_but_a_durable_backlog_stays_open() {
     let report = agent.apply(plan).await;
     assert_eq!(report.of(Kind::Channel, "c1"), Some(&What::Removed), "{report}");
     assert!(world.channel("c1").state().closed);
+    agent.shutdown(TIMEOUT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_is_delivered_when_its_channel_is_put_back_with_a_sink() {
+    let world = World::new("put back");
+    let mut agent = start(&world).await;
+    let mut plan = world.plan();
+    plan.sinks.remove(0);
+    agent.apply(plan).await;
+    world.put("r1", batch(&["1"])).await.expect("acked");
+    let mut plan = world.plan();
+    plan.channels.remove(0);
+    plan.sources.remove(0);
+    plan.sinks.remove(0);
+    agent.apply(plan).await;
+    assert_eq!(world.channel("c1").state().events.len(), 1, "its events are left alone");
+    let report = agent.apply(world.plan()).await;
+    assert_eq!(report.of(Kind::Channel, "c1"), Some(&What::Kept), "{report}");
+    until("delivered", || *world.delivered.lock() == ["1"]).await;
+    assert_eq!(world.opened("c1"), 1);
+    agent.shutdown(TIMEOUT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_with_a_new_name_and_the_old_directory_gets_it() {
+    let world = World::new("renamed");
+    let with_channel = |name: &str| {
+        let mut plan = world.plan();
+        plan.channels[0] = world.channel_plan(name, &[("dir", "/data/c")]);
+        plan.sources[0] = world.source_plan("r1", &[name], &[]);
+        plan.sinks.remove(0);
+        plan
+    };
+    let mut agent = Agent::start(with_channel("c1"), Registry::empty(), options()).await;
+    world.put("r1", batch(&["1"])).await.expect("acked");
+    let report = agent.apply(with_channel("c9")).await;
+    assert_eq!(report.of(Kind::Channel, "c1"), Some(&What::Removed), "{report}");
+    assert_eq!(report.of(Kind::Channel, "c9"), Some(&What::Added), "{report}");
+    assert!(world.channel("c1").state().closed, "two channels cannot hold one directory");
     agent.shutdown(TIMEOUT).await;
 }
 

@@ -163,7 +163,7 @@ pub(super) const CHANNEL: Spec = Spec {
             world.channels.lock().entry(config.name.to_string()).or_default().push(channel.clone());
             Ok(channel)
         },
-        directories: |_| Vec::new(),
+        directories: |config| config.get("dir").map(Into::into).into_iter().collect(),
     },
 };
 
