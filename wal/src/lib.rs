@@ -3,8 +3,8 @@
 //! Nothing that was acked is lost: not by a killed process, not by a power cut on a medium that keeps what it acknowledged
 //! as synced, not by a full disk. What damages acked bytes is found and named.
 //!
-//! Layers, from the disk up: [`storage`] (the seam, and every file operation) → [`format`] (the bytes) → recovery (from bytes
-//! to state) and life (what a start writes) → submitter, keeper and cursor (a running log) → [`Log`].
+//! Layers, from the disk up: [`storage`] (the seam, and every file operation) → [`format`] (the bytes) → `segment` (the
+//! files) → `recovery` (from bytes to state, and what a start writes) → `append` and `read` (a running log) → [`Log`].
 //!
 //! ```
 //! use std::sync::Arc;
@@ -21,35 +21,30 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod cache;
-mod cursor;
-mod disk_reader;
+mod append;
+mod commit;
+mod directories;
 mod environment;
 mod error;
 pub mod format;
-mod keeper;
-mod life;
 mod log;
 mod numbers;
 mod options;
+mod read;
 mod recovery;
-mod room;
 mod segment;
-mod segments;
 mod shared;
-mod staging;
 mod state;
 pub mod storage;
-mod submitter;
-mod ticket;
 pub mod tools;
-mod window;
 
-pub use cursor::{Cursor, Piece, Take};
+pub use append::ticket::Ticket;
+pub use commit::{Commit, Payload};
+pub use directories::Directories;
 pub use environment::{Environment, System};
 pub use error::{Damage, Failure, LogError, OpenError, ReadError};
-pub use log::{Commit, Directories, Driver, Log, Payload, Recovery, Reserve, Reserved, Stats};
+pub use log::{Driver, Log, Recovery, Reserve, Reserved, Stats};
 pub use numbers::{FrameNumber, Place, SegmentNumber};
 pub use options::Options;
+pub use read::cursor::{Cursor, Piece, Take};
 pub use state::{ProgressOp, ProgressUpdate, ProgressValue, Space};
-pub use ticket::Ticket;

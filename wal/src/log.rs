@@ -8,71 +8,32 @@
 //!
 //! Every public call but [`Log::open`], [`Log::close`] and reads of a lagging [`Cursor`] is free of I/O.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::cache::Cache;
-use crate::cursor::{Cursor, Reader};
+use crate::append::staging::Pool;
+use crate::append::submitter::Submitter;
+use crate::append::ticket::{Stage, Ticket};
+use crate::commit::Commit;
+use crate::directories::Directories;
 use crate::environment::{Environment, System};
 use crate::error::{LogError, OpenError};
 use crate::format::record::{self, COMMIT_PREFIX_LEN, HEADER_LEN};
-use crate::keeper::Keeper;
-use crate::life::{self, NewLife};
 use crate::options::Options;
+use crate::read::cursor::{Cursor, Reader};
 use crate::recovery;
-use crate::room::Room;
-use crate::segments::Segments;
-use crate::shared::{Counters, Inner, Shared, Status};
-use crate::staging::{OpenFrame, Pending, Pool, Span, Staged};
+use crate::recovery::life;
+use crate::segment::keeper::Keeper;
+use crate::shared::{Inner, Shared, Status};
 use crate::state::{ProgressUpdate, ProgressValue, Space};
 use crate::storage::{Directory, Lock};
-use crate::submitter::Submitter;
-use crate::ticket::{Stage, Ticket};
-
-/// Where a log lives. Both directories exist; they may be the same.
-#[derive(Clone, Debug)]
-pub struct Directories {
-    /// Segments.
-    pub data: Arc<dyn Directory>,
-    /// Checkpoints.
-    pub checkpoint: Arc<dyn Directory>,
-}
-
-/// The bytes of a commit.
-#[allow(clippy::len_without_is_empty, reason = "a payload's emptiness means nothing to the log")]
-pub trait Payload {
-    /// How many bytes there are.
-    fn len(&self) -> usize;
-    /// Writes exactly that many.
-    fn write_to(&self, out: &mut [u8]);
-}
-
-impl Payload for Vec<u8> {
-    fn len(&self) -> usize {
-        self.len()
-    }
-
-    fn write_to(&self, out: &mut [u8]) {
-        out.copy_from_slice(self);
-    }
-}
-
-/// What is appended atomically.
-pub struct Commit<'a> {
-    /// How many events the payload holds; 0 for progress alone, and the payload is ignored.
-    pub events: u32,
-    /// The events' bytes, opaque to the log and given back in one piece.
-    pub payload: &'a dyn Payload,
-    /// Progress that is durable together with the events, or not at all.
-    pub progress: Vec<ProgressUpdate>,
-}
 
 /// Room for one commit. Dropping it gives the room back.
 #[derive(Debug)]
@@ -529,118 +490,5 @@ fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
             Poll::Ready(output) => return output,
             Poll::Pending => std::thread::park(),
         }
-    }
-}
-
-impl Inner {
-    fn new(life: &NewLife, options: &Options, now: Duration) -> Self {
-        let known: BTreeMap<_, _> = life.segments.iter().map(|summary| (summary.segment, *summary)).collect();
-        let segments = Segments {
-            sealed: life.live.iter().map(|number| (*number, known.get(number).copied())).collect(),
-            active: life.active.number(),
-            prepared: VecDeque::new(),
-            spares: life.spares.clone(),
-            highest: life.highest_number,
-            wanted_bytes: 0,
-            snapshot_synced: true,
-            disk_bytes: life.active.len
-                + options.segment_bytes * (life.live.len() + life.spares.len()) as u64,
-        };
-        let backlog = life.state.cursor.low < life.next_event;
-        Self {
-            status: Status::Open,
-            log_id: life.log_id,
-            appended_event: life.next_event,
-            open: None,
-            staged: VecDeque::new(),
-            pending: Pending::default(),
-            visible: life.state.clone(),
-            room: Room::new(options.staged_bytes_max),
-            in_flight: 0,
-            cache: Cache::new(options.cache_bytes),
-            segments,
-            synced_low: life.state.cursor.low,
-            checkpoint_due: None,
-            checkpoint: life.checkpoint,
-            checkpoint_errors: 0,
-            readers: Vec::new(),
-            ages: backlog.then_some((life.next_event, now)).into_iter().collect(),
-            prepare_failed: None,
-            counters: Counters::default(),
-            abandoned: false,
-        }
-    }
-
-    /// The open frame, with room for `bytes` more.
-    fn open_frame(&mut self, bytes: usize, first_event: u64, pool: &Pool) -> &mut OpenFrame {
-        if let Some(full) = self.open.take_if(|open| !open.fits(bytes)) {
-            self.staged.push_back(Staged::Frame(full));
-        }
-        self.open.get_or_insert_with(|| OpenFrame::new(pool.get(), first_event))
-    }
-
-    fn stage_span(
-        &mut self,
-        commit: Commit<'_>,
-        payload_len: usize,
-        progress: &[u8],
-        first_event: u64,
-        reserved: u64,
-    ) -> Ticket {
-        if let Some(before) = self.open.take() {
-            self.staged.push_back(Staged::Frame(before));
-        }
-        let prefix = if commit.events > 0 { HEADER_LEN + COMMIT_PREFIX_LEN } else { 0 };
-        let mut bytes = vec![0; prefix + payload_len];
-        if commit.events > 0 {
-            record::write_commit_prefix(&mut bytes, commit.events, payload_len);
-            commit.payload.write_to(&mut bytes[prefix..]);
-        }
-        bytes.extend_from_slice(progress);
-        let stage = Arc::<Stage>::default();
-        let ticket = Ticket::new(&stage);
-        self.staged.push_back(Staged::Span(Span {
-            bytes,
-            sent: 0,
-            first_event,
-            events: commit.events,
-            updates: commit.progress,
-            stage,
-            reserved,
-        }));
-        ticket
-    }
-
-    /// Rebuilds everything from a life that began after a failure; what callers said and is not durable yet stays pending.
-    pub fn renew(&mut self, life: &NewLife, options: &Options, now: Duration) {
-        let pending = std::mem::take(&mut self.pending);
-        let readers = std::mem::take(&mut self.readers);
-        let counters = self.counters;
-        let checkpoint_errors = self.checkpoint_errors;
-        let room = std::mem::replace(&mut self.room, Room::new(options.staged_bytes_max));
-        let ages = std::mem::take(&mut self.ages);
-        *self = Self::new(life, options, now);
-        for &(first, end) in &pending.released {
-            self.visible.apply_release(first, end);
-        }
-        pending.updates.iter().for_each(|update| self.visible.apply_progress(update));
-        self.pending = pending;
-        self.readers = readers;
-        self.counters = counters;
-        self.counters.reopens += 1;
-        self.checkpoint_errors = checkpoint_errors;
-        self.room = room;
-        self.room.closed = false;
-        if !ages.is_empty() {
-            self.ages = ages;
-        }
-    }
-}
-
-impl Shared {
-    /// Publishes how far events may be read, and returns who waits for that.
-    pub fn publish(&self, inner: &mut Inner, synced_event: u64) -> Vec<std::task::Waker> {
-        self.synced_event.store(synced_event, Ordering::Release);
-        std::mem::take(&mut inner.readers)
     }
 }

@@ -3,7 +3,7 @@
 //! One lock, [`Shared::inner`], held for no I/O and for no more than a copy of one commit. The reader has a lock of its own,
 //! taken before this one; the keeper's and the submitter's file work excludes each other by [`Shared::files`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
@@ -11,15 +11,19 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::cache::Cache;
+use crate::append::room::Room;
+use crate::append::staging::{OpenFrame, Pending, Pool, Span, Staged};
+use crate::append::ticket::{Stage, Ticket};
+use crate::commit::Commit;
+use crate::directories::Directories;
 use crate::environment::Environment;
 use crate::error::{Failure, LogError};
 use crate::format::checkpoint::Checkpoint;
-use crate::log::Directories;
+use crate::format::record::{self, COMMIT_PREFIX_LEN, HEADER_LEN};
 use crate::options::Options;
-use crate::room::Room;
-use crate::segments::Segments;
-use crate::staging::{OpenFrame, Pending, Pool, Staged};
+use crate::read::cache::Cache;
+use crate::recovery::life::NewLife;
+use crate::segment::set::Segments;
 use crate::state::State;
 use crate::storage::Wake;
 
@@ -124,5 +128,118 @@ impl Inner {
         let free = self.in_flight < options.in_flight;
         let waiting = self.open.as_ref().map_or(0, |open| open.len);
         free && (self.in_flight == 0 || !self.staged.is_empty() || waiting >= options.eager_bytes)
+    }
+}
+
+impl Inner {
+    pub fn new(life: &NewLife, options: &Options, now: Duration) -> Self {
+        let known: BTreeMap<_, _> = life.segments.iter().map(|summary| (summary.segment, *summary)).collect();
+        let segments = Segments {
+            sealed: life.live.iter().map(|number| (*number, known.get(number).copied())).collect(),
+            active: life.active.number(),
+            prepared: VecDeque::new(),
+            spares: life.spares.clone(),
+            highest: life.highest_number,
+            wanted_bytes: 0,
+            snapshot_synced: true,
+            disk_bytes: life.active.len
+                + options.segment_bytes * (life.live.len() + life.spares.len()) as u64,
+        };
+        let backlog = life.state.cursor.low < life.next_event;
+        Self {
+            status: Status::Open,
+            log_id: life.log_id,
+            appended_event: life.next_event,
+            open: None,
+            staged: VecDeque::new(),
+            pending: Pending::default(),
+            visible: life.state.clone(),
+            room: Room::new(options.staged_bytes_max),
+            in_flight: 0,
+            cache: Cache::new(options.cache_bytes),
+            segments,
+            synced_low: life.state.cursor.low,
+            checkpoint_due: None,
+            checkpoint: life.checkpoint,
+            checkpoint_errors: 0,
+            readers: Vec::new(),
+            ages: backlog.then_some((life.next_event, now)).into_iter().collect(),
+            prepare_failed: None,
+            counters: Counters::default(),
+            abandoned: false,
+        }
+    }
+
+    /// The open frame, with room for `bytes` more.
+    pub fn open_frame(&mut self, bytes: usize, first_event: u64, pool: &Pool) -> &mut OpenFrame {
+        if let Some(full) = self.open.take_if(|open| !open.fits(bytes)) {
+            self.staged.push_back(Staged::Frame(full));
+        }
+        self.open.get_or_insert_with(|| OpenFrame::new(pool.get(), first_event))
+    }
+
+    pub fn stage_span(
+        &mut self,
+        commit: Commit<'_>,
+        payload_len: usize,
+        progress: &[u8],
+        first_event: u64,
+        reserved: u64,
+    ) -> Ticket {
+        if let Some(before) = self.open.take() {
+            self.staged.push_back(Staged::Frame(before));
+        }
+        let prefix = if commit.events > 0 { HEADER_LEN + COMMIT_PREFIX_LEN } else { 0 };
+        let mut bytes = vec![0; prefix + payload_len];
+        if commit.events > 0 {
+            record::write_commit_prefix(&mut bytes, commit.events, payload_len);
+            commit.payload.write_to(&mut bytes[prefix..]);
+        }
+        bytes.extend_from_slice(progress);
+        let stage = Arc::<Stage>::default();
+        let ticket = Ticket::new(&stage);
+        self.staged.push_back(Staged::Span(Span {
+            bytes,
+            sent: 0,
+            first_event,
+            events: commit.events,
+            updates: commit.progress,
+            stage,
+            reserved,
+        }));
+        ticket
+    }
+
+    /// Rebuilds everything from a life that began after a failure; what callers said and is not durable yet stays pending.
+    pub fn renew(&mut self, life: &NewLife, options: &Options, now: Duration) {
+        let pending = std::mem::take(&mut self.pending);
+        let readers = std::mem::take(&mut self.readers);
+        let counters = self.counters;
+        let checkpoint_errors = self.checkpoint_errors;
+        let room = std::mem::replace(&mut self.room, Room::new(options.staged_bytes_max));
+        let ages = std::mem::take(&mut self.ages);
+        *self = Self::new(life, options, now);
+        for &(first, end) in &pending.released {
+            self.visible.apply_release(first, end);
+        }
+        pending.updates.iter().for_each(|update| self.visible.apply_progress(update));
+        self.pending = pending;
+        self.readers = readers;
+        self.counters = counters;
+        self.counters.reopens += 1;
+        self.checkpoint_errors = checkpoint_errors;
+        self.room = room;
+        self.room.closed = false;
+        if !ages.is_empty() {
+            self.ages = ages;
+        }
+    }
+}
+
+impl Shared {
+    /// Publishes how far events may be read, and returns who waits for that.
+    pub fn publish(&self, inner: &mut Inner, synced_event: u64) -> Vec<std::task::Waker> {
+        self.synced_event.store(synced_event, Ordering::Release);
+        std::mem::take(&mut inner.readers)
     }
 }

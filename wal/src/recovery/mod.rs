@@ -1,4 +1,4 @@
-//! Recovery: from the bytes on the disk to the log's state. Nothing is written here; see [`life`](crate::life) for that.
+//! Recovery: from the bytes on the disk to the log's state. Nothing is written here; see [`life`] for that.
 //!
 //! ```text
 //!   list files -> newest segment whose first frame (a snapshot) is intact = base
@@ -14,6 +14,7 @@
 //! all of the log that is there (a data directory that is not mounted, a restored backup): an empty or older log in their
 //! place would lose events without a word.
 
+pub mod life;
 mod scan;
 mod table;
 
@@ -24,13 +25,13 @@ use std::sync::Arc;
 pub use scan::{FirstFrame, ScanError, read_controls, read_snapshot_frame, scan};
 pub use table::{Action, Found, decide};
 
+use crate::directories::Directories;
 use crate::error::{Damage, OpenError};
 use crate::format::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::format::frame;
 use crate::format::record::{Record, SegmentSummary};
-use crate::log::Directories;
 use crate::numbers::{FrameNumber, Place, SegmentNumber};
-use crate::segment::{self, Opened, SegmentFile, path_of};
+use crate::segment::file::{self, Opened, SegmentFile, path_of};
 use crate::state::State;
 use crate::storage::{AlignedBuf, Directory};
 
@@ -121,7 +122,7 @@ pub fn recover(dirs: &Directories) -> Result<Recovered, OpenError> {
     let mut log_id = None;
     for &number in numbers.iter().rev() {
         let name = number.file_name();
-        let opened = segment::open(data, number).map_err(|source| io_error("read", data, &name, source))?;
+        let opened = file::open(data, number).map_err(|source| io_error("read", data, &name, source))?;
         let file = match opened {
             Opened::Segment(file) => file,
             Opened::Newer(reason) => return Err(OpenError::Newer { path: path_of(data, &name), reason }),
@@ -492,8 +493,7 @@ fn check_low_end(data: &dyn Directory, recovered: &mut Recovered) -> Result<(), 
         Some(summary) => summary.first_event,
         None => {
             let name = lowest.file_name();
-            let opened =
-                segment::open(data, lowest).map_err(|source| io_error("read", data, &name, source))?;
+            let opened = file::open(data, lowest).map_err(|source| io_error("read", data, &name, source))?;
             let Opened::Segment(file) = opened else { return Ok(()) };
             match read_snapshot_frame(&file).map_err(|error| scan_error(data, &name, error))? {
                 Some(first) => first.snapshot.next_event,

@@ -7,8 +7,8 @@ use crate::format::FormatError;
 use crate::format::frame::{self, FrameHeader, Seed};
 use crate::format::record::{Record, Records, Snapshot};
 use crate::numbers::FrameNumber;
-use crate::segment::SegmentFile;
-use crate::window::Window;
+use crate::segment::file::SegmentFile;
+use crate::segment::window::Window;
 
 /// A frame that was found, without its events.
 #[derive(Debug)]

@@ -4,10 +4,10 @@ use super::ToolError;
 use super::survey::Survey;
 use super::verify::refuse_newer;
 use super::walk::{Finding, Item, Standing, walk};
+use crate::directories::Directories;
 use crate::format::frame::FrameHeader;
 use crate::format::record::{Record, Records};
 use crate::format::segment::SegmentHeader;
-use crate::log::Directories;
 use crate::numbers::Place;
 
 /// One thing that a dump shows.

@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use super::ToolError;
 use super::survey::{Seen, SlotContent, Survey, Surveyed};
+use crate::directories::Directories;
 use crate::error::Damage;
 use crate::format::checkpoint::FILE_NAMES;
 use crate::format::segment::SegmentHeader;
-use crate::log::Directories;
 use crate::numbers::Place;
 use crate::recovery::{self, Recovered};
-use crate::segment::SegmentFile;
+use crate::segment::file::SegmentFile;
 use crate::state::Space;
 
 /// A log, as it was when it was looked at.

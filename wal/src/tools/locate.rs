@@ -11,8 +11,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{ToolError, read_only};
+use crate::directories::Directories;
 use crate::format::checkpoint;
-use crate::log::Directories;
 use crate::numbers::SegmentNumber;
 
 const SUBFOLDER: &str = "flumen";

@@ -5,15 +5,15 @@ use std::io;
 
 use super::ToolError;
 use super::walk::Blocks;
+use crate::directories::Directories;
 use crate::error::OpenError;
 use crate::format::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::format::frame::{FrameHeader, Seed};
 use crate::format::record::SegmentSummary;
 use crate::format::segment::{ALIGNMENT_MAX, ALIGNMENT_MIN, HEADER_LEN, SegmentHeader};
-use crate::log::Directories;
 use crate::numbers::{FrameNumber, SegmentNumber};
 use crate::recovery::{self, Recovered, ScanError, read_snapshot_frame};
-use crate::segment::{self, Opened, SegmentFile};
+use crate::segment::file::{self, Opened, SegmentFile};
 use crate::storage::{AlignedBuf, Directory, Entry};
 
 /// A file with a segment's name.
@@ -187,7 +187,7 @@ fn look_at(
     summaries: &mut BTreeMap<SegmentNumber, SegmentSummary>,
 ) -> Option<Surveyed> {
     let mut surveyed = Surveyed { number, len: 0, seen: Seen::Headerless, copies: 0, first: None };
-    let file = match segment::open(data, number) {
+    let file = match file::open(data, number) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
             surveyed.seen = Seen::Unreadable(error);

@@ -3,10 +3,10 @@
 use super::ToolError;
 use super::survey::{Seen, SlotContent, Survey};
 use super::walk::{Finding, Item, Standing, walk};
+use crate::directories::Directories;
 use crate::error::OpenError;
 use crate::format::checkpoint::FILE_NAMES;
-use crate::log::Directories;
-use crate::segment::path_of;
+use crate::segment::file::path_of;
 
 /// What was read, and what is wrong with it.
 #[derive(Debug, Default)]

@@ -7,13 +7,13 @@
 use std::path::PathBuf;
 
 use super::survey::{Seen, Survey, Surveyed};
+use crate::directories::Directories;
 use crate::format::frame::{self, FrameHeader, Seed};
 use crate::format::record::{Record, Records};
-use crate::log::Directories;
 use crate::numbers::{FrameNumber, Place, SegmentNumber};
-use crate::segment::{self, Opened, SegmentFile, path_of};
+use crate::segment::file::{self, Opened, SegmentFile, path_of};
+use crate::segment::window::Window;
 use crate::storage::{AlignedBuf, Directory};
-use crate::window::Window;
 
 /// Something that is wrong, and what it costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ impl Walk<'_> {
     /// Hands over what was found, unless the segment was used anew while it was read.
     fn report(&mut self, read: Option<&SegmentFile>, visit: &mut dyn FnMut(Item<'_>)) {
         if let Some(read) = read.filter(|_| !self.findings.is_empty()) {
-            let same = matches!(segment::open(self.data, read.number()), Ok(Opened::Segment(now)) if now.header == read.header);
+            let same = matches!(file::open(self.data, read.number()), Ok(Opened::Segment(now)) if now.header == read.header);
             if !same {
                 self.findings.clear();
                 self.previous = None;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::append::ticket::Stage;
 use crate::format::frame;
 use crate::format::record;
 use crate::state::ProgressUpdate;
 use crate::storage::AlignedBuf;
-use crate::ticket::Stage;
 
 /// A frame that gathers commits. The header's place is left free.
 #[derive(Debug)]

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::cursor::{LoadedCommit, commits_of};
 use crate::error::ReadError;
 use crate::format::frame::{self, FrameHeader, Seed};
 use crate::numbers::SegmentNumber;
+use crate::read::cursor::{LoadedCommit, commits_of};
 use crate::recovery::{ScanError, read_snapshot_frame};
-use crate::segment::{self, Opened, SegmentFile, path_of};
+use crate::segment::file::{self, Opened, SegmentFile, path_of};
+use crate::segment::window::Window;
 use crate::shared::Shared;
 use crate::storage::AlignedBuf;
-use crate::window::Window;
 
 /// Sequential place in the log's files.
 #[derive(Debug, Default)]
@@ -269,7 +269,7 @@ fn is_live(shared: &Shared, number: SegmentNumber) -> bool {
 fn open(shared: &Shared, number: SegmentNumber, event: u64) -> Result<SegmentFile, ReadError> {
     let data = &*shared.dirs.data;
     let path = path_of(data, &number.file_name());
-    match segment::open(data, number) {
+    match file::open(data, number) {
         Ok(Opened::Segment(file)) => Ok(file),
         Ok(Opened::Spare | Opened::Headerless | Opened::Newer(_)) => {
             Err(ReadError::Damaged { path, offset: 0, what: "segment header is damaged".into(), event })

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::append::staging::Pool;
 use crate::format::frame;
-use crate::staging::Pool;
 use crate::storage::AlignedBuf;
 
 /// The latest frames with events, by event number.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::format::checkpoint::Checkpoint;
-use crate::life::write_checkpoint;
 use crate::numbers::SegmentNumber;
+use crate::recovery::life::write_checkpoint;
 use crate::recovery::read_snapshot_frame;
-use crate::segment::{self, Opened};
+use crate::segment::file::{self, Opened};
 use crate::shared::{Shared, Status};
 use crate::storage::Directory;
 
@@ -141,7 +141,7 @@ impl Keeper {
     fn learn(&self, number: SegmentNumber) {
         let data = &*self.shared.dirs.data;
         let successor = self.shared.inner.lock().segments.successor(number);
-        let summary = successor.and_then(|successor| match segment::open(data, successor) {
+        let summary = successor.and_then(|successor| match file::open(data, successor) {
             Ok(Opened::Segment(file)) => read_snapshot_frame(&file).ok().flatten().and_then(|first| {
                 first.snapshot.segments.into_iter().find(|summary| summary.segment == number)
             }),
@@ -192,7 +192,7 @@ impl Keeper {
             _ => Ok(()),
         };
         let prepared = enough.and_then(|()| {
-            segment::prepare(data, from.as_deref(), number, size, log_id, shared.environment.random())
+            file::prepare(data, from.as_deref(), number, size, log_id, shared.environment.random())
         });
         let listed = if prepared.is_err() { list_spares(data) } else { None };
         let mut inner = shared.inner.lock();

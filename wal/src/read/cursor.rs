@@ -19,9 +19,9 @@ use std::task::Poll;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use crate::disk_reader::DiskReader;
 use crate::error::ReadError;
 use crate::format::record::{Record, Records};
+use crate::read::disk_reader::DiskReader;
 use crate::shared::{Shared, Status};
 use crate::state::{self, ProgressUpdate};
 

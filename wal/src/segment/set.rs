@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::format::record::{SegmentSummary, Snapshot};
 use crate::numbers::SegmentNumber;
-use crate::segment::SegmentFile;
+use crate::segment::file::SegmentFile;
 
 /// Guarded by the log's lock; changed by the submitter (rolls) and the keeper (everything else).
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::format::segment::{HEADER_LEN, HeaderError, SegmentHeader};
+use crate::format::segment::{ALIGNMENT_MAX, ALIGNMENT_MIN, HEADER_LEN, HeaderError, SegmentHeader};
 use crate::numbers::SegmentNumber;
 use crate::storage::{AlignedBuf, Directory, File};
 
@@ -50,25 +50,52 @@ pub fn open(dir: &dyn Directory, number: SegmentNumber) -> io::Result<Opened> {
     let align = dir.alignment();
     let mut block = AlignedBuf::zeroed(2 * align);
     let read = file.read_at(&mut block, 0)?;
-    let mut copies = Vec::new();
-    // The second copy stands at the *header's* alignment, which may differ from this directory's: look at all that fit.
-    let mut at = 0;
-    while at + HEADER_LEN <= read {
-        match SegmentHeader::decode(&block[at..read]) {
-            Ok(header) => copies.push(header),
-            Err(HeaderError::Newer { .. }) if at == 0 || copies.is_empty() => {
-                let error = SegmentHeader::decode(&block[at..read]).expect_err("decoded above");
-                return Ok(Opened::Newer(error.to_string()));
-            }
-            Err(_) => {}
+    let first = SegmentHeader::decode(&block[..read]);
+    // The second copy stands at the *header's* alignment, which may differ from this directory's: without the first one,
+    // it is looked for wherever it may be.
+    let second = match &first {
+        Err(HeaderError::Newer { .. }) => return Ok(Opened::Newer(newer(&first))),
+        Ok(header) if header.alignment as usize == align => {
+            SegmentHeader::decode(block.get(align..read).unwrap_or(&[]))
         }
-        at += align.max(4096);
-    }
-    let Some(&header) = copies.first() else { return Ok(Opened::Headerless) };
-    if copies.iter().any(|copy| *copy != header) || header.segment != number {
+        Ok(header) => read_copy(dir, &*file, header.alignment as usize)?,
+        Err(HeaderError::Bad(_)) => {
+            let mut found = SegmentHeader::decode(&[]);
+            let mut at = ALIGNMENT_MIN;
+            while at <= ALIGNMENT_MAX && matches!(found, Err(HeaderError::Bad(_))) {
+                found = read_copy(dir, &*file, at)?;
+                at *= 2;
+            }
+            found
+        }
+    };
+    let header = match (first, second) {
+        (_, second @ Err(HeaderError::Newer { .. })) => return Ok(Opened::Newer(newer(&second))),
+        (Ok(first), Ok(second)) if first != second => return Ok(Opened::Spare),
+        (Ok(header), _) | (Err(_), Ok(header)) => header,
+        (Err(_), Err(_)) => return Ok(Opened::Headerless),
+    };
+    if header.segment != number {
         return Ok(Opened::Spare);
     }
     Ok(Opened::Segment(SegmentFile { header, file, len }))
+}
+
+fn newer(decoded: &Result<SegmentHeader, HeaderError>) -> String {
+    decoded.as_ref().err().map(HeaderError::to_string).unwrap_or_default()
+}
+
+/// The header copy at `offset`, a multiple of the smallest alignment.
+fn read_copy(
+    dir: &dyn Directory,
+    file: &dyn File,
+    offset: usize,
+) -> io::Result<Result<SegmentHeader, HeaderError>> {
+    // Direct reads begin at this directory's alignment, which may be the larger one.
+    let start = offset / dir.alignment() * dir.alignment();
+    let mut block = AlignedBuf::zeroed((offset - start + HEADER_LEN).next_multiple_of(dir.alignment()));
+    let read = file.read_at(&mut block, start as u64)?;
+    Ok(SegmentHeader::decode(block.get(offset - start..read).unwrap_or(&[])))
 }
 
 /// Prepares segment `number` of at least `size` bytes from the file `from`, or from a new one.

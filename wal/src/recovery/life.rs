@@ -14,16 +14,16 @@
 //! Rewritten frames get new numbers above all that were ever seen and keep their events' numbers. What lies behind a hole
 //! is not rewritten: acks come in order, so it was never acked.
 
+use crate::directories::Directories;
 use crate::environment::Environment;
 use crate::error::OpenError;
 use crate::format::checkpoint::Checkpoint;
 use crate::format::frame::{self, FrameHeader, Seed};
 use crate::format::record::{self, Life, SegmentSummary, Snapshot};
-use crate::log::Directories;
 use crate::numbers::{FrameNumber, Place, SegmentNumber};
 use crate::options::Options;
 use crate::recovery::{self, Recovered, Unvouched};
-use crate::segment::{self, SegmentFile, path_of};
+use crate::segment::file::{self, SegmentFile, path_of};
 use crate::state::State;
 use crate::storage::{AlignedBuf, Directory};
 
@@ -118,7 +118,7 @@ pub fn begin(
         else {
             break;
         };
-        match segment::prepare(data, Some(&from), number, least, log_id, salt) {
+        match file::prepare(data, Some(&from), number, least, log_id, salt) {
             // Its blocks were never allocated, or it was cut short: of no use on a full disk.
             Err(error) if is_full(&error) => {
                 data.remove(&number.spare_name()).map_err(io("remove", &from))?
@@ -129,7 +129,7 @@ pub fn begin(
     let size = options.segment_bytes.max(least + options.frame_bytes as u64);
     let prepared = match reused {
         Some(reused) => Ok(reused),
-        None => segment::prepare(data, None, number, size, log_id, salt),
+        None => file::prepare(data, None, number, size, log_id, salt),
     };
     let active = match prepared {
         Err(error) if is_full(&error) => {
@@ -150,7 +150,7 @@ pub fn begin(
             };
             checkpoint_slot = Some(write_checkpoint(&*dirs.checkpoint, &checkpoint, checkpoint_slot)?);
             let again = summary.segment.file_name();
-            segment::prepare(data, Some(&again), number, least, log_id, salt).map_err(io("prepare", &name))?
+            file::prepare(data, Some(&again), number, least, log_id, salt).map_err(io("prepare", &name))?
         }
         prepared => prepared.map_err(io("prepare", &name))?,
     };

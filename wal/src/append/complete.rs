@@ -1,0 +1,114 @@
+//! The submitter's completions: acks in order, for the unbroken synced prefix only.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::submitter::Submitter;
+use crate::shared::Shared;
+use crate::storage::AlignedBuf;
+
+impl Submitter {
+    /// Takes completions; acks the unbroken prefix.
+    pub(super) fn complete(&mut self) {
+        let mut done = std::mem::take(&mut self.done);
+        for completion in done.drain(..) {
+            let sent = self.in_flight.iter_mut().find(|sent| sent.token == completion.token);
+            let sent = sent.expect("a completion of a frame in flight");
+            match completion.result {
+                Ok(()) => sent.done = true,
+                Err(source) => {
+                    let offset = sent.offset;
+                    return self.fail("write", offset, source);
+                }
+            }
+        }
+        self.done = done;
+        if !self.in_flight.front().is_some_and(|sent| sent.done) {
+            return;
+        }
+        let mut wakers = Vec::new();
+        let now = self.shared.now();
+        let mut inner = self.shared.inner.lock();
+        let mut readable = false;
+        while self.in_flight.front().is_some_and(|sent| sent.done)
+            && let Some(sent) = self.in_flight.pop_front()
+        {
+            self.synced_frame = sent.header.frame;
+            inner.counters.frames += 1;
+            inner.counters.frame_bytes += sent.header.padded_len(self.active.header.alignment);
+            wakers.extend(inner.room.give(sent.reserved));
+            inner.synced_low = inner.synced_low.max(sent.low);
+            for stage in sent.stage.iter().chain(&sent.controls.stage) {
+                wakers.extend(stage.decide(Ok(())));
+            }
+            if sent.header.event_count > 0 {
+                readable = true;
+                let end = sent.header.end_event();
+                self.synced_event = end;
+                if sent.header.is_span() {
+                    self.shared.recycle(sent.buffer);
+                } else {
+                    let body_len = sent.header.stored_len as usize;
+                    inner.cache.insert(
+                        sent.buffer,
+                        body_len,
+                        sent.header.first_event,
+                        end,
+                        &self.shared.pool,
+                    );
+                }
+                if inner.ages.back().is_none_or(|(_, since)| now - *since >= AGE_STEP) {
+                    inner.ages.push_back((end, now));
+                } else if let Some(last) = inner.ages.back_mut() {
+                    last.0 = end;
+                }
+            } else {
+                self.shared.recycle(sent.buffer);
+            }
+            if let Some(checkpoint) = sent.checkpoint {
+                inner.segments.snapshot_synced = true;
+                // The snapshot itself bounds recovery: a checkpoint at each roll of a fast log would only cost syncs.
+                if now - self.last_checkpoint >= ROLL_CHECKPOINT_INTERVAL {
+                    self.checkpoint_frame = checkpoint.frame;
+                    inner.checkpoint_due = Some(checkpoint);
+                    self.last_checkpoint = now;
+                }
+            }
+            // A close mark, or a frame that only vouched for others, needs nobody to vouch for it.
+            let has_content = sent.header.event_count > 0 || !sent.controls.is_empty();
+            if has_content && self.in_flight.is_empty() && !sent.closes {
+                self.unclaimed_since = Some(now);
+            }
+        }
+        self.slot_freed = true;
+        inner.in_flight = self.in_flight.len();
+        if readable {
+            wakers.extend(self.shared.publish(&mut inner, self.synced_event));
+        }
+        let low = inner.visible.cursor.low;
+        while inner.ages.front().is_some_and(|(end, _)| *end <= low) {
+            inner.ages.pop_front();
+        }
+        let keep = inner.segments.releasable(inner.synced_low).is_some() || inner.checkpoint_due.is_some();
+        drop(inner);
+        if keep {
+            self.shared.keeper.notify_all();
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Checkpoints at rolls come no more often than this.
+const ROLL_CHECKPOINT_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Resolution of the age of the oldest event.
+const AGE_STEP: Duration = Duration::from_millis(100);
+
+impl Shared {
+    pub(super) fn recycle(&self, buffer: Arc<AlignedBuf>) {
+        if let Some(buffer) = Arc::into_inner(buffer) {
+            self.pool.put(buffer);
+        }
+    }
+}

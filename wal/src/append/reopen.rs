@@ -1,0 +1,149 @@
+//! A log that failed: every commit on its way is told so, and the log is opened again in process.
+//!
+//! A failed commit is unknown, not undone: its frame may be on the disk, and recovery decides by what it reads there. What
+//! callers said and is not durable yet (releases, sinks' progress) is carried over, for it speaks of events by number.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::staging::{Pending, Staged};
+use super::submitter::{REOPEN_DELAY_MIN, Submitter};
+use crate::error::Failure;
+use crate::recovery::{self, life};
+use crate::segment::file::path_of;
+use crate::shared::Status;
+
+impl Submitter {
+    /// The log has failed: everything on its way is unknown.
+    pub(super) fn fail(&mut self, stage: &'static str, offset: u64, source: std::io::Error) {
+        let path = path_of(&*self.shared.dirs.data, &self.active.number().file_name());
+        let failure = Arc::new(Failure { stage, path, offset, source });
+        let error = crate::error::LogError::Failed(Arc::clone(&failure));
+        let mut wakers = Vec::new();
+        let now = self.shared.now();
+        let mut inner = self.shared.inner.lock();
+        let closing = matches!(inner.status, Status::Closing);
+        inner.abandoned |= closing;
+        inner.status = Status::Failed(failure);
+        let mut reserved = 0;
+        let carried = std::mem::take(&mut inner.pending);
+        let mut pending = Pending::default();
+        for sent in self.in_flight.drain(..) {
+            reserved += sent.reserved;
+            if let Some(stage) = sent.stage {
+                wakers.extend(stage.decide(Err(error.clone())));
+            }
+            if let Some(stage) = sent.controls.stage {
+                wakers.extend(stage.decide(Err(error.clone())));
+            }
+            // Releases and sinks' progress are carried over: they speak of events by number.
+            sent.controls.released.iter().for_each(|&(first, end)| pending.release(first, end, now));
+            sent.controls.updates.into_iter().for_each(|update| pending.update(update, now));
+        }
+        carried.released.iter().for_each(|&(first, end)| pending.release(first, end, now));
+        carried.updates.into_iter().for_each(|update| pending.update(update, now));
+        if let Some(stage) = carried.stage {
+            wakers.extend(stage.decide(Err(error.clone())));
+        }
+        inner.pending = pending;
+        let open = inner.open.take().map(Staged::Frame);
+        let span = self.span.take().map(Staged::Span);
+        let staged: Vec<_> = span.into_iter().chain(inner.staged.drain(..)).chain(open).collect();
+        for staged in staged {
+            reserved += staged.reserved();
+            wakers.extend(staged.stage().decide(Err(error.clone())));
+        }
+        wakers.extend(inner.room.give(reserved));
+        wakers.extend(inner.room.wakers());
+        wakers.append(&mut inner.readers);
+        inner.in_flight = 0;
+        drop(inner);
+        self.reopen_at = Some(now);
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Recovers in process: the same path as a start, but for the lock. Returns whether anything was done, and how long
+    /// until the next attempt.
+    pub(super) fn try_reopen(&mut self) -> (bool, Option<Duration>) {
+        let mut worked = false;
+        // No write of the failed life may land in what recovery reads.
+        while self.queue.in_flight() > 0 {
+            self.queue.wait(None, &mut self.done);
+            self.done.clear();
+            worked = true;
+        }
+        let now = self.shared.now();
+        let shared = Arc::clone(&self.shared);
+        let mut inner = shared.inner.lock();
+        if inner.abandoned {
+            self.finish(&mut inner, Vec::new());
+            return (true, None);
+        }
+        drop(inner);
+        if let Some(at) = self.reopen_at.filter(|at| now < *at) {
+            return (worked, Some(at - now));
+        }
+        let files = self.shared.files.lock();
+        let begun = recovery::recover(&self.shared.dirs).and_then(|recovered| {
+            life::begin(&self.shared.dirs, &self.shared.options, &*self.shared.environment, recovered)
+        });
+        let life = match begun {
+            Ok(life) => life,
+            Err(_again) => {
+                drop(files);
+                // The first failure stays the one that is reported: it is the cause.
+                self.reopen_at = Some(now + self.reopen_delay);
+                self.reopen_delay = (self.reopen_delay * 2).min(self.shared.options.reopen_delay_max);
+                return (true, Some(self.reopen_delay));
+            }
+        };
+        self.reopen_delay = REOPEN_DELAY_MIN;
+        let mut inner = self.shared.inner.lock();
+        inner.renew(&life, &self.shared.options, now);
+        let mut wakers = self.shared.publish(&mut inner, life.next_event);
+        wakers.extend(inner.room.wakers());
+        drop(inner);
+        drop(files);
+        self.synced_event = life.next_event;
+        self.sealed_event = life.next_event;
+        self.summary = life.summary;
+        self.offset = life.offset;
+        self.last_frame = life.last_frame;
+        self.last_crc = life.last_crc;
+        self.synced_frame = life.last_frame;
+        self.sealed = life.state;
+        self.active = life.active;
+        self.slot_freed = false;
+        self.unclaimed_since = None;
+        self.close_marked = false;
+        self.shared.keeper.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+        (true, None)
+    }
+}
+
+/// A submitter that panics takes nobody along who waits for it.
+impl Drop for Submitter {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        let mut wakers = Vec::new();
+        let mut inner = self.shared.inner.lock();
+        let staged = inner.staged.drain(..).collect::<Vec<_>>();
+        let open = inner.open.take().map(Staged::Frame);
+        let span = self.span.take().map(Staged::Span);
+        let stages = staged.into_iter().chain(open).chain(span).map(|staged| Arc::clone(staged.stage()));
+        let sent = self.in_flight.drain(..).filter_map(|sent| sent.stage);
+        for stage in sent.chain(stages).chain(inner.pending.stage.take()) {
+            wakers.extend(stage.decide(Err(crate::error::LogError::Closed)));
+        }
+        inner.status = Status::Closed;
+        wakers.extend(inner.room.wakers());
+        wakers.append(&mut inner.readers);
+        drop(inner);
+        self.shared.keeper.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+}

@@ -1,0 +1,199 @@
+//! The submitter's frames: what goes into one, sealing it, and going over to the next segment.
+
+use std::sync::Arc;
+
+use super::staging::{OpenFrame, Pending, Span};
+use super::submitter::{Sent, Submitter};
+use crate::format::checkpoint::Checkpoint;
+use crate::format::frame::{self, FLAG_MORE, FLAG_SPAN, FrameHeader, Seed};
+use crate::format::record::{self, SegmentSummary, Snapshot};
+use crate::numbers::Place;
+use crate::shared::Inner;
+use crate::storage::{AlignedBuf, Write};
+
+impl Submitter {
+    pub(super) fn encode_snapshot(&self, inner: &Inner) -> Vec<u8> {
+        let mut segments = inner.segments.table();
+        if segments.len() == Snapshot::SEGMENTS_MAX {
+            segments.remove(0);
+        }
+        segments.push(self.summary);
+        let snapshot = Snapshot { next_event: self.sealed_event, state: self.sealed.clone(), segments };
+        let mut bytes = Vec::new();
+        record::put_snapshot(&mut bytes, &snapshot);
+        bytes
+    }
+
+    /// Goes over to the next prepared segment and submits its snapshot.
+    pub(super) fn roll(&mut self, inner: &mut Inner, snapshot: Vec<u8>) {
+        let next = inner.segments.prepared.pop_front().expect("checked by the caller");
+        inner.segments.sealed.insert(self.active.number(), Some(self.summary));
+        inner.segments.active = next.number();
+        inner.segments.snapshot_synced = false;
+        inner.segments.wanted_bytes = 0;
+        inner.counters.rolls += 1;
+        let table = inner.segments.table();
+        self.offset = next.header.data_offset();
+        self.summary = SegmentSummary {
+            segment: next.number(),
+            salt: next.header.salt,
+            first_frame: self.last_frame.next(),
+            first_event: self.sealed_event,
+            end_event: self.sealed_event,
+            ..SegmentSummary::default()
+        };
+        self.active = next;
+        let mut buffer = AlignedBuf::zeroed(self.align((frame::HEADER_LEN + snapshot.len()) as u64) as usize);
+        buffer[frame::HEADER_LEN..frame::HEADER_LEN + snapshot.len()].copy_from_slice(&snapshot);
+        let place = Place { segment: self.active.number(), offset: self.offset + buffer.len() as u64 };
+        let checkpoint = Checkpoint {
+            log_id: inner.log_id,
+            frame: self.last_frame.next(),
+            place,
+            snapshot: Snapshot { next_event: self.sealed_event, state: self.sealed.clone(), segments: table },
+        };
+        inner.in_flight = self.in_flight.len() + 1;
+        self.submit(buffer, snapshot.len(), 0, (self.sealed_event, 0), |sent| {
+            sent.checkpoint = Some(checkpoint);
+        });
+        self.shared.keeper.notify_all();
+    }
+
+    pub(super) fn submit_frame(&mut self, mut frame: OpenFrame) {
+        for update in &frame.updates {
+            self.sealed.apply_progress(update);
+        }
+        let controls = self.take_pending(frame.buffer.len() - frame.len);
+        frame.put(&controls.encode());
+        let body_len = frame.len - frame::HEADER_LEN;
+        let events = (frame.first_event, frame.events);
+        self.submit(frame.buffer, body_len, 0, events, |sent| {
+            sent.stage = Some(frame.stage);
+            sent.reserved = frame.reserved;
+            sent.controls = controls;
+        });
+    }
+
+    pub(super) fn submit_span_piece(&mut self, mut span: Span) {
+        let mut buffer = self.shared.pool.get();
+        let room = buffer.len() - frame::HEADER_LEN;
+        let rest = &span.bytes[span.sent..];
+        let piece = &rest[..rest.len().min(room)];
+        buffer[frame::HEADER_LEN..frame::HEADER_LEN + piece.len()].copy_from_slice(piece);
+        let piece_len = piece.len();
+        span.sent += piece_len;
+        if span.sent < span.bytes.len() {
+            self.submit(buffer, piece_len, FLAG_SPAN | FLAG_MORE, (span.first_event, 0), |_| {});
+            self.span = Some(span);
+            return;
+        }
+        for update in &span.updates {
+            self.sealed.apply_progress(update);
+        }
+        let events = (span.first_event, span.events);
+        self.submit(buffer, piece_len, FLAG_SPAN, events, |sent| {
+            sent.stage = Some(span.stage);
+            sent.reserved = span.reserved;
+        });
+    }
+
+    /// A frame of control records alone; also the housekeeping frame that vouches for a burst's end, and the close mark.
+    pub(super) fn submit_control(&mut self, close: bool) {
+        let controls = self.take_pending(usize::MAX);
+        let mut body = controls.encode();
+        if close {
+            assert_eq!(self.synced_frame, self.last_frame, "a close mark claims what is synced");
+            record::put_close(&mut body, self.synced_frame);
+            self.close_marked = true;
+        }
+        let mut buffer = AlignedBuf::zeroed(self.align((frame::HEADER_LEN + body.len()) as u64) as usize);
+        buffer[frame::HEADER_LEN..frame::HEADER_LEN + body.len()].copy_from_slice(&body);
+        self.shared.inner.lock().counters.control_frames += 1;
+        self.submit(buffer, body.len(), 0, (self.sealed_event, 0), |sent| {
+            sent.controls = controls;
+            sent.closes = close;
+        });
+    }
+
+    /// Pending control records if they fit in `room` bytes; they are sealed now.
+    pub(super) fn take_pending(&mut self, room: usize) -> Pending {
+        let mut inner = self.shared.inner.lock();
+        if inner.pending.is_empty() {
+            return Pending::default();
+        }
+        let len = 16
+            + 16 * inner.pending.released.len()
+            + inner.pending.updates.iter().map(crate::state::ProgressUpdate::encoded_len).sum::<usize>();
+        if len + 64 > room {
+            return Pending::default();
+        }
+        let pending = std::mem::take(&mut inner.pending);
+        drop(inner);
+        for &(first, end) in &pending.released {
+            self.sealed.apply_release(first, end);
+        }
+        for update in &pending.updates {
+            self.sealed.apply_progress(update);
+        }
+        pending
+    }
+
+    /// Seals and submits one frame whose body stands in `buffer` behind the header's place.
+    pub(super) fn submit(
+        &mut self,
+        mut buffer: AlignedBuf,
+        body_len: usize,
+        flags: u8,
+        (first_event, event_count): (u64, u32),
+        fill: impl FnOnce(&mut Sent),
+    ) {
+        // A queue may start a write as late as its next wait: the disk shall work while this frame is sealed.
+        self.queue.start();
+        let end = frame::HEADER_LEN + body_len;
+        let padded = self.align(end as u64) as usize;
+        buffer[end..padded].fill(0);
+        let header = FrameHeader {
+            body_crc: 0,
+            stored_len: u32::try_from(body_len).expect("a frame below 4 GiB"),
+            flags,
+            frame: self.last_frame.next(),
+            first_event,
+            event_count,
+            previous_crc: self.last_crc,
+            synced_frame: self.synced_frame,
+        };
+        // Dense event numbers are what a reader finds its place by.
+        assert_eq!(first_event, self.sealed_event, "events are sealed in the order of their numbers");
+        assert!(self.offset + padded as u64 <= self.active.len, "a frame within its segment");
+        let seed = Seed::new(self.active.header.salt, self.active.number(), self.offset);
+        self.last_crc = header.seal(&mut buffer, seed);
+        self.last_frame = header.frame;
+        self.sealed_event = header.end_event();
+        let buffer = Arc::new(buffer);
+        let token = self.next_token;
+        self.next_token += 1;
+        let mut sent = Sent {
+            token,
+            header,
+            offset: self.offset,
+            buffer: Arc::clone(&buffer),
+            stage: None,
+            reserved: 0,
+            controls: Pending::default(),
+            low: self.sealed.cursor.low,
+            checkpoint: None,
+            closes: false,
+            done: false,
+        };
+        fill(&mut sent);
+        self.in_flight.push_back(sent);
+        self.unclaimed_since = None;
+        let file = Arc::clone(&self.active.file);
+        let offset = self.offset;
+        self.offset += padded as u64;
+        self.summary.last_frame = header.frame;
+        self.summary.end_event = self.sealed_event;
+        self.summary.end_offset = self.offset;
+        self.queue.submit(Write { token, file, buffer, len: padded, offset });
+    }
+}

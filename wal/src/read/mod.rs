@@ -1,0 +1,5 @@
+//! From synced frames to a consumer: memory while it keeps up, the disk when it lags.
+
+pub mod cache;
+pub mod cursor;
+pub mod disk_reader;
