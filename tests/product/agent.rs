@@ -95,6 +95,8 @@ impl Agent {
     /// SIGTERM, and a clean end.
     #[track_caller]
     pub fn stop(mut self) -> String {
+        // Before it listens for signals, they end it as any other process.
+        self.wait_for(&["started"]);
         self.signal("TERM");
         assert_eq!(self.end().code(), Some(0));
         self.said()

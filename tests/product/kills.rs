@@ -3,14 +3,21 @@
 use std::time::Duration;
 
 use crate::lines::{LINE, Random, Writer, assert_exact, lines};
-use crate::world::{DURABLE_TAIL, World};
+use crate::world::{DURABLE_TAIL, World, delivered, eventually, output};
 
-#[test]
-fn ten_kills_under_a_log_that_grows_at_full_speed_lose_and_repeat_nothing() {
-    let world = World::new(DURABLE_TAIL);
+/// Kills an agent of `config` again and again while a log grows; every one of `outputs` has to be the log in the end.
+fn killed_while_the_log_grows(config: &str, kills: usize, outputs: &[&str]) {
+    let world = World::new(config);
     let mut random = Random::new();
-    let writer = Writer::start(world.path("in/a.log"), world.path("out"), None);
-    for _ in 0..10 {
+    let outputs: Vec<_> = outputs.iter().map(|name| world.path(name)).collect();
+    let writer = Writer::start(world.path("in/a.log"), outputs[0].clone(), None);
+    let wait = |count: u64| {
+        for out in &outputs {
+            let state = || format!("{}: {} bytes of {count} lines", out.display(), delivered(out));
+            eventually(|| delivered(out) >= count * LINE as u64, state);
+        }
+    };
+    for _ in 0..kills {
         let agent = world.start();
         // Any moment will do, those of the start included.
         std::thread::sleep(Duration::from_millis(random.below(450)));
@@ -18,11 +25,39 @@ fn ten_kills_under_a_log_that_grows_at_full_speed_lose_and_repeat_nothing() {
     }
     let agent = world.start();
     // It is still growing when the last agent has it in its hands.
-    world.wait_delivered(writer.written() * LINE as u64);
+    wait(writer.written());
     let count = writer.finish();
-    world.wait_delivered(count * LINE as u64);
+    wait(count);
     agent.stop();
-    assert_exact(&world.output(), count);
+    for out in &outputs {
+        assert_exact(&output(out), count);
+    }
+}
+
+#[test]
+fn ten_kills_under_a_log_that_grows_at_full_speed_lose_and_repeat_nothing() {
+    killed_while_the_log_grows(DURABLE_TAIL, 10, &["out"]);
+}
+
+#[test]
+fn kills_while_output_files_roll_and_batches_are_small_lose_and_repeat_nothing() {
+    let config = DURABLE_TAIL
+        .replace("rollInterval = 0", "rollInterval = 1")
+        .replace("r1.batchSize = 1000", "r1.batchSize = 100");
+    killed_while_the_log_grows(&config, 8, &["out"]);
+}
+
+#[test]
+fn kills_between_two_channels_of_one_source_lose_and_repeat_nothing_in_either() {
+    let config = DURABLE_TAIL
+        .replace("a1.channels = c1", "a1.channels = c1 c2")
+        .replace("a1.sinks = k1", "a1.sinks = k1 k2")
+        .replace("a1.sources.r1.channels = c1", "a1.sources.r1.channels = c1 c2");
+    let more = "a1.channels.c2.type = file\na1.channels.c2.checkpointDir = @DIR@/2/checkpoint\n\
+                a1.channels.c2.dataDirs = @DIR@/2/data\na1.sinks.k2.type = file_roll\n\
+                a1.sinks.k2.sink.directory = @DIR@/2/out\na1.sinks.k2.sink.rollInterval = 0\n\
+                a1.sinks.k2.channel = c2\n";
+    killed_while_the_log_grows(&format!("{config}{more}"), 8, &["out", "2/out"]);
 }
 
 /// Delivers `count` lines, kills the agent `quiet` later, starts it again and appends one line.
