@@ -3,7 +3,7 @@
 //! Nothing that was acked is lost: not by a killed process, not by a power cut on a medium that keeps what it acknowledged
 //! as synced, not by a full disk. What damages acked bytes is found and named.
 //!
-//! Layers, from the disk up: [`storage`] (the seam, and every file operation) → [`format`] (the bytes) → `segment` (the
+//! Layers, from the disk up: [`storage`] (the seam, and every file operation) → [`mod@format`] (the bytes) → `segment` (the
 //! files) → `recovery` (from bytes to state, and what a start writes) → `append` and `read` (a running log) → [`Log`].
 //!
 //! ```

@@ -12,7 +12,7 @@
 //!
 //! A frame's body is a list of [records](record): commits, releases, progress, snapshots. The first frame of each segment
 //! holds the log's whole state but the events (a snapshot) and nothing else, so the log needs no other file. The
-//! [checkpoint](checkpoint) is derived.
+//! [`checkpoint`] is derived.
 
 pub mod checkpoint;
 pub mod frame;

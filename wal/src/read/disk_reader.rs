@@ -71,8 +71,10 @@ impl DiskReader {
             }
             let alignment = at.file.header.alignment;
             if header.is_span() && header.first_event <= event {
-                let (body, events) = at.span(shared, header, event)?;
-                if header.first_event + events > event {
+                let frames = at.pass_span(shared, header, event)?;
+                // Of a span that is only passed the bodies do not matter: it is released, damaged or not.
+                if at.event > event {
+                    let body = at.join_span(shared, &frames, event)?;
                     let commits = commits_of(&body, header.first_event)
                         .map_err(|error| at.damaged(shared, &error.to_string(), event))?;
                     self.at = Some(at);
@@ -234,29 +236,47 @@ impl At {
         Err(self.damaged(shared, "frame body fails its checksum", event))
     }
 
-    /// Goes through a span from its first frame; returns its joined bodies if it holds `event`, and its event count.
-    fn span(&mut self, shared: &Shared, first: FrameHeader, event: u64) -> Result<(Bytes, u64), ReadError> {
-        let mut joined = Vec::new();
-        let mut header = first;
+    /// Goes through a span from its first frame, by the headers alone; returns its frames with their offsets, and ends
+    /// behind it.
+    fn pass_span(
+        &mut self,
+        shared: &Shared,
+        first: FrameHeader,
+        event: u64,
+    ) -> Result<Vec<(u64, FrameHeader)>, ReadError> {
+        let mut frames = vec![(self.offset, first)];
         loop {
-            if !header.is_span() || header.first_event != first.first_event {
-                return Err(self.damaged(shared, "a commit over several frames lacks its end", event));
-            }
-            let seed = Seed::new(self.file.header.salt, self.file.number(), self.offset);
-            let body = self.body(shared, &header, seed, event)?;
-            joined.extend_from_slice(&body);
+            let (_, header) = frames[frames.len() - 1];
             self.offset += header.padded_len(self.file.header.alignment);
             if !header.has_more() {
                 self.event = header.end_event();
-                return Ok((joined.into(), u64::from(header.event_count)));
+                return Ok(frames);
             }
-            header = match self.header(shared)? {
-                Some((header, _)) => header,
-                None => {
-                    return Err(self.damaged(shared, "a commit over several frames lacks its end", event));
+            match self.header(shared)? {
+                Some((next, _)) if next.is_span() && next.first_event == first.first_event => {
+                    frames.push((self.offset, next));
                 }
-            };
+                _ => return Err(self.damaged(shared, "a commit over several frames lacks its end", event)),
+            }
         }
+    }
+
+    /// The joined bodies of a span's frames, verified; ends behind it.
+    fn join_span(
+        &mut self,
+        shared: &Shared,
+        frames: &[(u64, FrameHeader)],
+        event: u64,
+    ) -> Result<Bytes, ReadError> {
+        let mut joined =
+            Vec::with_capacity(frames.iter().map(|(_, header)| header.stored_len as usize).sum());
+        for (offset, header) in frames {
+            self.offset = *offset;
+            let seed = Seed::new(self.file.header.salt, self.file.number(), self.offset);
+            joined.extend_from_slice(&self.body(shared, header, seed, event)?);
+            self.offset += header.padded_len(self.file.header.alignment);
+        }
+        Ok(joined.into())
     }
 }
 
