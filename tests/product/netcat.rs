@@ -41,3 +41,21 @@ fn lines_are_answered_with_ok_and_logged_as_flume_does() {
     let said = agent.stop();
     assert_eq!(said.matches("Event: {").count(), 3, "{said}");
 }
+
+#[test]
+fn what_was_answered_with_ok_is_delivered_before_a_clean_stop_though_the_channel_keeps_nothing() {
+    let port = free_port();
+    let world = World::new(&NETCAT_LOGGER.replace("@PORT@", &port.to_string()));
+    let agent = world.start();
+    let mut stream = connect(&agent, port);
+    for block in 0..20 {
+        stream.get_mut().write_all("a line\n".repeat(100).as_bytes()).unwrap();
+        for line in 0..100 {
+            let mut answer = String::new();
+            stream.read_line(&mut answer).unwrap();
+            assert_eq!(answer, "OK\n", "line {line} of block {block}");
+        }
+    }
+    let said = agent.stop();
+    assert_eq!(said.matches("Event: {").count(), 2000);
+}

@@ -19,6 +19,9 @@ use super::source_unit::SourceUnit;
 use super::supervise::{Pauses, Running};
 use crate::plan::Plan;
 
+/// How often a stop looks whether the sinks are done with channels that keep nothing.
+const DRAIN_TICK: Duration = Duration::from_millis(5);
+
 /// What an agent needs to know beside its plan.
 #[derive(Clone, Debug)]
 pub struct AgentOptions {
@@ -97,13 +100,18 @@ impl Agent {
     }
 
     /// Stops sources, then sinks, then channels, all within `timeout`. What has not stopped by then is left behind: the
-    /// process is about to end, and whatever is not released is delivered again.
+    /// process is about to end, and whatever is not released is delivered again. Sinks go on until the channels that
+    /// keep nothing are empty; what a durable one holds is delivered after the next start.
     pub async fn shutdown(mut self, timeout: Duration) {
         let begun = Instant::now();
         // Each stage leaves some of the time to the next: a source that hangs must not keep the sinks from flushing.
         let sources = std::mem::take(&mut self.sources).into_iter();
         let sources = sources.map(|(name, unit)| (format!("source {name}"), unit.running));
         stop_all(sources, begun + timeout / 2).await;
+        let drained_until = begun + timeout * 3 / 4;
+        while Instant::now() < drained_until && self.would_lose_events() {
+            tokio::time::sleep(DRAIN_TICK).await;
+        }
         let runners = std::mem::take(&mut self.runners).into_iter();
         let runners = runners.map(|(key, unit)| (key.to_string(), unit.running));
         stop_all(runners, begun + timeout * 9 / 10).await;
@@ -113,6 +121,20 @@ impl Agent {
         if let Some(server) = self.server.take() {
             server.stop();
         }
+    }
+
+    /// Whether a channel that keeps nothing has events that a sink would take: one that fails is not waited for.
+    fn would_lose_events(&self) -> bool {
+        let health = self.health();
+        let works = |name: &str| {
+            let mut sinks = health.components.iter().filter(|one| one.kind == Kind::Sink);
+            sinks.any(|sink| *sink.name == *name && sink.state == State::Running)
+        };
+        self.runners.values().any(|unit| {
+            let open = self.channels.get(unit.plan.channel()).and_then(|channel| channel.handle.now());
+            open.is_some_and(|open| !open.limits().durable && open.status().events > 0)
+                && unit.plan.sinks.iter().any(|sink| works(&sink.config.name))
+        })
     }
 
     /// The state of every component as text, for somebody who asks a live process what it is doing.
