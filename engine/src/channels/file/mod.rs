@@ -7,7 +7,7 @@
 //! ```
 //!
 //! All state is the log's. What this module adds is Flume's limits, the chunk's meaning, and progress: which of a put's
-//! events are [known](progress), and that no put is taken in behind one that was [lost](lineage).
+//! events are known (`progress`), and that no put is taken in behind one that was lost (`lineage`).
 //!
 //! The log may fail and reopen itself at any moment; every call then fails with the reason until it is back.
 
