@@ -1,0 +1,26 @@
+//! `flumen-crash`: ends Flumen at random moments, starts it again, and compares what arrives with what was sent.
+//!
+//! | mode | what runs | how it ends | what is compared |
+//! | --- | --- | --- | --- |
+//! | [`kill`] | the real agent in a child process, taildir → file channel → file_roll | SIGKILL | the output files with the input files, line by line |
+//! | [`power`] | the log in this process, over the simulated disk | power cuts and kills between any two disk operations | the log with a list of what was appended, acked and released |
+//!
+//! Neither mode believes what the code under test says about itself: an event counts as there when its bytes are read back
+//! and are the bytes that were written.
+//!
+//! ```text
+//!   command line -> kill::run  | power::run -> report::Report
+//!                       |            |
+//!                  kill::ledger  power::book      the oracles: plain data, fed by hand in their tests
+//!                       \            /
+//!                     violation::Violation
+//! ```
+//!
+//! [`decoders`] has what the fuzz targets call, so that their corpora also run as an ordinary test.
+
+pub mod decoders;
+pub mod kill;
+pub mod power;
+mod random;
+pub mod report;
+pub mod violation;

@@ -1,0 +1,288 @@
+//! The oracle: what is known of each commit, and what a log that was opened again must therefore hold.
+//!
+//! | commit | after a crash |
+//! | --- | --- |
+//! | acked | all its events are there, but those that were released |
+//! | not acked | there as a whole or not at all |
+//! | events released | there again or not, until the log has rested: then not |
+//!
+//! What is there is in the order of the appends, each event once, and its bytes are those that were appended.
+
+use std::ops::Range;
+
+use crate::random::mix;
+use crate::violation::{Broken, Kind};
+
+/// Most events of a commit: their states are bits of a u64.
+pub const EVENTS_MAX: u32 = 64;
+
+/// What is known of all commits, in the order of their appends.
+#[derive(Debug, Default)]
+pub struct Book {
+    commits: Vec<Entry>,
+    /// All commits below are released for good.
+    floor: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    events: u32,
+    bytes: usize,
+    acked: bool,
+    /// Events that were released since they were last seen.
+    released: u64,
+    /// Events that must not be seen again.
+    gone: u64,
+}
+
+/// What a look at the log counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Events there that were acked.
+    pub recovered: u64,
+    /// Events there that had been released.
+    pub repeated: u64,
+    /// Events that are not there although they were acked and not released.
+    pub lost: u64,
+}
+
+/// All that a log holds, piece by piece.
+#[derive(Debug)]
+pub struct Look<'a> {
+    book: &'a mut Book,
+    /// Events seen, by commit from the floor on.
+    seen: Vec<u64>,
+    last: Option<(usize, u32)>,
+}
+
+impl Book {
+    /// How many commits there were.
+    pub fn len(&self) -> usize {
+        self.commits.len()
+    }
+
+    /// The bytes of the next commit to be appended.
+    pub fn payload(&self, bytes: usize) -> Vec<u8> {
+        payload(self.len(), bytes)
+    }
+
+    /// Enters the commit whose payload was just appended; returns its number.
+    pub fn append(&mut self, events: u32, bytes: usize) -> usize {
+        assert!((1..=EVENTS_MAX).contains(&events), "{events} events");
+        self.commits.push(Entry { events, bytes, acked: false, released: 0, gone: 0 });
+        self.len() - 1
+    }
+
+    /// The log confirmed a commit; returns how many events it has.
+    pub fn ack(&mut self, id: usize) -> u32 {
+        self.commits[id].acked = true;
+        self.commits[id].events
+    }
+
+    /// Events of a commit were released.
+    pub fn release(&mut self, payload: &[u8], events: Range<u32>) {
+        let id = number(payload).filter(|id| *id < self.len());
+        self.commits[id.expect("a piece that a look has seen")].released |= mask(events);
+    }
+
+    /// The log has rested: what was released stays so.
+    pub fn rest(&mut self) {
+        for commit in &mut self.commits[self.floor..] {
+            commit.gone |= commit.released;
+        }
+        let whole = |commit: &&Entry| commit.gone == mask(0..commit.events);
+        self.floor += self.commits[self.floor..].iter().take_while(whole).count();
+    }
+
+    /// The last commit that was acked.
+    pub fn last_acked(&self) -> Option<usize> {
+        self.commits.iter().rposition(|commit| commit.acked)
+    }
+
+    /// Begins to compare what a log holds.
+    pub fn look(&mut self) -> Look<'_> {
+        let seen = vec![0; self.len() - self.floor];
+        Look { book: self, seen, last: None }
+    }
+}
+
+impl Look<'_> {
+    /// The next events that the log gave: some of one commit.
+    pub fn piece(&mut self, payload: &[u8], events: Range<u32>) -> Result<(), Broken> {
+        let first = events.start;
+        let Some((id, commit)) = number(payload).and_then(|id| Some((id, self.book.commits.get(id)?))) else {
+            let shown = &payload[..payload.len().min(16)];
+            return Err(Broken::new(Kind::NeverWritten, format!("a commit that begins with {shown:02x?}")));
+        };
+        if payload != self::payload(id, commit.bytes) {
+            return Err(Broken::new(Kind::Changed, format!("commit {id} has other bytes than it was given")));
+        }
+        if events.is_empty() || events.end > commit.events {
+            let what = format!("events {events:?} of commit {id}, which has {}", commit.events);
+            return Err(Broken::new(Kind::NeverWritten, what));
+        }
+        let bits = mask(events.clone());
+        let again = id < self.book.floor || commit.gone & bits != 0;
+        let twice = !again && self.seen[id - self.book.floor] & bits != 0;
+        if again || twice {
+            let how = if twice { "are there twice" } else { "were released for good and are there again" };
+            return Err(Broken::new(Kind::Repeated, format!("events {events:?} of commit {id} {how}")));
+        }
+        if self.last.is_some_and(|last| last >= (id, first)) {
+            let what = format!("commit {id} event {first} comes after {:?}", self.last);
+            return Err(Broken::new(Kind::Order, what));
+        }
+        self.last = Some((id, events.end - 1));
+        self.seen[id - self.book.floor] |= bits;
+        Ok(())
+    }
+
+    /// The last commit that was seen.
+    pub fn last(&self) -> Option<usize> {
+        self.last.map(|(id, _)| id)
+    }
+
+    /// Everything was given: compares, and notes which releases a crash took back.
+    pub fn end(self) -> Result<Counts, (Counts, Broken)> {
+        let mut counts = Counts::default();
+        let mut broken = None;
+        let floor = self.book.floor;
+        for ((id, commit), &seen) in (floor..).zip(&mut self.book.commits[floor..]).zip(&self.seen) {
+            let lost = mask(0..commit.events) & !seen & !commit.released & !commit.gone;
+            if commit.acked {
+                counts.lost += u64::from(lost.count_ones());
+                counts.recovered += u64::from(seen.count_ones());
+            }
+            counts.repeated += u64::from((seen & commit.released).count_ones());
+            let what = match (commit.acked, lost) {
+                (_, 0) => None,
+                (true, _) => Some(format!("{} events of commit {id} were acked", lost.count_ones())),
+                (false, _) => (seen != 0 || commit.released | commit.gone != 0).then(|| {
+                    format!("{} events of commit {id} are not there, others are", lost.count_ones())
+                }),
+            };
+            broken = broken.or(what.map(|what| Broken::new(Kind::Lost, what)));
+            commit.released &= !seen;
+        }
+        broken.map_or(Ok(counts), |broken| Err((counts, broken)))
+    }
+}
+
+/// Bits of these events.
+fn mask(events: Range<u32>) -> u64 {
+    let below = |n: u32| if n >= u64::BITS { u64::MAX } else { (1 << n) - 1 };
+    below(events.end) & !below(events.start)
+}
+
+/// The bytes of commit `id`: its number, then bytes that follow from it.
+fn payload(id: usize, bytes: usize) -> Vec<u8> {
+    let mut payload = Vec::with_capacity(bytes + 16);
+    payload.extend_from_slice(&(id as u64).to_le_bytes());
+    let mut random = mix(id as u64 + 1) | 1;
+    while payload.len() < bytes {
+        payload.extend_from_slice(&random.to_le_bytes());
+        random = random.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    }
+    payload.truncate(bytes.max(8));
+    payload
+}
+
+/// The number at a payload's start.
+fn number(payload: &[u8]) -> Option<usize> {
+    let bytes = payload.first_chunk()?;
+    usize::try_from(u64::from_le_bytes(*bytes)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BYTES: usize = 100;
+
+    /// Four acked commits of three events, then one that was not acked.
+    fn book() -> Book {
+        let mut book = Book::default();
+        for _ in 0..5 {
+            book.append(3, BYTES);
+        }
+        (0..4).for_each(|id| assert_eq!(book.ack(id), 3));
+        book
+    }
+
+    fn whole() -> Vec<(Vec<u8>, Range<u32>)> {
+        (0..4).map(|id| (payload(id, BYTES), 0..3)).collect()
+    }
+
+    fn verdict(book: &mut Book, pieces: &[(Vec<u8>, Range<u32>)]) -> Result<Counts, Kind> {
+        let mut look = book.look();
+        for (payload, events) in pieces {
+            look.piece(payload, events.clone()).map_err(|broken| broken.kind)?;
+        }
+        look.end().map_err(|(_, broken)| broken.kind)
+    }
+
+    #[test]
+    fn what_was_acked_is_accepted_with_or_without_what_was_not() {
+        let counts = Counts { recovered: 12, ..Counts::default() };
+        assert_eq!(verdict(&mut book(), &whole()), Ok(counts));
+        let more = [whole(), vec![(payload(4, BYTES), 0..3)]].concat();
+        assert_eq!(verdict(&mut book(), &more), Ok(counts));
+        let part = [whole(), vec![(payload(4, BYTES), 0..2)]].concat();
+        assert_eq!(verdict(&mut book(), &part), Err(Kind::Lost));
+    }
+
+    #[test]
+    fn a_lost_event_is_found_wherever_it_was() {
+        for lost in 0..4 {
+            let mut pieces = whole();
+            pieces.remove(lost);
+            assert_eq!(verdict(&mut book(), &pieces), Err(Kind::Lost), "commit {lost}");
+            let mut pieces = whole();
+            pieces[lost].1 = 0..2;
+            assert_eq!(verdict(&mut book(), &pieces), Err(Kind::Lost), "one event of commit {lost}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_event_is_found_once_its_release_is_for_good() {
+        let mut twice = whole();
+        twice.push(twice[3].clone());
+        assert_eq!(verdict(&mut book(), &twice), Err(Kind::Repeated));
+
+        let mut book = book();
+        book.release(&payload(0, BYTES), 0..3);
+        book.release(&payload(2, BYTES), 1..2);
+        let counts = Counts { recovered: 12, repeated: 4, lost: 0 };
+        assert_eq!(verdict(&mut book, &whole()), Ok(counts), "the releases were not durable yet");
+        book.release(&payload(0, BYTES), 0..3);
+        book.rest();
+        assert_eq!(verdict(&mut book, &whole()), Err(Kind::Repeated));
+        assert_eq!(verdict(&mut book, &whole()[1..]), Ok(Counts { recovered: 9, ..Counts::default() }));
+        assert_eq!(verdict(&mut book, &whole()[2..]), Err(Kind::Lost), "commit 1 was not released");
+    }
+
+    #[test]
+    fn swapped_commits_are_found() {
+        let mut swapped = whole();
+        swapped.swap(1, 2);
+        assert_eq!(verdict(&mut book(), &swapped), Err(Kind::Order));
+    }
+
+    #[test]
+    fn a_changed_byte_is_found_and_so_is_what_was_never_appended() {
+        for at in [9, 50, BYTES - 1] {
+            let mut changed = whole();
+            changed[1].0[at] ^= 1;
+            assert_eq!(verdict(&mut book(), &changed), Err(Kind::Changed), "byte {at}");
+        }
+        let mut short = whole();
+        short[1].0.pop();
+        assert_eq!(verdict(&mut book(), &short), Err(Kind::Changed));
+        let more = [whole(), vec![(payload(5, BYTES), 0..3)]].concat();
+        assert_eq!(verdict(&mut book(), &more), Err(Kind::NeverWritten));
+        let mut more = whole();
+        more[3].1 = 0..4;
+        assert_eq!(verdict(&mut book(), &more), Err(Kind::NeverWritten));
+        assert_eq!(verdict(&mut book(), &[(vec![1, 2], 0..1)]), Err(Kind::NeverWritten));
+    }
+}
