@@ -39,6 +39,9 @@ const FRESH_NS: u64 = 50_000_000;
 /// A listing may use this fraction of the time at most (one part in so many).
 const LISTING_SHARE: u32 = 5;
 
+/// Renamed files that wait to be found, at most: more of them come from a queue that overflowed, and listings find those.
+const ADOPTED_MAX: usize = 1024;
+
 const NAMES: WatchFlags = WatchFlags::CREATE
     .union(WatchFlags::MOVE)
     .union(WatchFlags::DELETE)
@@ -174,6 +177,14 @@ impl Directories {
     /// Files that had a group's name before they were renamed, not asked for yet.
     pub fn take_adopted(&mut self) -> Vec<PathBuf> {
         std::mem::take(&mut self.adopted)
+    }
+
+    /// A path of [`take_adopted`](Self::take_adopted) at which there is no file any more: a rename or removal that is still
+    /// to be read will say what became of it.
+    pub fn keep_adopted(&mut self, path: PathBuf) {
+        if self.adopted.len() < ADOPTED_MAX {
+            self.adopted.push(path);
+        }
     }
 
     /// Waits until something in the directories changes, `limit` at most. Returns whether something did.

@@ -29,9 +29,16 @@ impl Tailer<'_> {
             self.reconcile();
         }
         for path in adopted {
-            let unknown = tail::status_at(&path)
-                .is_ok_and(|status| status.regular && !self.files.contains_key(&status.id));
-            if unknown {
+            let status = match tail::status_at(&path) {
+                Ok(status) => status,
+                // Renamed again since the event was read: the event of that names it by this path.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                    self.directories.keep_adopted(path);
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            if status.regular && !self.files.contains_key(&status.id) {
                 tracing::info!(file = %path.display(), "renamed before it was seen, followed all the same");
                 self.follow(&path, None, false);
             }
