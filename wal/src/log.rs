@@ -212,7 +212,7 @@ impl Log {
         let checkpoint_lock =
             own.then(|| self::lock(&dirs.checkpoint, &options, &*environment)).transpose()?;
         let locked = environment.now();
-        let recovered = recovery::recover(&dirs)?;
+        let recovered = recovery::recover(&dirs, recovery::Known::default())?;
         let mut report = Recovery {
             rewritten: recovered.unvouched.len() as u64,
             cut: recovered.cut,
@@ -291,8 +291,6 @@ impl Log {
         let first_event = inner.appended_event;
         inner.appended_event += u64::from(commit.events);
         commit.progress.iter().for_each(|update| inner.visible.apply_progress(update));
-        // A pending record rides behind this commit: what the commit says anew must not be taken back by it.
-        inner.pending.forget(&commit.progress);
         let reserved = std::mem::take(&mut room.bytes);
         let ticket = if crate::format::frame::HEADER_LEN + bytes > shared.options.frame_bytes {
             inner.stage_span(commit, payload_len, &progress, first_event, reserved)
@@ -340,18 +338,39 @@ impl Log {
         inner.visible.owners.get(&(space, Arc::clone(owner)))?.keys.get(key).cloned()
     }
 
-    /// Progress alone: rides the next frame, at latest after the release delay.
+    /// Progress alone. A source's keeps its place behind the commits appended before it: ahead of them, a crash would
+    /// leave a position past events that the log lacks. A sink's rides the next frame, at latest after the release delay.
     pub fn record(&self, updates: Vec<ProgressUpdate>) -> Result<Ticket, LogError> {
         let shared = &*self.0.shared;
         let now = shared.now();
+        let (sources, sinks): (Vec<_>, Vec<_>) =
+            updates.into_iter().partition(|update| update.space == Space::Source);
+        let mut records = Vec::new();
+        sources.iter().for_each(|update| record::put_progress(&mut records, update));
         let mut inner = shared.inner.lock();
         inner.check_open()?;
-        updates.iter().for_each(|update| inner.visible.apply_progress(update));
-        updates.into_iter().for_each(|update| inner.pending.update(update, now));
-        let stage = inner.pending.stage.get_or_insert_with(Arc::<Stage>::default);
-        let ticket = Ticket::new(stage);
+        sources.iter().chain(&sinks).for_each(|update| inner.visible.apply_progress(update));
+        let mut ticket = None;
+        if !sinks.is_empty() || sources.is_empty() {
+            inner.pending.since.get_or_insert(now);
+            sinks.into_iter().for_each(|update| inner.pending.update(update, now));
+            ticket = Some(Ticket::new(inner.pending.stage.get_or_insert_with(Arc::<Stage>::default)));
+        }
+        if !sources.is_empty() {
+            let first_event = inner.appended_event;
+            ticket = Some(if crate::format::frame::HEADER_LEN + records.len() > shared.options.frame_bytes {
+                let nothing = Commit { events: 0, payload: &Vec::new(), progress: sources };
+                inner.stage_span(nothing, 0, &records, first_event, 0)
+            } else {
+                let frame = inner.open_frame(records.len(), first_event, &shared.pool);
+                frame.put(&records);
+                frame.updates.extend(sources);
+                Ticket::new(&frame.stage)
+            });
+        }
+        let ticket = ticket.expect("one of both");
         // Nobody would tell an idle submitter that a record is due.
-        let wake = inner.in_flight == 0;
+        let wake = inner.in_flight == 0 || inner.wants_submitter(&shared.options);
         drop(inner);
         if wake {
             shared.wake.wake();

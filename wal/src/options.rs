@@ -72,8 +72,7 @@ impl Options {
         let least = (64 << 10).max(4 * self.frame_bytes as u64);
         self.segment_bytes = self.segment_bytes.max(64 << 10).next_multiple_of(alignment as u64);
         if self.segment_bytes < least {
-            self.frame_bytes =
-                ((self.segment_bytes / 4) as usize / alignment * alignment).max(4 * alignment.min(4096));
+            self.frame_bytes = ((self.segment_bytes / 4) as usize / alignment * alignment).max(4 * alignment);
         }
         self.commit_bytes_max = self.commit_bytes_max.min(u64::from(u32::MAX) - (1 << 20));
         self.in_flight = self.in_flight.clamp(1, 32);

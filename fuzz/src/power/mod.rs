@@ -3,7 +3,7 @@
 //! A *world* is a [simulated disk](flumen_wal::storage::faulty) with a log on it, for [`WORLD_CYCLES`] cycles: appends,
 //! takes, releases and roll-backs, until the power is cut (or, one in four, the process killed) within or between any two
 //! disk operations, in one start of four also within the start. After each start all that the log holds is compared with
-//! the [`book`], and a fresh event must be acked.
+//! the book (`book`), and a fresh event must be acked.
 //!
 //! Worlds share nothing, so they run on all processors; each has a seed of its own, made from the run's, with which it can
 //! be run again alone. The same seed gives the same operations and the same result, to the bit.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::submitter::Submitter;
+use super::submitter::{REOPEN_DELAY_MIN, Submitter};
 use crate::shared::Shared;
 use crate::storage::AlignedBuf;
 
@@ -35,6 +35,7 @@ impl Submitter {
             && let Some(sent) = self.in_flight.pop_front()
         {
             self.synced_frame = sent.header.frame;
+            self.reopen_delay = REOPEN_DELAY_MIN;
             inner.counters.frames += 1;
             inner.counters.frame_bytes += sent.header.padded_len(self.active.header.alignment);
             wakers.extend(inner.room.give(sent.reserved));
@@ -76,7 +77,7 @@ impl Submitter {
                 }
             }
             // A close mark, or a frame that only vouched for others, needs nobody to vouch for it.
-            let has_content = sent.header.event_count > 0 || !sent.controls.is_empty();
+            let has_content = sent.stage.is_some() || !sent.controls.is_empty();
             if has_content && self.in_flight.is_empty() && !sent.closes {
                 self.unclaimed_since = Some(now);
             }
@@ -90,7 +91,9 @@ impl Submitter {
         while inner.ages.front().is_some_and(|(end, _)| *end <= low) {
             inner.ages.pop_front();
         }
-        let keep = inner.segments.releasable(inner.synced_low).is_some() || inner.checkpoint_due.is_some();
+        let keep = inner.segments.releasable(inner.synced_low).is_some()
+            || inner.segments.unknown_oldest().is_some()
+            || inner.checkpoint_due.is_some();
         drop(inner);
         if keep {
             self.shared.keeper.notify_all();

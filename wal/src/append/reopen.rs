@@ -59,7 +59,8 @@ impl Submitter {
         wakers.append(&mut inner.readers);
         inner.in_flight = 0;
         drop(inner);
-        self.reopen_at = Some(now);
+        let again = self.reopen_delay > REOPEN_DELAY_MIN;
+        self.reopen_at = Some(if again { now + self.reopen_delay } else { now });
         wakers.into_iter().for_each(Waker::wake);
     }
 
@@ -84,8 +85,9 @@ impl Submitter {
         if let Some(at) = self.reopen_at.filter(|at| now < *at) {
             return (worked, Some(at - now));
         }
+        let known = recovery::Known { synced_frame: self.synced_frame, synced_event: self.synced_event };
         let files = self.shared.files.lock();
-        let begun = recovery::recover(&self.shared.dirs).and_then(|recovered| {
+        let begun = recovery::recover(&self.shared.dirs, known).and_then(|recovered| {
             life::begin(&self.shared.dirs, &self.shared.options, &*self.shared.environment, recovered)
         });
         let life = match begun {
@@ -98,7 +100,8 @@ impl Submitter {
                 return (true, Some(self.reopen_delay));
             }
         };
-        self.reopen_delay = REOPEN_DELAY_MIN;
+        // A disk that can be read and not written must not be reopened over and over: the first synced frame ends this.
+        self.reopen_delay = (self.reopen_delay * 2).min(self.shared.options.reopen_delay_max);
         let mut inner = self.shared.inner.lock();
         inner.renew(&life, &self.shared.options, now);
         let mut wakers = self.shared.publish(&mut inner, life.next_event);

@@ -63,7 +63,9 @@ impl Submitter {
         for update in &frame.updates {
             self.sealed.apply_progress(update);
         }
-        let controls = self.take_pending(frame.buffer.len() - frame.len);
+        // What the segment still holds bounds the frame as its buffer does.
+        let room = (frame.buffer.len() as u64).min(self.active.len - self.offset) as usize;
+        let controls = self.take_pending(room.saturating_sub(frame.len));
         frame.put(&controls.encode());
         let body_len = frame.len - frame::HEADER_LEN;
         let events = (frame.first_event, frame.events);
@@ -99,7 +101,9 @@ impl Submitter {
 
     /// A frame of control records alone; also the housekeeping frame that vouches for a burst's end, and the close mark.
     pub(super) fn submit_control(&mut self, close: bool) {
-        let controls = self.take_pending(usize::MAX);
+        // More may have become pending since room was made: what does not fit rides the next frame.
+        let room = (self.active.len - self.offset) as usize - frame::HEADER_LEN;
+        let controls = self.take_pending(room.saturating_sub(CLOSE_MARK_LEN));
         let mut body = controls.encode();
         if close {
             assert_eq!(self.synced_frame, self.last_frame, "a close mark claims what is synced");
@@ -197,3 +201,6 @@ impl Submitter {
         self.queue.submit(Write { token, file, buffer, len: padded, offset });
     }
 }
+
+/// Room kept for a close mark in a frame of control records.
+const CLOSE_MARK_LEN: usize = 16;

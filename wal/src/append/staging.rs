@@ -125,17 +125,6 @@ impl Pending {
         }
     }
 
-    /// Drops updates of keys that `newer` sets.
-    pub fn forget(&mut self, newer: &[ProgressUpdate]) {
-        if !self.updates.is_empty() {
-            self.updates.retain(|u| {
-                !newer
-                    .iter()
-                    .any(|n| n.space == u.space && n.key == u.key && n.owner == u.owner && !u.is_mark())
-            });
-        }
-    }
-
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         if !self.released.is_empty() {

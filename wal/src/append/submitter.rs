@@ -269,6 +269,11 @@ impl Submitter {
                 }
                 // Woken by a completion.
                 Fit::Later => (None, None),
+                // The last checkpoint carries what no frame has room for.
+                Fit::NoSpace if closing => {
+                    self.seal_pending(inner);
+                    self.choose_close(inner)
+                }
                 Fit::NoSpace => (None, Some(FULL_DISK_CONTROL_INTERVAL)),
             };
         }
@@ -277,6 +282,14 @@ impl Submitter {
         }
         let due = [due, self.quiet_checkpoint(inner, now)].into_iter().flatten().min();
         (None, due.map(|due| due.saturating_sub(now)))
+    }
+
+    /// Takes pending releases and progress over into the state without a frame.
+    fn seal_pending(&mut self, inner: &mut Inner) {
+        let pending = std::mem::take(&mut inner.pending);
+        pending.released.iter().for_each(|&(first, end)| self.sealed.apply_release(first, end));
+        pending.updates.iter().for_each(|update| self.sealed.apply_progress(update));
+        inner.pending.stage = pending.stage;
     }
 
     /// Nothing is left to write but the close mark; behind it the log is closed.
@@ -381,7 +394,9 @@ impl Submitter {
         let reserve = if events { EVENTS_RESERVE } else { CONTROL_RESERVE };
         let fits = inner.segments.prepared.front().is_some_and(|next| next.len >= wanted);
         if left < reserve || !fits {
-            inner.segments.wanted_bytes = if fits { 0 } else { wanted };
+            if !fits {
+                inner.segments.wanted_bytes = inner.segments.wanted_bytes.max(wanted);
+            }
             self.shared.keeper.notify_all();
             let failed = inner.prepare_failed.is_some();
             if events && failed {

@@ -77,6 +77,7 @@ impl DiskReader {
                     let body = at.join_span(shared, &frames, event)?;
                     let commits = commits_of(&body, header.first_event)
                         .map_err(|error| at.damaged(shared, &error.to_string(), event))?;
+                    at.check_sum(shared, &commits, event)?;
                     self.at = Some(at);
                     return Ok(commits);
                 }
@@ -91,14 +92,9 @@ impl DiskReader {
             let body = at.body(shared, &header, seed, event)?;
             let commits = commits_of(&body, header.first_event)
                 .map_err(|error| at.damaged(shared, &error.to_string(), event))?;
-            if commits
-                .last()
-                .is_none_or(|last| last.first_event + u64::from(last.events) != header.end_event())
-            {
-                return Err(at.damaged(shared, "the frame's commits do not add up to its events", event));
-            }
-            at.offset += padded;
             at.event = header.end_event();
+            at.check_sum(shared, &commits, event)?;
+            at.offset += padded;
             self.at = Some(at);
             return Ok(commits);
         }
@@ -207,6 +203,14 @@ impl At {
         // Behind a sealed segment's last frame may stand frames that an earlier life wrote and recovery cut off.
         let sealed = shared.inner.lock().segments.sealed.get(&self.file.number()).copied().flatten();
         sealed.map_or(self.file.len, |summary| summary.end_offset.min(self.file.len))
+    }
+
+    /// Whether commits that were just read end where the header says: a sound checksum over nonsense is damage too.
+    fn check_sum(&self, shared: &Shared, commits: &[LoadedCommit], event: u64) -> Result<(), ReadError> {
+        if commits.last().is_some_and(|last| last.first_event + u64::from(last.events) == self.event) {
+            return Ok(());
+        }
+        Err(self.damaged(shared, "the frame's commits do not add up to its events", event))
     }
 
     /// A frame's body, verified.

@@ -97,8 +97,17 @@ struct Start {
     first_event: u64,
 }
 
-/// Reads the log in `dirs`.
-pub fn recover(dirs: &Directories) -> Result<Recovered, OpenError> {
+/// What a process that reopens its log knows of it: more than the disk may show.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// All frames up to this one were synced.
+    pub synced_frame: FrameNumber,
+    /// So were all events below this number: none of these numbers may be given again.
+    pub synced_event: u64,
+}
+
+/// Reads the log in `dirs`. `known` is nothing at a start, and evidence beside the disk's own at a reopen.
+pub fn recover(dirs: &Directories, known: Known) -> Result<Recovered, OpenError> {
     let data = &*dirs.data;
     let mut recovered = Recovered::default();
     let mut numbers = Vec::new();
@@ -227,7 +236,7 @@ pub fn recover(dirs: &Directories) -> Result<Recovered, OpenError> {
         }
         recovered.live.push(number);
     }
-    walk(data, &mut recovered, start, above)?;
+    walk(data, &mut recovered, start, above, known)?;
     // Within the table's reach, a file that it does not name was prepared by an earlier life and never used.
     let reach = recovered.segments.first().map_or(SegmentNumber(u64::MAX), |summary| summary.segment);
     for &number in &numbers {
@@ -241,6 +250,7 @@ pub fn recover(dirs: &Directories) -> Result<Recovered, OpenError> {
         }
     }
     recovered.live.sort_unstable();
+    check_released(data, &recovered)?;
     check_low_end(data, &mut recovered)?;
     Ok(recovered)
 }
@@ -251,9 +261,10 @@ fn walk(
     recovered: &mut Recovered,
     start: Start,
     files: Vec<SegmentFile>,
+    known: Known,
 ) -> Result<(), OpenError> {
     let mut found = Vec::new();
-    let mut evidence = start.evidence;
+    let mut evidence = start.evidence.max(known.synced_frame);
     let nowhere = start.place == Place::default();
     for file in files.iter().filter(|file| !nowhere && file.number() >= start.place.segment) {
         let own = file.number() == start.place.segment;
@@ -363,6 +374,7 @@ fn walk(
         missing(recovered, end, expected, evidence, evidence, &mut hole);
     }
     recovered.last_seen = recovered.last_seen.max(evidence);
+    recovered.next_event = recovered.next_event.max(known.synced_event);
     recovered.empty.extend(files.iter().map(SegmentFile::number).filter(|n| !summaries.contains_key(n)));
     recovered.segments = summaries.into_values().collect();
     recovered.last_segment = kept_files.pop();
@@ -483,6 +495,20 @@ pub fn apply(state: &mut State, controls: &[Record<'static>]) {
             Record::Commit { .. } | Record::Life(_) | Record::Close(_) => {}
         }
     }
+}
+
+/// No event is released that the log never held: a sound checksum over nonsense.
+fn check_released(data: &dyn Directory, recovered: &Recovered) -> Result<(), OpenError> {
+    let cursor = &recovered.state.cursor;
+    let released = cursor.above().last().map_or(cursor.low, |(_, end)| end);
+    let unvouched = recovered.unvouched.iter().map(|unvouched| unvouched.header.end_event());
+    let end = unvouched.chain([recovered.next_event]).max().unwrap_or(recovered.next_event);
+    if released > end {
+        let reason =
+            format!("it says that events up to {released} are delivered, and holds none from {end} on");
+        return Err(OpenError::Foreign { path: data.path().to_path_buf(), reason });
+    }
+    Ok(())
 }
 
 /// Segments missing at the low end only: the cursor moves up to what is there.

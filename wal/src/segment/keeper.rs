@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::format::checkpoint::Checkpoint;
 use crate::numbers::SegmentNumber;
 use crate::recovery::life::write_checkpoint;
-use crate::recovery::read_snapshot_frame;
+use crate::recovery::{ScanError, read_snapshot_frame};
 use crate::segment::file::{self, Opened};
 use crate::shared::{Shared, Status};
 use crate::storage::Directory;
@@ -16,6 +16,8 @@ use crate::storage::Directory;
 pub struct Keeper {
     shared: Arc<Shared>,
     closed: bool,
+    /// When to look again at a segment whose neighbour could not be read.
+    learn_at: Duration,
 }
 
 /// What to do next.
@@ -32,7 +34,7 @@ const RETRY: Duration = Duration::from_millis(500);
 
 impl Keeper {
     pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, closed: false }
+        Self { shared, closed: false, learn_at: Duration::ZERO }
     }
 
     /// Works until the log is closed.
@@ -94,12 +96,12 @@ impl Keeper {
         let wants_more = segments.prepared.len() < self.shared.options.prepared_segments;
         let wants_larger = segments.wanted_bytes > 0
             && segments.prepared.front().is_some_and(|p| p.len < segments.wanted_bytes);
-        let rested = inner.prepare_failed.as_ref().is_none_or(|(at, _)| self.shared.now() - *at >= RETRY)
-            || !segments.spares.is_empty();
+        let rested = inner.prepare_failed.as_ref().is_none_or(|(at, _)| self.shared.now() >= *at + RETRY);
         if (wants_more || wants_larger) && rested {
             return Some(Job::Prepare);
         }
-        segments.unknown_oldest().filter(|_| inner.synced_low > 0).map(Job::Learn)
+        let learns = inner.synced_low > 0 && self.shared.now() >= self.learn_at;
+        segments.unknown_oldest().filter(|_| learns).map(Job::Learn)
     }
 
     fn write_checkpoint(&self, checkpoint: &Checkpoint) {
@@ -133,26 +135,40 @@ impl Keeper {
             Ok(()) if keep => inner.segments.spares.push(number),
             Ok(()) => inner.segments.disk_bytes = inner.segments.disk_bytes.saturating_sub(len),
             // It stays where it is and is found again at the next start.
-            Err(_) => {}
+            Err(_) => return,
+        }
+        // Whoever failed for lack of space need not wait any longer.
+        if let Some((at, _)) = &mut inner.prepare_failed {
+            *at = Duration::ZERO;
         }
     }
 
     /// Reads where the events of the oldest segment end: where those of the next one begin.
-    fn learn(&self, number: SegmentNumber) {
+    fn learn(&mut self, number: SegmentNumber) {
         let data = &*self.shared.dirs.data;
-        let successor = self.shared.inner.lock().segments.successor(number);
-        let summary = successor.and_then(|successor| match file::open(data, successor) {
-            Ok(Opened::Segment(file)) => read_snapshot_frame(&file).ok().flatten().and_then(|first| {
+        let Some(successor) = self.shared.inner.lock().segments.successor(number) else { return };
+        let first = match file::open(data, successor) {
+            Ok(Opened::Segment(file)) => read_snapshot_frame(&file),
+            Ok(Opened::Spare | Opened::Headerless | Opened::Newer(_)) => Ok(None),
+            Err(error) => Err(ScanError::Io(0, error)),
+        };
+        let summary = match first {
+            Ok(first) => first.and_then(|first| {
                 first.snapshot.segments.into_iter().find(|summary| summary.segment == number)
             }),
-            _ => None,
-        });
+            Err(ScanError::Format(..)) => None,
+            Err(ScanError::Io(..)) => {
+                self.learn_at = self.shared.now() + RETRY;
+                return;
+            }
+        };
         let mut inner = self.shared.inner.lock();
         if let Some(known) = inner.segments.sealed.get_mut(&number) {
             // An unreadable neighbour leaves it as a segment that nothing releases: its reader will say so.
             *known = Some(summary.unwrap_or(crate::format::record::SegmentSummary {
                 segment: number,
                 end_event: u64::MAX,
+                end_offset: u64::MAX,
                 ..Default::default()
             }));
         }
@@ -161,23 +177,19 @@ impl Keeper {
     fn prepare(&self) {
         let shared = &*self.shared;
         let data = &*shared.dirs.data;
-        let (number, from, size, log_id, replaces) = {
+        let (number, from, size, log_id, large) = {
             let mut inner = shared.inner.lock();
-            let log_id = inner.log_id;
-            let size = shared.options.segment_bytes.max(inner.segments.wanted_bytes);
-            let front = inner.segments.prepared.front().map(|front| front.len);
-            // A prepared segment that is too small is prepared again, under its own number.
-            if front.is_some_and(|len| len < inner.segments.wanted_bytes) {
-                let front = inner.segments.prepared.pop_front().expect("looked at above");
-                (front.number(), Some(front.number().file_name()), size, log_id, true)
-            } else {
-                let number = inner.segments.highest.next();
-                let from = inner.segments.spares.pop().map(SegmentNumber::spare_name);
-                (number, from, size, log_id, false)
-            }
+            let segments = &mut inner.segments;
+            let normal = shared.options.segment_bytes;
+            let front = segments.prepared.front().map_or(0, |front| front.len);
+            let large = segments.wanted_bytes > normal && front < segments.wanted_bytes;
+            let size = if large { segments.wanted_bytes } else { normal };
+            // A large one is a new file: spares are the reserve, and growing one could fail and lose it.
+            let from = if large { None } else { segments.spares.pop().map(SegmentNumber::spare_name) };
+            (segments.highest.next(), from, size, inner.log_id, large)
         };
         let fresh = from.is_none();
-        let free = if fresh || replaces { data.free_bytes() } else { Ok(u64::MAX) };
+        let free = if fresh { data.free_bytes() } else { Ok(u64::MAX) };
         let enough = match free {
             Ok(free) if free < shared.options.free_bytes_min.saturating_add(size) => {
                 Err(std::io::Error::new(
@@ -202,17 +214,23 @@ impl Keeper {
                     inner.segments.disk_bytes += file.len;
                 }
                 inner.segments.highest = inner.segments.highest.max(number);
-                if replaces {
-                    inner.segments.prepared.push_front(file);
-                } else {
-                    inner.segments.prepared.push_back(file);
-                }
+                // Numbers are used in rising order: those before a large one give way to it, and become spares.
+                let passed: Vec<_> =
+                    if large { inner.segments.prepared.drain(..).collect() } else { Vec::new() };
+                inner.segments.prepared.push_back(file);
                 inner.prepare_failed = None;
                 let waiting = inner.room.closed;
                 inner.room.closed = false;
                 let next = if waiting { inner.room.wakers() } else { Vec::new() };
                 drop(inner);
                 next.into_iter().for_each(std::task::Waker::wake);
+                for segment in passed {
+                    let number = segment.number();
+                    // One that keeps its name is found to be empty at the next start.
+                    if data.rename(&number.file_name(), &number.spare_name()).is_ok() {
+                        shared.inner.lock().segments.spares.push(number);
+                    }
+                }
             }
             Err(error) => {
                 // The blocks of a spare are too good to lose: whatever name it has now, it is found by it.

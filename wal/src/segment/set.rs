@@ -32,6 +32,8 @@ impl Segments {
     pub fn table(&self) -> Vec<SegmentSummary> {
         let mut table: Vec<_> =
             self.sealed.values().rev().take(Snapshot::SEGMENTS_MAX).map_while(|summary| *summary).collect();
+        // One whose end is not known is not for others to rely on.
+        table.retain(|summary| summary.end_event < u64::MAX);
         table.reverse();
         table
     }

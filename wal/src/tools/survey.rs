@@ -159,14 +159,14 @@ impl Survey {
 
 /// What a start would find. What only one of several looks finds was on its way meanwhile.
 fn recover(dirs: &Directories) -> Result<Recovered, OpenError> {
-    let mut found = recovery::recover(dirs);
+    let mut found = recovery::recover(dirs, recovery::Known::default());
     for _ in 1..LOOKS {
         match &found {
             Ok(recovered) if recovered.damage.is_empty() => break,
             Err(OpenError::Newer { .. }) => break,
             _ => {}
         }
-        let again = recovery::recover(dirs);
+        let again = recovery::recover(dirs, recovery::Known::default());
         let same = match (&found, &again) {
             (Ok(found), Ok(again)) => found.damage == again.damage,
             (Err(found), Err(again)) => found.to_string() == again.to_string(),

@@ -1,0 +1,123 @@
+//! Faults that a running log must get through, each driven by hand over storage in memory or on the simulated disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use flumen_wal::storage::faulty::{Fault, FaultyDisk};
+use flumen_wal::storage::memory::MemoryDirectory;
+use flumen_wal::{Commit, Directories, Driver, Log, Options, ProgressOp, ProgressUpdate, Space, System};
+
+fn options() -> Options {
+    Options { segment_bytes: 64 << 10, frame_bytes: 16 << 10, ..Options::default() }
+}
+
+fn open(dir: Arc<dyn flumen_wal::storage::Directory>) -> (Log, Driver) {
+    let dirs = Directories { data: dir.clone(), checkpoint: dir };
+    let (log, mut driver) = Log::open_driven(dirs, options(), Arc::new(System::default())).unwrap();
+    assert!(driver.settle(1000));
+    (log, driver)
+}
+
+fn set(to: u64) -> ProgressUpdate {
+    let op = ProgressOp::Set { generation: 1, from: 0, to, rest: bytes::Bytes::new() };
+    ProgressUpdate { space: Space::Source, owner: "r1".into(), key: "k".into(), op }
+}
+
+/// Goal: a frame never outgrows the segment's rest. Method: commits that fill their block but for a few bytes, each with a
+/// release waiting to ride along, over many segments.
+#[test]
+fn releases_that_ride_along_do_not_push_a_frame_out_of_its_segment() {
+    for slack in [10, 40, 200] {
+        let (log, mut driver) = open(Arc::new(MemoryDirectory::new("d")));
+        let body = vec![7u8; 4096 - 64 - 16 - slack];
+        for _ in 0..60 {
+            let room = log.try_reserve(body.len() as u64).unwrap();
+            let ticket = log.append(room, Commit { events: 1, payload: &body, progress: vec![] }).unwrap();
+            if let Some(take) = log.cursor().try_take(1, 1 << 20).unwrap() {
+                log.cursor().release(take.first_event, take.events, vec![]);
+            }
+            assert!(driver.settle(1000));
+            assert!(matches!(ticket.try_wait(), Some(Ok(()))));
+        }
+    }
+}
+
+/// Goal: a source never stands past a put that was lost. Method: a put fails; progress alone was said behind it.
+#[test]
+fn progress_said_behind_a_lost_put_is_lost_with_it() {
+    let disk = FaultyDisk::new(1);
+    let (log, mut driver) = open(disk.directory("/d"));
+    let body = b"lines of the put that fails".to_vec();
+    let room = log.try_reserve(body.len() as u64).unwrap();
+    let put = log.append(room, Commit { events: 1, payload: &body, progress: vec![set(100)] }).unwrap();
+    let behind = log.record(vec![set(200)]).unwrap();
+    let next = disk.operations();
+    (0..3).for_each(|i| disk.fail_at(next + i, Fault::Io));
+    for _ in 0..200 {
+        driver.turn();
+        if put.try_wait().is_some() && behind.try_wait().is_some() {
+            break;
+        }
+    }
+    assert!(put.try_wait().unwrap().is_err() && behind.try_wait().unwrap().is_err());
+    disk.clear_faults();
+    let until = std::time::Instant::now() + Duration::from_secs(10);
+    while log.stats().reopens == 0 {
+        assert!(std::time::Instant::now() < until, "never reopened: {:?}", log.stats());
+        driver.turn();
+    }
+    let stands = log.progress_of(Space::Source, &"r1".into(), "k").map(|value| value.to);
+    let events = log.cursor().try_take(10, 1000).unwrap().map_or(0, |take| take.events);
+    assert_eq!(stands.unwrap_or(0), 100 * events, "stands at {stands:?} with {events} events");
+}
+
+/// Goal: progress alone keeps its place behind commits that wait. Method: the disk has no room for the commit; progress that
+/// was said after it must not become durable before it.
+#[test]
+fn progress_alone_does_not_overtake_commits_that_wait() {
+    let dir = Arc::new(MemoryDirectory::new("d"));
+    let (log, mut driver) = open(dir.clone());
+    dir.set_capacity(0);
+    let body = vec![1u8; 12 << 10];
+    let mut last = None;
+    for i in 0..40 {
+        let room = log.try_reserve(body.len() as u64);
+        let Ok(room) = room else { break };
+        let commit = Commit { events: 1, payload: &body, progress: vec![set(i)] };
+        last = Some((i, log.append(room, commit).unwrap()));
+        driver.settle(1000);
+    }
+    let (stuck, ticket) = last.unwrap();
+    assert!(ticket.try_wait().is_none(), "the disk was to be full: {:?}", log.stats());
+    let behind = log.record(vec![set(stuck + 100)]).unwrap();
+    std::thread::sleep(Duration::from_millis(40));
+    driver.settle(1000);
+    assert!(behind.try_wait().is_none(), "durable before the commit that it follows");
+}
+
+/// Goal: a commit that finds no space leaves the reserve alone, and the log comes to rest. Method: a commit far larger than
+/// the space, then time for many attempts, then a small release must still be written.
+#[test]
+fn a_commit_that_finds_no_space_does_not_eat_the_reserve() {
+    let dir = Arc::new(MemoryDirectory::with_capacity("d", 1 << 20));
+    let (log, mut driver) = open(dir);
+    let small = vec![1u8; 100];
+    let room = log.try_reserve(100).unwrap();
+    let first = log.append(room, Commit { events: 1, payload: &small, progress: vec![] }).unwrap();
+    assert!(driver.settle(1000) && first.try_wait().is_some());
+    let reserve = log.stats().reserve_segments;
+    let large = vec![2u8; 4 << 20];
+    let room = log.try_reserve(large.len() as u64).unwrap();
+    let _stuck = log.append(room, Commit { events: 1, payload: &large, progress: vec![] }).unwrap();
+    for _ in 0..3 {
+        assert!(driver.settle(1000), "spins");
+        std::thread::sleep(Duration::from_millis(510));
+    }
+    assert_eq!(log.stats().reserve_segments, reserve);
+    let take = log.cursor().try_take(1, 1000).unwrap().unwrap();
+    log.cursor().release(take.first_event, take.events, vec![]);
+    let said = log.record(vec![ProgressUpdate { space: Space::Sink, ..set(1) }]).unwrap();
+    std::thread::sleep(Duration::from_millis(1100));
+    driver.settle(1000);
+    assert!(matches!(said.try_wait(), Some(Ok(()))), "{:?}", log.stats());
+}
