@@ -121,3 +121,67 @@ fn a_commit_that_finds_no_space_does_not_eat_the_reserve() {
     driver.settle(1000);
     assert!(matches!(said.try_wait(), Some(Ok(()))), "{:?}", log.stats());
 }
+
+/// A clock that the test moves.
+#[derive(Debug, Default)]
+struct Moved(std::sync::atomic::AtomicU64);
+
+impl flumen_wal::Environment for Moved {
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0.load(std::sync::atomic::Ordering::Relaxed))
+    }
+
+    fn random(&self) -> u64 {
+        4
+    }
+}
+
+/// Goal: a log closes on a full disk whose control segment is used up too, and loses nothing that was said. Method: fill the
+/// disk with events, then say progress until no frame has room for it, then close and open again.
+#[test]
+fn a_log_closes_on_a_disk_that_has_no_room_for_its_last_words() {
+    let clock = Arc::new(Moved::default());
+    let advance = |ms| clock.0.fetch_add(ms, std::sync::atomic::Ordering::Relaxed);
+    let dir = Arc::new(MemoryDirectory::new("d"));
+    let open = || {
+        let dirs = Directories { data: dir.clone(), checkpoint: dir.clone() };
+        Log::open_driven(dirs, options(), clock.clone()).unwrap()
+    };
+    let (log, mut driver) = open();
+    assert!(driver.settle(1000));
+    dir.set_capacity(0);
+    let body = vec![1u8; 9000];
+    while log.stats().full.is_none() {
+        if let Ok(room) = log.try_reserve(9000) {
+            drop(log.append(room, Commit { events: 1, payload: &body, progress: vec![] }).unwrap());
+        }
+        advance(1);
+        driver.settle(1000);
+    }
+    let mut said = 0;
+    loop {
+        said += 1;
+        let op = ProgressOp::Set { generation: 1, from: 0, to: said, rest: vec![0u8; 8000].into() };
+        let update = ProgressUpdate { space: Space::Sink, owner: "k1".into(), key: "k".into(), op };
+        let ticket = log.record(vec![update]).unwrap();
+        (0..3).for_each(|_| {
+            advance(1100);
+            driver.settle(1000);
+        });
+        if ticket.try_wait().is_none() {
+            break;
+        }
+        assert!(said < 100, "never out of room: {:?}", log.stats());
+    }
+    log.begin_close();
+    for _ in 0..5 {
+        advance(1100);
+        driver.settle(1000);
+    }
+    assert!(matches!(log.try_reserve(1), Err(flumen_wal::LogError::Closed)));
+    assert_eq!(log.stats().checkpoint_errors, 0);
+    drop((log, driver));
+    let (log, _driver) = open();
+    let stands = log.progress_of(Space::Sink, &"k1".into(), "k").map(|value| value.to);
+    assert_eq!(stands, Some(said));
+}
