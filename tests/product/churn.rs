@@ -1,5 +1,8 @@
 //! A writer at full speed whose file is rotated every 50 ms in every way there is.
 //!
+//! A long run is made of rounds: after each, what arrived is compared and removed with the files that were rotated away, so
+//! that hours fit on a small disk and every inode is used again and again.
+//!
 //! What a writer must wait for is what no reader can make good: lines that are cut off or deleted before anybody had them,
 //! and, where the agent is killed meanwhile, a file that never had a matching name while an agent looked.
 
@@ -18,7 +21,10 @@ const EVERY: Duration = Duration::from_millis(50);
 /// How far the writer may be ahead of what is delivered.
 const AHEAD_LINES: u64 = 100_000;
 
-#[derive(Clone, Copy, Debug)]
+/// A round's output is compared in memory.
+const ROUND: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Rotation {
     /// To a name that matches.
     RenameMatching,
@@ -45,8 +51,15 @@ struct Churn {
     agent: Option<Agent>,
     random: Random,
     kills: bool,
+    /// How often the agent was killed.
+    killed: u64,
     written: u64,
+    /// Lines of the rounds before, whose output is gone.
+    compared: u64,
     rotations: Vec<Rotation>,
+    inodes: HashSet<u64>,
+    /// Files on an inode that an earlier one had.
+    reused: u64,
 }
 
 impl Churn {
@@ -55,11 +68,12 @@ impl Churn {
         if self.kills && self.random.below(one_in) == 0 {
             self.agent.take().unwrap().kill();
             self.agent = Some(self.world.start());
+            self.killed += 1;
         }
     }
 
     fn delivered(&self) -> u64 {
-        self.world.delivered() / LINE as u64
+        self.compared + self.world.delivered() / LINE as u64
     }
 
     fn wait_for(&self, count: u64) {
@@ -79,10 +93,10 @@ impl Churn {
     }
 
     /// One life of `a.log`, and its end.
-    fn turn(&mut self, inodes: &mut HashSet<u64>) -> bool {
+    fn turn(&mut self) {
         let path = self.world.path("in/a.log");
         let mut file = File::options().append(true).create(true).open(&path).unwrap();
-        let seen_before = !inodes.insert(file.metadata().unwrap().ino());
+        self.reused += u64::from(!self.inodes.insert(file.metadata().unwrap().ino()));
         let first = self.written;
         let begun = Instant::now();
         while begun.elapsed() < EVERY {
@@ -129,29 +143,61 @@ impl Churn {
             }
         }
         self.maybe_kill(8);
-        seen_before
+    }
+
+    /// Turns for `time`; then everything has to be there, each line once.
+    fn round(&mut self, time: Duration) {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            self.turn();
+        }
+        self.wait_for(self.written);
+        self.agent.take().unwrap().stop();
+        assert_each_once(&self.world.output(), self.compared..self.written);
+        self.compared = self.written;
+        for folder in ["in", "out"] {
+            for entry in fs::read_dir(self.world.path(folder)).unwrap() {
+                fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+        }
+    }
+
+    fn report(&self) -> String {
+        let each = ROTATIONS.map(|one| {
+            let count = self.rotations.iter().filter(|rotation| **rotation == one).count();
+            format!("{one:?} {count}")
+        });
+        format!(
+            "{} lines, {} rotations ({}), {} on an inode seen before, {} kills, nothing lost or repeated",
+            self.written,
+            self.rotations.len(),
+            each.join(", "),
+            self.reused,
+            self.killed
+        )
     }
 }
 
 fn churn(kills: bool) {
     let seconds = std::env::var("FLUMEN_CHURN_SECONDS").map_or(3, |text| text.parse().unwrap());
-    let world = World::new(DURABLE_TAIL);
-    let agent = world.start().started();
-    let mut churn =
-        Churn { world, agent: Some(agent), random: Random::new(), kills, written: 0, rotations: Vec::new() };
-    let (mut inodes, mut reused) = (HashSet::new(), 0);
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(seconds) {
-        reused += u64::from(churn.turn(&mut inodes));
+    let mut churn = Churn {
+        world: World::new(DURABLE_TAIL),
+        agent: None,
+        random: Random::new(),
+        kills,
+        killed: 0,
+        written: 0,
+        compared: 0,
+        rotations: Vec::new(),
+        inodes: HashSet::new(),
+        reused: 0,
+    };
+    let (begun, time) = (Instant::now(), Duration::from_secs(seconds));
+    while let Some(left) = time.checked_sub(begun.elapsed()).filter(|left| !left.is_zero()) {
+        churn.agent = Some(churn.world.start().started());
+        churn.round(left.min(ROUND));
     }
-    churn.wait_for(churn.written);
-    churn.agent.take().unwrap().stop();
-    assert_each_once(&churn.world.output(), churn.written);
-    eprintln!(
-        "{} lines, {} rotations, {reused} on an inode seen before",
-        churn.written,
-        churn.rotations.len()
-    );
+    eprintln!("{seconds} s: {}", churn.report());
 }
 
 #[test]

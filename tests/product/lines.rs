@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -56,9 +57,9 @@ pub fn assert_exact(output: &[u8], count: u64) {
     assert_eq!(output.len() as u64, count * LINE as u64, "bytes of {count} lines");
 }
 
-/// Fails unless `output` is lines `0..count`, each once, in any order.
+/// Fails unless `output` is the lines of `range`, each once, in any order.
 #[track_caller]
-pub fn assert_each_once(output: &[u8], count: u64) {
+pub fn assert_each_once(output: &[u8], range: Range<u64>) {
     let mut numbers = Vec::with_capacity(output.len() / LINE);
     let mut expected = Vec::with_capacity(LINE);
     for line in output.chunks(LINE) {
@@ -73,15 +74,17 @@ pub fn assert_each_once(output: &[u8], count: u64) {
         numbers.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]).collect();
     numbers.dedup();
     let mut missing = Vec::new();
-    let mut next = 0;
-    for number in numbers.iter().copied().chain([count]) {
+    let strange = numbers.iter().find(|number| !range.contains(number));
+    assert!(strange.is_none(), "line {strange:?} came among lines {range:?}");
+    let mut next = range.start;
+    for number in numbers.iter().copied().chain([range.end]) {
         missing.extend(next..number);
         next = number + 1;
     }
     let shown = |numbers: &[u64]| format!("{} ({:?}…)", numbers.len(), &numbers[..numbers.len().min(5)]);
     assert!(
         repeated.is_empty() && missing.is_empty(),
-        "of {count} lines repeated {}, missing {}",
+        "of lines {range:?} repeated {}, missing {}",
         shown(&repeated),
         shown(&missing)
     );
