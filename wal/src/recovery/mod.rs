@@ -32,6 +32,7 @@ use crate::format::frame;
 use crate::format::record::{Record, SegmentSummary};
 use crate::numbers::{FrameNumber, Place, SegmentNumber};
 use crate::segment::file::{self, Opened, SegmentFile, path_of};
+use crate::segment::window::read_full;
 use crate::state::State;
 use crate::storage::{AlignedBuf, Directory};
 
@@ -459,7 +460,8 @@ fn read_span_tail(file: &SegmentFile, span: &[(u64, usize)]) -> Result<Vec<Recor
     let read = |offset: u64, len: usize| -> Result<Vec<u8>, ScanError> {
         let padded = (frame::HEADER_LEN + len).next_multiple_of(alignment);
         let mut buffer = AlignedBuf::zeroed(padded);
-        let got = file.file.read_at(&mut buffer, offset).map_err(|error| ScanError::Io(offset, error))?;
+        let got =
+            read_full(&*file.file, &mut buffer, offset).map_err(|error| ScanError::Io(offset, error))?;
         Ok(buffer[frame::HEADER_LEN.min(got)..(frame::HEADER_LEN + len).min(got)].to_vec())
     };
     let short =
@@ -563,7 +565,8 @@ fn read_checkpoints(dir: &dyn Directory, recovered: &mut Recovered) -> Result<Op
 fn read_whole(dir: &dyn Directory, name: &str, len: u64) -> io::Result<Arc<[u8]>> {
     let file = dir.open(name)?;
     let mut buffer = AlignedBuf::zeroed((len as usize).max(1).next_multiple_of(dir.alignment()));
-    let read = file.read_at(&mut buffer, 0)?;
+    // Read in part it would count as damaged, and what it vouches for as torn.
+    let read = read_full(&*file, &mut buffer, 0)?;
     Ok(buffer[..read].into())
 }
 

@@ -206,7 +206,8 @@ impl Keeper {
         let prepared = enough.and_then(|()| {
             file::prepare(data, from.as_deref(), number, size, log_id, shared.environment.random())
         });
-        let listed = if prepared.is_err() { list_spares(data) } else { None };
+        // A new file that failed is no spare: nothing of it is known to be durable.
+        let listed = if prepared.is_err() && !fresh { list_spares(data) } else { None };
         let mut inner = shared.inner.lock();
         match prepared {
             Ok(file) => {

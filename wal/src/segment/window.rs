@@ -45,18 +45,33 @@ impl Window {
         debug_assert_eq!(offset % self.alignment as u64, 0);
         let covered = offset >= self.start && offset + len as u64 <= self.start + self.len as u64;
         if !covered {
-            let want = len.max(WINDOW_BYTES).next_multiple_of(self.alignment);
+            // No more than there is: a buffer costs the kernel a page fault for each of its pages, read into or not.
+            let rest = file.len()?.saturating_sub(offset).min(WINDOW_BYTES as u64) as usize;
+            let want = len.max(rest).next_multiple_of(self.alignment);
             // A buffer that is lent on stays as it is; only one that nobody else holds is read into again.
             match Arc::get_mut(&mut self.buffer) {
-                Some(buffer) if buffer.len() == want => {}
+                Some(buffer) if buffer.len() >= want => {}
                 _ => self.buffer = Arc::new(AlignedBuf::zeroed(want)),
             }
             let buffer = Arc::get_mut(&mut self.buffer).expect("held by nobody else");
             self.len = 0;
-            self.len = file.read_at(buffer, offset)?;
+            let read = read_full(file, &mut buffer[..want], offset)?;
+            self.len = read;
             self.start = offset;
         }
         let at = (offset - self.start) as usize;
         Ok((&self.buffer, at..(at + len).min(self.len).max(at)))
     }
+}
+
+/// Reads until the buffer is full or the file ends. A disk that ends the read before is an error like any other of its
+/// errors: taken for the file's end it would look like a torn tail, and cut what was acked.
+pub fn read_full(file: &dyn File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let stands = file.len()?.saturating_sub(offset).min(buffer.len() as u64);
+    let read = file.read_at(buffer, offset)?;
+    if (read as u64) < stands {
+        let why = format!("{read} bytes were read at {offset} where {stands} stand");
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+    }
+    Ok(read)
 }

@@ -74,7 +74,7 @@ pub(super) struct Survival {
     pub(super) eighths: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Content {
     seen: Image,
     durable: Image,
@@ -178,6 +178,17 @@ impl Content {
         if any {
             self.write(&torn, offset, false);
         }
+    }
+
+    /// A write of which only the first sectors were done. None of it is known to be durable.
+    pub(super) fn write_short(&mut self, bytes: &[u8], offset: u64, random: &mut Random) {
+        let done = random.below(bytes.len() / SECTOR + 1) * SECTOR;
+        // Whole pages, as ever: what is behind the last sector stays as it was.
+        let pages = done.next_multiple_of(PAGE as usize).min(bytes.len());
+        let mut short = vec![0; pages];
+        self.seen.read(&mut short, offset);
+        short[..done].copy_from_slice(&bytes[..done]);
+        self.write(&short, offset, false);
     }
 
     pub(super) fn sync(&mut self) {

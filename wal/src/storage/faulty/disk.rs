@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::content::{Content, Survival};
 use super::random::Random;
@@ -10,10 +11,12 @@ use super::{Fault, Step};
 
 const RECENT: usize = 256;
 
+pub(super) const SUBMIT: &str = "submit";
+
 /// The number of a file, for as long as the disk exists.
 pub(super) type Inode = u64;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Node {
     content: Content,
     /// Open handles: a removed file takes space until the last is closed.
@@ -54,7 +57,7 @@ impl Change {
 }
 
 /// A queued write that was submitted and has not completed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct InFlight {
     pub(super) queue: u64,
     pub(super) token: u64,
@@ -62,14 +65,23 @@ pub(super) struct InFlight {
     pub(super) inode: Inode,
     pub(super) bytes: Vec<u8>,
     pub(super) offset: u64,
+    /// When it may complete, by the disk's clock.
+    pub(super) ready_at: Duration,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Disk {
     pub(super) life: u64,
     pub(super) crashed: bool,
     pub(super) crash_at: Option<u64>,
     pub(super) faults: BTreeMap<u64, Fault>,
+    /// For the next operation of this name.
+    pub(super) next_faults: Vec<(&'static str, Fault)>,
+    pub(super) delays: BTreeMap<u64, Duration>,
+    /// No operation takes longer, but for those with a delay of their own.
+    pub(super) latency_max: Duration,
+    /// Simulated time.
+    pub(super) clock: Duration,
     pub(super) operations: u64,
     pub(super) trace: u64,
     pub(super) recent: VecDeque<Step>,
@@ -101,6 +113,8 @@ pub(super) struct Begun {
     offset: u64,
     len: u64,
     pub(super) fault: Option<Fault>,
+    /// When it is done, by the disk's clock.
+    pub(super) done_at: Duration,
 }
 
 impl Fault {
@@ -119,6 +133,10 @@ impl Disk {
             crashed: false,
             crash_at: None,
             faults: BTreeMap::new(),
+            next_faults: Vec::new(),
+            delays: BTreeMap::new(),
+            latency_max: Duration::ZERO,
+            clock: Duration::ZERO,
             operations: 0,
             trace: 0xcbf2_9ce4_8422_2325,
             recent: VecDeque::new(),
@@ -165,15 +183,30 @@ impl Disk {
         }
         let index = self.operations;
         self.operations += 1;
-        let fault = self.faults.remove(&index);
-        Ok(Begun { index, what, target: target.into(), offset, len, fault })
+        let planned = self.next_faults.iter().position(|(name, _fault)| *name == what);
+        let fault = self.faults.remove(&index).or_else(|| Some(self.next_faults.remove(planned?).1));
+        let done_at = self.clock + self.latency(index);
+        // A submission only starts the write; whoever does anything else waits for it.
+        if what != SUBMIT {
+            self.clock = done_at;
+        }
+        Ok(Begun { index, what, target: target.into(), offset, len, fault, done_at })
+    }
+
+    fn latency(&mut self, operation: u64) -> Duration {
+        let own = self.delays.remove(&operation);
+        let most = self.latency_max.as_micros() as u64;
+        own.unwrap_or_else(|| match most {
+            0 => Duration::ZERO,
+            _ => Duration::from_micros(self.random.next() % (most + 1)),
+        })
     }
 
     /// Ends an operation: writes it into the trace, with `detail` of its result.
     pub(super) fn end<T>(&mut self, begun: Begun, detail: u64, result: io::Result<T>) -> io::Result<T> {
         let ok = result.is_ok();
-        let Begun { index, what, target, offset, len, .. } = begun;
-        for number in [index, offset, len, detail, u64::from(ok)] {
+        let Begun { index, what, target, offset, len, done_at, .. } = begun;
+        for number in [index, offset, len, detail, u64::from(ok), done_at.as_micros() as u64] {
             self.note(&number.to_le_bytes());
         }
         self.note(what.as_bytes());
@@ -326,7 +359,10 @@ impl Disk {
             return Ok(());
         };
         let mut random = self.random.clone();
-        self.node(inode).write_torn(bytes, offset, &mut random);
+        match fault {
+            Fault::Short => self.node(inode).write_short(bytes, offset, &mut random),
+            Fault::Io | Fault::NoSpace => self.node(inode).write_torn(bytes, offset, &mut random),
+        }
         self.random = random;
         Err(fault.error())
     }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::Fault;
 use super::content::PAGE;
-use super::disk::{Disk, InFlight, Inode, gone};
+use super::disk::{Disk, InFlight, Inode, SUBMIT, gone};
 use crate::storage::mailbox::Mailbox;
 use crate::storage::{Completion, Directory, Entry, File, LOCK_FILE, Lock, Wake, Write, WriteQueue, aligned};
 
@@ -304,7 +304,7 @@ impl FaultyQueue {
         })?;
         let mut disk = self.life.disk.lock();
         let target = format!("queue {}, file {inode}", self.number);
-        let begun = disk.begin(self.life.number, "submit", target, write.offset, write.len as u64)?;
+        let begun = disk.begin(self.life.number, SUBMIT, target, write.offset, write.len as u64)?;
         let result = match begun.fault {
             Some(fault) => Err(fault.error()),
             None => Ok(()),
@@ -317,20 +317,27 @@ impl FaultyQueue {
                 inode,
                 bytes: bytes.to_vec(),
                 offset: write.offset,
+                ready_at: begun.done_at,
             });
         }
         disk.end(begun, u64::from(crc32fast::hash(bytes)), result)
     }
 
-    /// Completes one of this queue's writes. Picked at random, like everything here, or the process is gone.
+    /// This queue's writes that are done by the disk's clock.
+    fn ready(&self, disk: &Disk) -> Vec<usize> {
+        let own = disk.in_flight.iter().enumerate().filter(|(_index, write)| write.queue == self.number);
+        own.filter(|(_index, write)| write.ready_at <= disk.clock).map(|(index, _write)| index).collect()
+    }
+
+    /// When the first of this queue's writes is done.
+    fn first_ready(&self, disk: &Disk) -> Option<Duration> {
+        let own = disk.in_flight.iter().filter(|write| write.queue == self.number);
+        own.map(|write| write.ready_at).min()
+    }
+
+    /// Completes one of this queue's writes that are done. Picked at random, like everything here, or the process is gone.
     fn complete_one(&mut self, disk: &mut Disk) -> Completion {
-        let own: Vec<usize> = disk
-            .in_flight
-            .iter()
-            .enumerate()
-            .filter(|(_index, write)| write.queue == self.number)
-            .map(|(index, _write)| index)
-            .collect();
+        let own = self.ready(disk);
         let begun = match own.is_empty() {
             true => Err(gone()),
             false => disk.begin(self.life.number, "complete", format!("queue {}", self.number), 0, 0),
@@ -362,6 +369,7 @@ impl WriteQueue for FaultyQueue {
     }
 
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) {
+        let refused = !self.refused.is_empty();
         done.append(&mut self.refused);
         let shared = self.life.disk.clone();
         let mut disk = shared.lock();
@@ -373,8 +381,19 @@ impl WriteQueue for FaultyQueue {
             return;
         }
         let woken = self.mailbox.take_wake();
-        let most = self.in_flight.len();
-        let count = match disk.alive(self.life.number) {
+        let alive = disk.alive(self.life.number);
+        if let Some(first) = self.first_ready(&disk).filter(|first| alive && *first > disk.clock) {
+            if woken || refused {
+                return;
+            }
+            let end = timeout.map_or(first, |timeout| first.min(disk.clock + timeout));
+            disk.clock = end;
+            if end < first {
+                return;
+            }
+        }
+        let most = if alive { self.ready(&disk).len() } else { self.in_flight.len() };
+        let count = match alive {
             false => most,
             // Woken before the first completion.
             true if woken && disk.random.chance(4) => 0,
@@ -403,6 +422,9 @@ impl Drop for FaultyQueue {
         let shared = self.life.disk.clone();
         let mut disk = shared.lock();
         while !self.in_flight.is_empty() {
+            if let Some(first) = self.first_ready(&disk) {
+                disk.clock = disk.clock.max(first);
+            }
             self.complete_one(&mut disk);
         }
     }

@@ -1,28 +1,42 @@
 //! The simulated disk: a directory that loses what real ones lose, in one process, from a seed.
 //!
-//! The fault model, which is the seam's table taken at its word:
+//! # The fault model
+//!
+//! The unit of everything is the sector of 512 bytes: written whole or not at all.
 //!
 //! | what happens | what is left |
 //! | --- | --- |
-//! | [power cut](FaultyDisk::power_cut) | synced bytes; of each unsynced sector of 512 bytes its old content or any unsynced write's, also of writes in flight; of the unsynced length changes a prefix; of the unsynced creations, renames and removals of a directory a prefix, or any subset that makes sense in order |
+//! | [power cut](FaultyDisk::power_cut) | synced bytes; of each unsynced sector its old content or any unsynced write's, in any order, also of writes in flight; of the unsynced length changes a prefix; of the unsynced creations, renames and removals of a directory a prefix, or any subset that makes sense in order |
 //! | [kill](FaultyDisk::kill) | everything that was handed over; writes in flight land later, when the test says so or while the successor waits for the lock, which is held until then |
-//! | failed sync | each unsynced page reached the disk, or is read as if it had and is gone after a power cut, whatever syncs succeed in between |
+//! | failed sync of a file | each unsynced page reached the disk, or is read as if it had and is gone after a power cut, whatever syncs succeed in between |
+//! | failed sync of a directory | its changes stay as durable as they were |
 //! | failed write | any subset of its sectors, unsynced |
-//! | bit rot, misdirected write, bad place | what [`flip_bit`](FaultyDisk::flip_bit), [`misdirect`](FaultyDisk::misdirect), [`fail_reads`](FaultyDisk::fail_reads) say |
-//! | full disk | `ENOSPC` from [a capacity](FaultyDisk::set_capacity) or [at any operation](FaultyDisk::fail_at) |
+//! | short write | its first sectors up to any one, unsynced; then `EIO`, for the seam has no short writes |
+//! | short read | half of what was asked for, though the file is longer |
+//! | any other operation that fails | nothing is done |
+//! | slow operation | nothing else: it ends [later](FaultyDisk::delay_at), by the disk's own clock |
+//! | full disk | `ENOSPC` from [a capacity](FaultyDisk::set_capacity), or as any failure |
+//! | at rest: bit rot, misdirected write, bad place | what [`flip_bit`](FaultyDisk::flip_bit), [`misdirect`](FaultyDisk::misdirect), [`fail_reads`](FaultyDisk::fail_reads) say |
 //!
-//! Sectors are written whole or not at all. Bytes that were acknowledged as synced stay, unless the test damages them.
+//! `EIO`, `ENOSPC` and short transfers come [at any operation](FaultyDisk::fail_at) or at [the next of a
+//! kind](FaultyDisk::fail_next). Bytes that were acknowledged as synced stay, unless the test damages them: a disk that lies
+//! about its syncs is not in the model.
 //!
 //! **Lives.** A [`Directory`] belongs to the life in which [`FaultyDisk::directory`] made it. A power cut, a kill or reaching
 //! [`crash_at`](FaultyDisk::crash_at) ends the life: all its handles fail from then on and change nothing.
 //!
 //! **Operations** are numbered from 0 in the order in which they arrive, over all directories and lives. Each method of
 //! `Directory` and `File` is one, and so are the submission and the completion of a queued write; asking for a length, the
-//! free space or a queue is none. A sweep counts a scenario's operations once, then fails or crashes at each in turn.
+//! free space or a queue is none, and never fails while the life lasts. A sweep counts a scenario's operations once, then
+//! fails or crashes at each in turn.
 //!
-//! **Order.** Each wait of a queue completes at least one write in flight, if there are any, picked by the seed; others stay
-//! for later waits. Without one it returns at once, as if its time were over; no thread or clock is involved (see
-//! [`FaultyDisk::sleep_when_idle`]). The same seed and the same calls give the same [trace](FaultyDisk::trace).
+//! **Order.** Each wait of a queue completes at least one of the writes in flight that are done, if there are any, picked by
+//! the seed; others stay for later waits. Without one it returns at once, as if its time were over; no thread or real clock is
+//! involved (see [`FaultyDisk::sleep_when_idle`]). The same seed and the same calls give the same [trace](FaultyDisk::trace).
+//!
+//! **Time.** The disk has [a clock](FaultyDisk::now) that stands still but for what operations take and what the test
+//! [adds](FaultyDisk::advance). Without latencies nothing takes any time. A queued write takes its time from its submission:
+//! a wait that may last so long moves the clock to the first one that is done.
 
 mod content;
 mod disk;
@@ -34,6 +48,7 @@ mod tests;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -50,7 +65,7 @@ pub enum Fault {
     Io,
     /// `ENOSPC`. Otherwise as `Io`.
     NoSpace,
-    /// A read returns fewer bytes than there are; anything else fails as with `Io`.
+    /// A read returns half of what was asked for; of a write the beginning is done; anything else fails as with `Io`.
     Short,
 }
 
@@ -149,6 +164,37 @@ impl FaultyDisk {
         self.disk.lock().faults.insert(operation, fault);
     }
 
+    /// Lets the next operation of this name fail, as [`Step::what`] says it: `sync`, `rename`.
+    pub fn fail_next(&self, what: &'static str, fault: Fault) {
+        self.disk.lock().next_faults.push((what, fault));
+    }
+
+    /// Lets the operation with this number take so long.
+    pub fn delay_at(&self, operation: u64, delay: Duration) {
+        self.disk.lock().delays.insert(operation, delay);
+    }
+
+    /// Lets every operation take some time up to `most`, by the seed. Zero at first.
+    pub fn set_latency(&self, most: Duration) {
+        self.disk.lock().latency_max = most;
+    }
+
+    /// The disk's clock: what its operations took, and what was added.
+    pub fn now(&self) -> Duration {
+        self.disk.lock().clock
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, by: Duration) {
+        self.disk.lock().clock += by;
+    }
+
+    /// Another disk with all that is on this one, and its own fate from now on. Handles stay with this one; the life of the
+    /// other goes on without any, so [kill](Self::kill) it or [cut its power](Self::power_cut).
+    pub fn fork(&self) -> Self {
+        Self { disk: Arc::new(Mutex::new(self.disk.lock().clone())) }
+    }
+
     /// Lets the current life end before this operation: it and all later ones fail and do nothing. Then say with
     /// [`kill`](Self::kill) or [`power_cut`](Self::power_cut) what is left; that also forgets a crash not yet reached.
     pub fn crash_at(&self, operation: u64) {
@@ -160,10 +206,12 @@ impl FaultyDisk {
         self.disk.lock().crashed
     }
 
-    /// Forgets the faults and the crash that were not reached.
+    /// Forgets the faults, the delays and the crash that were not reached.
     pub fn clear_faults(&self) {
         let mut disk = self.disk.lock();
         disk.faults.clear();
+        disk.next_faults.clear();
+        disk.delays.clear();
         disk.crash_at = None;
     }
 

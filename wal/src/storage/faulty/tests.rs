@@ -462,3 +462,161 @@ fn scenario_again(disk: &FaultyDisk) {
     }
     scenario(disk).expect("the next life works");
 }
+
+#[test]
+fn a_short_write_leaves_its_beginning() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..100 {
+        let disk = FaultyDisk::new(seed);
+        let file = durable_file(&*disk.directory("/d"), "f", 3, 1);
+        disk.fail_at(disk.operations(), Fault::Short);
+        let error = file.write_durable_at(&blocks(2, 2), 0).expect_err("write");
+        assert_eq!(error.raw_os_error(), Some(libc::EIO));
+        let left = sectors(&disk, "/d/f");
+        let written = left.iter().take_while(|byte| **byte == 2).count();
+        assert!(left[written..].iter().all(|byte| *byte == 1), "{left:?}");
+        seen.insert(written);
+        disk.power_cut_losing_all();
+        assert_eq!(disk.contents("/d/f").expect("contents"), vec![1; 3 * BLOCK]);
+    }
+    assert!(seen.contains(&0) && seen.contains(&16) && seen.len() > 10, "{seen:?}");
+}
+
+#[test]
+fn a_failed_directory_sync_leaves_names_as_durable_as_they_were() {
+    let mut left = BTreeSet::new();
+    for seed in 0..40 {
+        let disk = FaultyDisk::new(0);
+        let directory = disk.directory("/d");
+        durable_file(&*directory, "a", 1, 1);
+        directory.rename("a", "b").expect("rename");
+        disk.fail_next("sync", Fault::Io);
+        directory.sync().expect_err("sync");
+        assert_eq!(names(&disk), ["b"]);
+        disk.power_cut(seed);
+        left.insert(names(&disk).concat());
+    }
+    assert_eq!(left, ["a", "b"].map(str::to_owned).into());
+}
+
+/// Every operation of the seam, by the name that it has in the trace.
+type Operation = fn(&dyn Directory, &Arc<dyn File>) -> io::Result<()>;
+const OPERATIONS: [(&str, Operation); 11] = [
+    ("create", |directory, _file| directory.create("new").map(drop)),
+    ("open", |directory, _file| directory.open("f").map(drop)),
+    ("list", |directory, _file| directory.list().map(drop)),
+    ("rename", |directory, _file| directory.rename("f", "g")),
+    ("remove", |directory, _file| directory.remove("f")),
+    ("lock", |directory, _file| directory.lock().map(drop)),
+    ("read_at", |_directory, file| file.read_at(&mut blocks(1, 0), 0).map(drop)),
+    ("write_at", |_directory, file| file.write_at(&blocks(1, 2), 0)),
+    ("write_durable_at", |_directory, file| file.write_durable_at(&blocks(1, 2), 0)),
+    ("allocate", |_directory, file| file.allocate(4 * BLOCK as u64)),
+    ("truncate", |_directory, file| file.truncate(0)),
+];
+
+#[test]
+fn every_operation_fails_when_it_shall_and_does_nothing_else() {
+    let syncs: [(&str, Operation); 2] =
+        [("sync", |directory, _file| directory.sync()), ("sync", |_directory, file| file.sync())];
+    for (name, operation) in OPERATIONS.into_iter().chain(syncs) {
+        for (fault, code) in [(Fault::Io, libc::EIO), (Fault::NoSpace, libc::ENOSPC)] {
+            let disk = FaultyDisk::new(1);
+            let directory = disk.directory("/d");
+            let file = durable_file(&*directory, "f", 1, 1);
+            disk.fail_next(name, fault);
+            let error = operation(&*directory, &file).expect_err(name);
+            assert_eq!(error.raw_os_error(), Some(code), "{name}");
+            assert_eq!(names(&disk), ["f"], "{name}");
+            assert_eq!(disk.contents("/d/f").expect("contents").len(), BLOCK, "{name}");
+            operation(&*directory, &file).expect("the fault was for one operation");
+        }
+    }
+}
+
+#[test]
+fn every_operation_takes_the_time_that_it_was_given() {
+    for (name, operation) in OPERATIONS {
+        let disk = FaultyDisk::new(1);
+        let directory = disk.directory("/d");
+        let file = durable_file(&*directory, "f", 1, 1);
+        let before = disk.now();
+        operation(&*directory, &file).expect(name);
+        assert_eq!(disk.now(), before, "{name}: nothing takes time by itself");
+        disk.power_cut_losing_all();
+
+        let disk = FaultyDisk::new(1);
+        let directory = disk.directory("/d");
+        let file = durable_file(&*directory, "f", 1, 1);
+        disk.delay_at(disk.operations(), Duration::from_millis(700));
+        operation(&*directory, &file).expect(name);
+        assert_eq!(disk.now(), Duration::from_millis(700), "{name}");
+    }
+}
+
+#[test]
+fn a_slow_write_completes_in_its_time_and_others_overtake_it() {
+    let disk = FaultyDisk::new(5);
+    let directory = disk.directory("/d");
+    let file = durable_file(&*directory, "f", 4, 1);
+    let mut queue = directory.write_queue(directory.lock().expect("lock"), 4).expect("queue");
+    disk.delay_at(disk.operations(), Duration::from_secs(2));
+    submit(&mut *queue, 0, &file, 1, 5, 0);
+    submit(&mut *queue, 1, &file, 1, 6, 1);
+    let mut done = Vec::new();
+    queue.wait(Some(Duration::ZERO), &mut done);
+    assert_eq!(done.iter().map(|completion| completion.token).collect::<Vec<_>>(), [1]);
+    done.clear();
+    queue.wait(Some(Duration::from_millis(500)), &mut done);
+    assert!(done.is_empty());
+    assert_eq!(disk.now(), Duration::from_millis(500));
+    queue.waker().wake();
+    queue.wait(None, &mut done);
+    assert!(done.is_empty(), "a wake ends the wait before the write does");
+    disk.advance(Duration::from_millis(100));
+    queue.wait(None, &mut done);
+    assert_eq!((done.len(), disk.now()), (1, Duration::from_secs(2)));
+    assert_eq!(disk.contents("/d/f").expect("contents")[..2 * BLOCK], [[5; BLOCK], [6; BLOCK]].concat());
+}
+
+#[test]
+fn a_dropped_queue_waits_for_its_slow_writes() {
+    let disk = FaultyDisk::new(5);
+    let directory = disk.directory("/d");
+    let file = durable_file(&*directory, "f", 1, 1);
+    let mut queue = directory.write_queue(directory.lock().expect("lock"), 4).expect("queue");
+    disk.delay_at(disk.operations(), Duration::from_secs(3));
+    submit(&mut *queue, 0, &file, 1, 5, 0);
+    drop(queue);
+    assert_eq!(disk.now(), Duration::from_secs(3));
+    assert_eq!(disk.contents("/d/f").expect("contents"), vec![5; BLOCK]);
+}
+
+#[test]
+fn latencies_come_from_the_seed() {
+    let run = |seed| {
+        let disk = FaultyDisk::new(seed);
+        disk.set_latency(Duration::from_millis(20));
+        scenario(&disk).expect("no fault");
+        disk.now()
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1), run(2));
+    assert!(run(1) > Duration::from_millis(20));
+}
+
+#[test]
+fn a_fork_has_its_own_fate() {
+    let disk = FaultyDisk::new(1);
+    let directory = disk.directory("/d");
+    let file = durable_file(&*directory, "f", 1, 1);
+    file.write_at(&blocks(1, 2), 0).expect("write");
+    let fork = disk.fork();
+    fork.flip_bit("/d/f", 100, 0).expect("flip");
+    assert_eq!(disk.contents("/d/f").expect("contents"), vec![2; BLOCK]);
+    fork.power_cut_losing_all();
+    assert_eq!(fork.contents("/d/f").expect("contents")[99..102], [1, 0, 1]);
+    file.sync().expect("this life goes on");
+    disk.power_cut_losing_all();
+    assert_eq!(disk.contents("/d/f").expect("contents"), vec![2; BLOCK]);
+}
