@@ -231,6 +231,11 @@ impl Running {
     pub fn join(self) {
         self.thread.join().unwrap().unwrap();
     }
+
+    /// Waits until the source fails.
+    pub fn failure(self) -> SourceError {
+        self.thread.join().unwrap().unwrap_err()
+    }
 }
 
 /// Waits until `holds`, and fails with `what` if it never does.

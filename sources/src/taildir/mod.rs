@@ -18,7 +18,7 @@
 mod buffers;
 mod directories;
 mod group;
-mod position_file;
+pub mod position_file;
 mod resume;
 mod settings;
 mod tail;

@@ -14,10 +14,13 @@
 //! bring or remove it, the channel also keeps a [`Record`] of what we wrote.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+
+/// More is no position file: an entry has some hundred bytes, and a source follows some thousand files.
+const BYTES_MAX: u64 = 64 << 20;
 
 /// One file's line in the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +38,7 @@ pub struct Entry {
 pub enum Found {
     /// No file.
     Missing,
-    /// A file that is no list of positions, or cannot be read: why.
+    /// A file that is no list of positions: why.
     Unreadable(String),
     /// The entries.
     Entries {
@@ -48,21 +51,27 @@ pub enum Found {
     },
 }
 
-/// Reads the file at `path`.
-pub fn load(path: &Path) -> Found {
-    let bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Found::Missing,
-        Err(error) => return Found::Unreadable(error.to_string()),
+/// Reads the file at `path`. An error says nothing about what is in it: another attempt may succeed.
+pub fn load(path: &Path) -> io::Result<Found> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
+        Err(error) => return Err(error),
     };
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > BYTES_MAX {
+        let message = format!("it has more than {BYTES_MAX} bytes, which no position file has");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
     if bytes.trim_ascii().is_empty() {
-        return Found::Unreadable("the file is empty".into());
+        return Ok(Found::Unreadable("the file is empty".into()));
     }
     let modified_ns = super::tail::status_at(path).map_or(0, |status| status.modified_ns);
-    match serde_json::from_slice(&bytes) {
+    Ok(match serde_json::from_slice(&bytes) {
         Ok(entries) => Found::Entries { entries, hash: hash(&bytes), modified_ns },
         Err(error) => Found::Unreadable(error.to_string()),
-    }
+    })
 }
 
 /// The file's bytes.
@@ -164,11 +173,13 @@ mod tests {
     fn what_was_replaced_is_read_back() {
         let room = tempfile::tempdir().unwrap();
         let path = room.path().join("new/directory/positions.json");
-        assert_eq!(load(&path), Found::Missing);
+        assert_eq!(load(&path).unwrap(), Found::Missing);
         for pos in [1, 22, 3] {
             let entries = vec![entry(7, pos, "/x")];
             replace(&path, &encode(&entries)).unwrap();
-            let Found::Entries { entries: read, hash: found, modified_ns } = load(&path) else { panic!() };
+            let Found::Entries { entries: read, hash: found, modified_ns } = load(&path).unwrap() else {
+                panic!()
+            };
             assert_eq!((read, found), (entries.clone(), hash(&encode(&entries))));
             assert!(modified_ns > 0);
         }
@@ -182,10 +193,19 @@ mod tests {
         let room = tempfile::tempdir().unwrap();
         let path = room.path().join("p");
         fs::write(&path, " \n").unwrap();
-        assert_eq!(load(&path), Found::Unreadable("the file is empty".into()));
+        assert_eq!(load(&path).unwrap(), Found::Unreadable("the file is empty".into()));
         fs::write(&path, r#"[{"inode":1,"pos":-4,"file":"/x"}]"#).unwrap();
-        let Found::Unreadable(why) = load(&path) else { panic!() };
+        let Found::Unreadable(why) = load(&path).unwrap() else { panic!() };
         assert!(why.contains("column 20"), "{why}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_or_is_far_too_large_is_an_error_and_not_an_empty_list() {
+        let room = tempfile::tempdir().unwrap();
+        assert!(load(room.path()).is_err());
+        let path = room.path().join("p");
+        File::create(&path).unwrap().set_len(BYTES_MAX + 1).unwrap();
+        assert_eq!(load(&path).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! ```text
 //!   channel      record in it    position file            who decides
 //!   knows us not, or no record   readable                 the file (Flume's, or a memory channel's)
-//!   knows us not, or no record   missing or unreadable    nobody: files are new
+//!   knows us not, or no record   missing or broken        nobody: files are new
+//!   knows us not, or no record   an error on reading it   nothing begins until it can be read
 //!   record                       one of our last two      the channel
 //!   record                       readable, other bytes    the file: a person wrote it
-//!   record                       unreadable               the channel, with an error
+//!   record                       broken, or an error      the channel, with a warning
 //!   record, not clean            missing                  the channel: it never came to be written
 //!   record, clean stop           missing                  nobody: a person took it away to begin anew
 //! ```

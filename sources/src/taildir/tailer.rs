@@ -208,7 +208,15 @@ impl<'a> Tailer<'a> {
         self.record.number = kept.map_or(0, |kept| kept.to);
         self.generation = positions.values().map(|one| one.generation).max().unwrap_or(0);
         let path = &self.settings.position_file;
-        let found = position_file::load(path);
+        let found = match position_file::load(path) {
+            Ok(found) => found,
+            Err(error) if record.is_some() => position_file::Found::Unreadable(error.to_string()),
+            // The positions are in it and nowhere else. With files as new, lines would come again, or be skipped.
+            Err(error) => {
+                let message = format!("cannot read the position file {}", path.display());
+                return Err(Halt::Fatal(SourceError::new(message, error)));
+            }
+        };
         if let position_file::Found::Entries { hash, .. } = &found {
             self.record.on_disk = *hash;
         }

@@ -63,7 +63,7 @@ impl Stage {
     }
 
     fn entries(&self) -> Vec<Entry> {
-        match load(&self.position_file()) {
+        match load(&self.position_file()).unwrap() {
             Found::Entries { entries, .. } => entries,
             other => panic!("{other:?}"),
         }
@@ -85,7 +85,7 @@ impl Stage {
     /// Waits until everything before `position` of the only file is acked and on disk.
     #[track_caller]
     fn expect_position(&self, position: u64) {
-        let now = || match load(&self.position_file()) {
+        let now = || match load(&self.position_file()).unwrap() {
             Found::Entries { entries, .. } => entries.first().map(|entry| entry.pos),
             _ => None,
         };

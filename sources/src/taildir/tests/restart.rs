@@ -139,6 +139,32 @@ fn a_memory_channel_goes_by_the_position_file() {
 }
 
 #[test]
+fn a_position_file_that_cannot_be_read_now_neither_skips_nor_repeats_a_line() {
+    for skip_to_end in ["false", "true"] {
+        let stage = Stage::new(&[("skipToEnd", skip_to_end)]);
+        stage.engine.state().memory = true;
+        let running = stage.start();
+        eventually(|| "no position file".into(), || stage.position_file().exists());
+        stage.append("a.log", "one\n");
+        stage.expect(&["one"]);
+        running.stop();
+        stage.engine.state().positions.clear();
+        stage.append("a.log", "two\n");
+        // Whatever is wrong with it: no permission, no descriptor left, a bad sector.
+        let aside = stage.position_file().with_extension("aside");
+        fs::rename(stage.position_file(), &aside).unwrap();
+        fs::create_dir(stage.position_file()).unwrap();
+        let failure = stage.start().failure().to_string();
+        assert!(failure.contains("position file"), "{failure}");
+        fs::remove_dir(stage.position_file()).unwrap();
+        fs::rename(&aside, stage.position_file()).unwrap();
+        let running = stage.start();
+        stage.expect(&["one", "two"]);
+        running.stop();
+    }
+}
+
+#[test]
 fn a_position_file_that_a_person_edited_wins() {
     let stage = Stage::new(&[]);
     stage.append("a.log", "one\ntwo\n");
