@@ -22,6 +22,7 @@
 //! ```
 
 mod append;
+mod broken;
 mod commit;
 mod directories;
 mod environment;
@@ -39,6 +40,7 @@ pub mod storage;
 pub mod tools;
 
 pub use append::ticket::Ticket;
+pub use broken::broken_on_purpose;
 pub use commit::{Commit, Payload};
 pub use directories::Directories;
 pub use environment::{Environment, System};

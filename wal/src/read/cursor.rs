@@ -106,13 +106,22 @@ impl Reader {
         }
     }
 
-    /// The next run of events to be taken.
     fn run(&self, readable_end: u64) -> Option<(u64, u64)> {
         if let Some((&first, &end)) = self.returned.first_key_value() {
             return Some((first, end));
         }
         let (first, end) = self.skip.unreleased_from(self.next);
         (first < readable_end).then(|| (first, end.min(readable_end)))
+    }
+
+    /// The next run of events to be taken. A reader that has none lets go of its file: one that was removed takes up its
+    /// space for as long as somebody holds it, which on a full disk would keep out the events that would make him move on.
+    fn next_run(&mut self, readable_end: u64) -> Option<(u64, u64)> {
+        let run = self.run(readable_end);
+        if run.is_none() {
+            self.disk = DiskReader::default();
+        }
+        run
     }
 
     /// Marks `first..end` of the run that began at `first` as taken.
@@ -163,7 +172,7 @@ impl Cursor {
             Status::Closed => return Err(ReadError::Closed),
         }
         let mut reader = self.reader.lock();
-        let Some((first, end)) = reader.run(self.shared.readable_end()) else { return Ok(None) };
+        let Some((first, end)) = reader.next_run(self.shared.readable_end()) else { return Ok(None) };
         let end = end.min(first.saturating_add(events.max(1) as u64));
         let mut pieces = Vec::new();
         let mut at = first;
@@ -194,7 +203,7 @@ impl Cursor {
     /// Resolves when [`try_take`](Self::try_take) may return something else than `None`. May resolve without cause.
     pub async fn ready(&self) {
         poll_fn(|cx| {
-            if self.reader.lock().run(self.shared.readable_end()).is_some() {
+            if self.reader.lock().next_run(self.shared.readable_end()).is_some() {
                 return Poll::Ready(());
             }
             let mut inner = self.shared.inner.lock();

@@ -14,6 +14,7 @@
 //! Rewritten frames get new numbers above all that were ever seen and keep their events' numbers. What lies behind a hole
 //! is not rewritten: acks come in order, so it was never acked.
 
+use crate::broken;
 use crate::directories::Directories;
 use crate::environment::Environment;
 use crate::error::OpenError;
@@ -24,6 +25,7 @@ use crate::numbers::{FrameNumber, Place, SegmentNumber};
 use crate::options::Options;
 use crate::recovery::{self, Recovered, Unvouched};
 use crate::segment::file::{self, SegmentFile, path_of};
+use crate::segment::window::read_full;
 use crate::state::State;
 use crate::storage::{AlignedBuf, Directory};
 
@@ -65,6 +67,9 @@ pub fn begin(
     environment: &dyn Environment,
     mut recovered: Recovered,
 ) -> Result<NewLife, OpenError> {
+    if let Some(life) = broken::continued_life(&recovered) {
+        return Ok(life);
+    }
     let data = &*dirs.data;
     // Unvouched frames without events need no place of their own: the first frame's snapshot takes them in.
     let with_events = recovered.unvouched.iter().position(|u| u.header.event_count > 0 || u.header.is_span());
@@ -176,6 +181,9 @@ pub fn begin(
     let mut state = recovered.state;
     let mut next_event = recovered.next_event;
     let mut frame_number = first_frame;
+    if broken::writes_the_first_frame_first() {
+        active.file.write_durable_at(&first, first_offset).map_err(io("write", &name))?;
+    }
     for unvouched in &recovered.unvouched {
         frame_number = frame_number.next();
         let mut buffer = read_frame(data, unvouched)?;
@@ -267,7 +275,7 @@ fn read_frame(data: &dyn Directory, unvouched: &Unvouched) -> Result<AlignedBuf,
     let padded = unvouched.header.padded_len(unvouched.file.header.alignment) as usize;
     let mut buffer = AlignedBuf::zeroed(padded.next_multiple_of(data.alignment()));
     let name = unvouched.file.number().file_name();
-    let read = unvouched.file.file.read_at(&mut buffer, unvouched.offset);
+    let read = read_full(&*unvouched.file.file, &mut buffer, unvouched.offset);
     let read = read.map_err(|source| OpenError::Io { action: "read", path: path_of(data, &name), source })?;
     let end = frame::HEADER_LEN + unvouched.header.stored_len as usize;
     // Verified a moment ago by the scan; bytes that changed since are a disk that cannot be trusted with the rest.

@@ -515,7 +515,14 @@ fn check_released(data: &dyn Directory, recovered: &Recovered) -> Result<(), Ope
 
 /// Segments missing at the low end only: the cursor moves up to what is there.
 fn check_low_end(data: &dyn Directory, recovered: &mut Recovered) -> Result<(), OpenError> {
-    let low = recovered.state.cursor.low;
+    // A segment may be gone on the strength of a release that was synced and that nothing vouches for yet.
+    let mut cursor = recovered.state.cursor.clone();
+    for control in recovered.unvouched.iter().flat_map(|unvouched| &unvouched.controls) {
+        if let Record::Release(ranges) = control {
+            ranges.iter().for_each(|&(first, end)| cursor.release(first, end));
+        }
+    }
+    let low = cursor.low;
     let Some(&lowest) = recovered.live.first() else { return Ok(()) };
     let first_event = match recovered.segments.iter().find(|summary| summary.segment == lowest) {
         Some(summary) => summary.first_event,

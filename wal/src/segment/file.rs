@@ -8,8 +8,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::broken;
 use crate::format::segment::{ALIGNMENT_MAX, ALIGNMENT_MIN, HEADER_LEN, HeaderError, SegmentHeader};
 use crate::numbers::SegmentNumber;
+use crate::segment::window::read_full;
 use crate::storage::{AlignedBuf, Directory, File};
 
 /// An open segment with a sound header.
@@ -49,7 +51,7 @@ pub fn open(dir: &dyn Directory, number: SegmentNumber) -> io::Result<Opened> {
     let len = file.len()?;
     let align = dir.alignment();
     let mut block = AlignedBuf::zeroed(2 * align);
-    let read = file.read_at(&mut block, 0)?;
+    let read = read_full(&*file, &mut block, 0)?;
     let first = SegmentHeader::decode(&block[..read]);
     // The second copy stands at the *header's* alignment, which may differ from this directory's: without the first one,
     // it is looked for wherever it may be.
@@ -71,7 +73,13 @@ pub fn open(dir: &dyn Directory, number: SegmentNumber) -> io::Result<Opened> {
     };
     let header = match (first, second) {
         (_, second @ Err(HeaderError::Newer { .. })) => return Ok(Opened::Newer(newer(&second))),
-        (Ok(first), Ok(second)) if first != second => return Ok(Opened::Spare),
+        // Of two that differ one was written astray, or a use that followed this one never came to its end.
+        (Ok(first), Ok(second)) if first != second => {
+            match [first, second].into_iter().filter(|copy| copy.segment == number).collect::<Vec<_>>()[..] {
+                [own] => own,
+                _ => return Ok(Opened::Spare),
+            }
+        }
         (Ok(header), _) | (Err(_), Ok(header)) => header,
         (Err(_), Err(_)) => return Ok(Opened::Headerless),
     };
@@ -94,7 +102,7 @@ fn read_copy(
     // Direct reads begin at this directory's alignment, which may be the larger one.
     let start = offset / dir.alignment() * dir.alignment();
     let mut block = AlignedBuf::zeroed((offset - start + HEADER_LEN).next_multiple_of(dir.alignment()));
-    let read = file.read_at(&mut block, start as u64)?;
+    let read = read_full(file, &mut block, start as u64)?;
     Ok(SegmentHeader::decode(block.get(offset - start..read).unwrap_or(&[])))
 }
 
@@ -120,24 +128,38 @@ pub fn prepare(
             created => created?,
         },
     };
-    if file.len()? < size
-        && let Err(error) = file.allocate(size)
-    {
-        // Half a segment would be in the way of the next attempt, and on a full disk of everybody else.
-        if from.is_none() {
-            drop(file);
-            dir.remove(&spare)?;
-        }
-        return Err(error);
+    let sealed = fill(dir, &file, &spare, number, size, log_id, salt);
+    if sealed.is_err() && from.is_none() {
+        // Half a segment would be in the way of the next attempt, and on a full disk of everybody else; what was never synced
+        // may be gone after a power cut, so that it is no reserve either. The first error is the one that counts.
+        drop(dir.remove(&spare));
     }
-    let len = file.len()?;
+    let header = sealed?;
+    Ok(SegmentFile { len: header.size, header, file })
+}
+
+/// Gives a spare its blocks, its header and its name, each durable before the next.
+fn fill(
+    dir: &dyn Directory,
+    file: &Arc<dyn File>,
+    spare: &str,
+    number: SegmentNumber,
+    size: u64,
+    log_id: u128,
+    salt: u64,
+) -> io::Result<SegmentHeader> {
+    if file.len()? < size {
+        file.allocate(size)?;
+    }
     let header =
-        SegmentHeader { alignment: dir.alignment() as u32, log_id, segment: number, salt, size: len };
+        SegmentHeader { alignment: dir.alignment() as u32, log_id, segment: number, salt, size: file.len()? };
     file.write_at(&AlignedBuf::padded(&header.encode(), dir.alignment()), 0)?;
-    file.sync()?;
-    dir.rename(&spare, &number.file_name())?;
+    if !broken::skips_the_sync() {
+        file.sync()?;
+    }
+    dir.rename(spare, &number.file_name())?;
     dir.sync()?;
-    Ok(SegmentFile { header, file, len })
+    Ok(header)
 }
 
 /// The path of a file of `dir`, for messages.

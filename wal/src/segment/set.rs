@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::broken;
 use crate::format::record::{SegmentSummary, Snapshot};
 use crate::numbers::SegmentNumber;
 use crate::segment::file::SegmentFile;
@@ -45,7 +46,8 @@ impl Segments {
             return None;
         }
         let done = |summary: &SegmentSummary| {
-            summary.end_event <= synced_low || summary.first_event == summary.end_event
+            let end = if broken::trims_early() { summary.first_event + 1 } else { summary.end_event };
+            end <= synced_low || summary.first_event == summary.end_event
         };
         self.sealed.iter().find(|(_, summary)| summary.as_ref().is_some_and(done)).map(|(number, _)| *number)
     }
