@@ -16,13 +16,14 @@
 
 pub mod life;
 mod scan;
+mod span;
 mod table;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-pub use scan::{FirstFrame, ScanError, read_controls, read_snapshot_frame, scan};
+pub use scan::{FirstFrame, ScanError, read_snapshot_frame, scan};
 pub use table::{Action, Found, decide};
 
 use crate::directories::Directories;
@@ -33,7 +34,7 @@ use crate::format::record::{Record, SegmentSummary};
 use crate::numbers::{FrameNumber, Place, SegmentNumber};
 use crate::segment::file::{self, Opened, SegmentFile, path_of};
 use crate::segment::window::read_full;
-use crate::state::State;
+use crate::state::{Cursor, State};
 use crate::storage::{AlignedBuf, Directory};
 
 /// An intact frame that nothing vouches for: it counts once the new life has written it again.
@@ -74,6 +75,8 @@ pub struct Recovered {
     pub cut: u64,
     /// Events below this number are missing with their segments although they were not released.
     pub missing_below: Option<u64>,
+    /// The first one of them.
+    pub missing_from: u64,
     /// Files with a segment's name that hold nothing.
     pub empty: Vec<SegmentNumber>,
     /// Spare files.
@@ -109,6 +112,16 @@ pub struct Known {
 
 /// Reads the log in `dirs`. `known` is nothing at a start, and evidence beside the disk's own at a reopen.
 pub fn recover(dirs: &Directories, known: Known) -> Result<Recovered, OpenError> {
+    recover_from(dirs, known, false)
+}
+
+/// The same of a log that has neither a snapshot nor a checkpoint left: for a repair, which gives up what only they knew. The
+/// state is what the frames themselves say, from the first one on that is there.
+pub fn rebuild(dirs: &Directories, known: Known) -> Result<Recovered, OpenError> {
+    recover_from(dirs, known, true)
+}
+
+fn recover_from(dirs: &Directories, known: Known, rebuild: bool) -> Result<Recovered, OpenError> {
     let data = &*dirs.data;
     let mut recovered = Recovered::default();
     let mut numbers = Vec::new();
@@ -147,7 +160,7 @@ pub fn recover(dirs: &Directories, known: Known) -> Result<Recovered, OpenError>
         };
         if *log_id.get_or_insert(file.header.log_id) != file.header.log_id {
             let reason = "its segments belong to different logs; put the foreign ones elsewhere".to_string();
-            return Err(OpenError::Foreign { path: path_of(data, &name), reason });
+            return Err(OpenError::Foreign { path: path_of(data, &name), reason, repairable: false });
         }
         let snapshot = read_snapshot_frame(&file).map_err(|error| scan_error(data, &name, error))?;
         above.push(file.clone());
@@ -174,7 +187,8 @@ pub fn recover(dirs: &Directories, known: Known) -> Result<Recovered, OpenError>
                 "the checkpoint belongs to another log than {}; give each channel its own directories",
                 data.path().display()
             );
-            return Err(OpenError::Foreign { path: dirs.checkpoint.path().to_path_buf(), reason });
+            let path = dirs.checkpoint.path().to_path_buf();
+            return Err(OpenError::Foreign { path, reason, repairable: false });
         }
         recovered.last_seen = checkpoint.frame;
         if start.as_ref().is_none_or(|start| checkpoint.frame > start.frame) {
@@ -185,11 +199,13 @@ pub fn recover(dirs: &Directories, known: Known) -> Result<Recovered, OpenError>
             if if nowhere { lacks_all } else { own.is_none_or(|file| file.len < checkpoint.place.offset) } {
                 let reason = format!(
                     "the checkpoint in {} is newer than all of the log that is here: {} is missing or too short. \
-                     Mount the right data directory; only to give up what is missing, remove the checkpoint directory",
+                     Mount the right data directory; only where the rest is lost for good, give it up by a repair, or by \
+                     removing the checkpoint directory",
                     dirs.checkpoint.path().display(),
                     checkpoint.place.segment.file_name()
                 );
-                return Err(OpenError::Foreign { path: data.path().to_path_buf(), reason });
+                let path = data.path().to_path_buf();
+                return Err(OpenError::Foreign { path, reason, repairable: !numbers.is_empty() });
             }
             let known = start.as_ref().filter(|start| start.place.segment == checkpoint.place.segment);
             start = Some(Start {
@@ -206,7 +222,16 @@ pub fn recover(dirs: &Directories, known: Known) -> Result<Recovered, OpenError>
     }
     recovered.log_id = log_id;
 
+    if rebuild && start.is_none() {
+        start = first_frame_left(data, &above)?;
+    }
     let Some(start) = start else {
+        if rebuild {
+            recovered.next_event = known.synced_event;
+            recovered.last_seen = known.synced_frame;
+            recovered.empty = above.iter().map(SegmentFile::number).collect();
+            return Ok(recovered);
+        }
         // No snapshot and no checkpoint: a log that was never completed, unless frames say that it once was one.
         for file in &above {
             let name = file.number().file_name();
@@ -215,14 +240,15 @@ pub fn recover(dirs: &Directories, known: Known) -> Result<Recovered, OpenError>
             if !found.frames.is_empty() {
                 let reason =
                     "it holds frames, but no snapshot is intact and there is no checkpoint".to_string();
-                return Err(OpenError::Foreign { path: path_of(data, &name), reason });
+                return Err(OpenError::Foreign { path: path_of(data, &name), reason, repairable: true });
             }
             recovered.empty.push(file.number());
         }
         if let Some(number) = headerless.first() {
             let reason =
                 "its header is damaged, and there is neither a snapshot nor a checkpoint".to_string();
-            return Err(OpenError::Foreign { path: path_of(data, &number.file_name()), reason });
+            let path = path_of(data, &number.file_name());
+            return Err(OpenError::Foreign { path, reason, repairable: true });
         }
         return Ok(recovered);
     };
@@ -252,8 +278,30 @@ pub fn recover(dirs: &Directories, known: Known) -> Result<Recovered, OpenError>
     }
     recovered.live.sort_unstable();
     check_released(data, &recovered)?;
-    check_low_end(data, &mut recovered)?;
+    check_low_end(data, &mut recovered);
     Ok(recovered)
+}
+
+/// The place before the first frame of `files` whose header verifies, with the state that it names.
+fn first_frame_left(data: &dyn Directory, files: &[SegmentFile]) -> Result<Option<Start>, OpenError> {
+    for file in files {
+        let offset = file.header.data_offset();
+        let name = file.number().file_name();
+        let found = scan(file, offset).map_err(|error| scan_error(data, &name, error))?;
+        let Some(first) = found.frames.first().map(|frame| frame.header) else { continue };
+        let before = FrameNumber(first.frame.0.saturating_sub(1));
+        return Ok(Some(Start {
+            frame: before,
+            evidence: before,
+            place: Place { segment: file.number(), offset },
+            next_event: first.first_event,
+            state: State { cursor: Cursor::at(first.first_event), ..State::default() },
+            segments: Vec::new(),
+            first_frame: first.frame,
+            first_event: first.first_event,
+        }));
+    }
+    Ok(None)
 }
 
 /// Scans from `start` on, decides every frame number, and applies what is kept.
@@ -277,7 +325,7 @@ fn walk(
     }
     found.retain(|(_, frame)| frame.header.frame > start.frame);
     found.sort_by_key(|(_, frame)| frame.header.frame);
-    let whole = find_whole(&found, evidence);
+    let whole = span::find_whole(&found, evidence);
     // A span is kept or rewritten as one: evidence that ends inside it counts only up to its start.
     let mut span_start = None;
     for (i, (_, frame)) in found.iter().enumerate() {
@@ -318,7 +366,7 @@ fn walk(
     let mut expected = start.frame.next();
     let mut end = start.place;
     let mut hole = false;
-    let mut span = Vec::new();
+    let mut spans = span::Passed::behind(start.frame);
     let mut kept_files: Vec<SegmentFile> = own.cloned().into_iter().collect();
     for (i, (file, frame)) in found.into_iter().enumerate() {
         let header = frame.header;
@@ -330,6 +378,7 @@ fn walk(
         let place = Place { segment: file.number(), offset: frame.offset };
         let behind = frame.offset + header.padded_len(file.header.alignment);
         end = Place { offset: behind, ..place };
+        spans.pass(&frame);
         match decide(frame.found, header.frame <= evidence, hole, whole[i] || !header.is_span()) {
             action @ (Action::Keep | Action::Damage) => {
                 if action == Action::Damage {
@@ -340,7 +389,7 @@ fn walk(
                         what: "frame body fails its checksum",
                     });
                 } else {
-                    let controls = span_controls(data, &file, frame, &mut span)?;
+                    let controls = spans.controls(data, &file, frame)?;
                     apply(&mut recovered.state, &controls);
                 }
                 recovered.next_event = recovered.next_event.max(header.end_event());
@@ -361,11 +410,12 @@ fn walk(
             }
             Action::Rewrite => {
                 let offset = frame.offset;
-                let controls = span_controls(data, &file, frame, &mut span)?;
+                let controls = spans.controls(data, &file, frame)?;
                 recovered.unvouched.push(Unvouched { file, offset, header, controls });
             }
             Action::Cut => {
-                hole = true;
+                // What is left of a commit that was acked and is damaged says nothing of the frames behind it.
+                hole |= header.frame > evidence;
                 recovered.cut += 1;
             }
             Action::Refuse => unreachable!("a read error ended the scan"),
@@ -404,86 +454,6 @@ fn missing(
     }
 }
 
-/// For each frame: whether its span has its end: every number is there up to the last frame, and all are intact, or the
-/// last one is vouched for, so that a bad one among them is damage. Frames outside spans are whole.
-fn find_whole(found: &[(SegmentFile, scan::ScannedFrame)], evidence: FrameNumber) -> Vec<bool> {
-    let mut whole = vec![true; found.len()];
-    let mut i = 0;
-    while i < found.len() {
-        if !found[i].1.header.is_span() {
-            i += 1;
-            continue;
-        }
-        let first = i;
-        while found[i].1.header.has_more()
-            && found.get(i + 1).is_some_and(|(_, next)| {
-                next.header.is_span() && next.header.frame == found[i].1.header.frame.next()
-            })
-        {
-            i += 1;
-        }
-        let last = found[i].1.header;
-        let intact = found[first..=i].iter().all(|(_, frame)| frame.found == Found::Intact);
-        if last.has_more() || !(intact || last.frame <= evidence) {
-            whole[first..=i].fill(false);
-        }
-        i += 1;
-    }
-    whole
-}
-
-/// The records that are not events: a frame's own, or at a span's last frame those of the span.
-fn span_controls(
-    data: &dyn Directory,
-    file: &SegmentFile,
-    frame: scan::ScannedFrame,
-    span: &mut Vec<(u64, usize)>,
-) -> Result<Vec<Record<'static>>, OpenError> {
-    let header = frame.header;
-    if !header.is_span() {
-        span.clear();
-        return Ok(frame.controls);
-    }
-    span.push((frame.offset, header.stored_len as usize));
-    if header.has_more() {
-        return Ok(Vec::new());
-    }
-    let name = file.number().file_name();
-    let controls = read_span_tail(file, span).map_err(|error| scan_error(data, &name, error));
-    span.clear();
-    controls
-}
-
-/// Reads what follows the commit in a span, without reading the commit.
-fn read_span_tail(file: &SegmentFile, span: &[(u64, usize)]) -> Result<Vec<Record<'static>>, ScanError> {
-    let alignment = file.header.alignment as usize;
-    let read = |offset: u64, len: usize| -> Result<Vec<u8>, ScanError> {
-        let padded = (frame::HEADER_LEN + len).next_multiple_of(alignment);
-        let mut buffer = AlignedBuf::zeroed(padded);
-        let got =
-            read_full(&*file.file, &mut buffer, offset).map_err(|error| ScanError::Io(offset, error))?;
-        Ok(buffer[frame::HEADER_LEN.min(got)..(frame::HEADER_LEN + len).min(got)].to_vec())
-    };
-    let short =
-        |offset| ScanError::Format(offset, crate::format::FormatError { what: "span cut short", at: 0 });
-    let (first_offset, first_len) = span[0];
-    let head = read(first_offset, first_len.min(crate::format::record::HEADER_LEN))?;
-    let commit_len = head.get(4..8).ok_or_else(|| short(first_offset))?;
-    let commit_len = u32::from_le_bytes(commit_len.try_into().expect("four bytes")) as usize;
-    let is_commit = head[0] == crate::format::record::KIND_COMMIT;
-    let mut skip = if is_commit { crate::format::record::HEADER_LEN + commit_len } else { 0 };
-    let mut tail = Vec::new();
-    for &(offset, len) in span {
-        if skip >= len {
-            skip -= len;
-            continue;
-        }
-        tail.extend_from_slice(read(offset, len)?.get(skip..).ok_or_else(|| short(offset))?);
-        skip = 0;
-    }
-    read_controls(&tail).map_err(|error| ScanError::Format(first_offset, error))
-}
-
 /// Applies records that are not events.
 pub fn apply(state: &mut State, controls: &[Record<'static>]) {
     for control in controls {
@@ -508,13 +478,13 @@ fn check_released(data: &dyn Directory, recovered: &Recovered) -> Result<(), Ope
     if released > end {
         let reason =
             format!("it says that events up to {released} are delivered, and holds none from {end} on");
-        return Err(OpenError::Foreign { path: data.path().to_path_buf(), reason });
+        return Err(OpenError::Foreign { path: data.path().to_path_buf(), reason, repairable: false });
     }
     Ok(())
 }
 
 /// Segments missing at the low end only: the cursor moves up to what is there.
-fn check_low_end(data: &dyn Directory, recovered: &mut Recovered) -> Result<(), OpenError> {
+fn check_low_end(data: &dyn Directory, recovered: &mut Recovered) {
     // A segment may be gone on the strength of a release that was synced and that nothing vouches for yet.
     let mut cursor = recovered.state.cursor.clone();
     for control in recovered.unvouched.iter().flat_map(|unvouched| &unvouched.controls) {
@@ -523,24 +493,23 @@ fn check_low_end(data: &dyn Directory, recovered: &mut Recovered) -> Result<(), 
         }
     }
     let low = cursor.low;
-    let Some(&lowest) = recovered.live.first() else { return Ok(()) };
+    let Some(&lowest) = recovered.live.first() else { return };
     let first_event = match recovered.segments.iter().find(|summary| summary.segment == lowest) {
         Some(summary) => summary.first_event,
         None => {
-            let name = lowest.file_name();
-            let opened = file::open(data, lowest).map_err(|source| io_error("read", data, &name, source))?;
-            let Opened::Segment(file) = opened else { return Ok(()) };
-            match read_snapshot_frame(&file).map_err(|error| scan_error(data, &name, error))? {
-                Some(first) => first.snapshot.next_event,
-                None => return Ok(()),
+            // Nothing else is decided by these bytes: if they cannot be read, their reader will say so.
+            let Ok(Opened::Segment(file)) = file::open(data, lowest) else { return };
+            match read_snapshot_frame(&file) {
+                Ok(Some(first)) => first.snapshot.next_event,
+                Ok(None) | Err(ScanError::Io(..) | ScanError::Format(..)) => return,
             }
         }
     };
     if low < first_event {
         recovered.missing_below = Some(first_event);
+        recovered.missing_from = low;
         recovered.state.cursor.raise(first_event);
     }
-    Ok(())
 }
 
 /// The newest checkpoint that verifies.
@@ -585,7 +554,7 @@ fn io_error(action: &'static str, dir: &dyn Directory, name: &str, source: io::E
 pub fn scan_error(dir: &dyn Directory, name: &str, error: ScanError) -> OpenError {
     let path = path_of(dir, name);
     match error {
-        ScanError::Io(_, source) => OpenError::Io { action: "read", path, source },
+        ScanError::Io(source) => OpenError::Io { action: "read", path, source },
         ScanError::Format(offset, source) => OpenError::Format { path, offset, source },
     }
 }

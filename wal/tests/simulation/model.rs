@@ -1,422 +1,440 @@
-//! The model: a list of commits with what is known of each, beside the real log on the simulated disk.
+//! What a case does, to the log and to the book.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use flumen_wal::storage::faulty::{Fault, FaultyDisk};
-use flumen_wal::{
-    Commit, Cursor, Directories, Driver, Environment, Log, LogError, OpenError, Options, ProgressOp,
-    ProgressUpdate, ReadError, Space, Take, Ticket,
-};
+use flumen_wal::{LogError, OpenError, ProgressOp, ProgressUpdate, ReadError, Space, Take, Ticket};
 
-/// Time and chance of the simulation.
-#[derive(Debug, Default)]
-pub struct Simulated {
-    micros: AtomicU64,
-    random: AtomicU64,
-}
+use crate::book::{Book, Seen};
+use crate::world::{CHECKPOINT, DATA, End, World};
 
-impl Simulated {
-    fn advance(&self, by: Duration) {
-        self.micros.fetch_add(by.as_micros() as u64, Ordering::Relaxed);
-    }
-}
-
-impl Environment for Simulated {
-    fn now(&self) -> Duration {
-        Duration::from_micros(self.micros.load(Ordering::Relaxed))
-    }
-
-    fn random(&self) -> u64 {
-        let x = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
-        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-}
-
-/// What a case does.
 #[derive(Clone, Debug)]
 pub enum Action {
     Append {
         events: u32,
         bytes: usize,
     },
+    /// A source's progress without a commit.
+    SourceProgress,
+    /// A sink's progress without a release.
+    SinkProgress,
     Turn(u8),
+    /// So many milliseconds.
+    Wait(u64),
     Take(usize),
+    /// Of any take, not only the oldest.
     Release(usize),
     Rollback(usize),
+    /// Takes and releases everything, so that the log gives its segments back.
+    Trim,
     /// Lets time pass until the log rests: what was released by then is released for good.
     Quiesce,
-    CloseAndReopen,
+    /// Closes the log, and opens it again.
+    Reopen,
     Kill,
     PowerCut(u64),
+    /// The life ends within one of the next operations, wherever that is; by a power cut of this seed, or a kill.
+    CrashAfter {
+        after: u64,
+        cut: Option<u64>,
+    },
     Fail {
         after: u64,
         kind: u8,
     },
-    /// The process ends within one of the next operations, wherever it is.
-    CrashAfter {
-        after: u64,
+    /// The next sync fails, of whatever it is.
+    FailSync,
+    /// From now on every operation takes up to so many milliseconds.
+    Slow(u64),
+    /// A bit of a file is wrong, while the log runs or for a start (on a copy of the disk): nothing wrong is given out, and
+    /// nothing is lost without a word.
+    FlipBit {
+        place: u64,
+        restart: bool,
     },
-    /// No more than so many bytes beyond what is there.
-    FillDisk(u64),
+    /// No more than so many bytes beyond what is there, or even less.
+    FillDisk(i64),
     FreeDisk,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    OnItsWay,
-    Acked,
-    Unknown,
-}
+/// The longest pause between attempts to reopen a failed log, and some time to work.
+pub const BACK_OFF_AND_MORE: Duration = Duration::from_secs(15);
 
-#[derive(Debug)]
-struct ModelCommit {
-    events: u32,
-    bytes: usize,
-    fate: Fate,
-    /// Events of it that were released: perhaps, and for good.
-    perhaps_released: Vec<bool>,
-    surely_released: Vec<bool>,
-}
+/// Starts that may end in a planned fault before one is let through.
+const STARTS_MAX: usize = 3;
 
 pub struct Simulation {
-    disk: FaultyDisk,
-    environment: Arc<Simulated>,
-    log: Option<(Log, Driver)>,
-    commits: Vec<ModelCommit>,
+    world: World,
+    book: Book,
     tickets: Vec<(usize, Ticket)>,
     takes: Vec<Take>,
     full: bool,
+    /// How many lives ended.
+    life: u64,
+    /// How the life ends at a planned crash.
+    planned_end: End,
 }
 
-const DATA: &str = "data";
-const CHECKPOINT: &str = "checkpoint";
-
-pub fn options() -> Options {
-    Options {
-        segment_bytes: 128 << 10,
-        frame_bytes: 16 << 10,
-        staged_bytes_max: 256 << 10,
-        cache_bytes: 48 << 10,
-        eager_bytes: 8 << 10,
-        commit_bytes_max: 1 << 20,
-        lock_wait: Duration::from_secs(1),
-        ..Options::default()
-    }
-}
-
-/// Commit `id`'s payload: its number, then bytes that depend on it.
-fn payload(id: usize, bytes: usize) -> Vec<u8> {
-    let mut payload = (id as u32).to_le_bytes().to_vec();
-    payload.extend((0..bytes).map(|i| (i as u8).wrapping_mul(7) ^ (id as u8)));
-    payload
+fn set(space: Space, owner: &str, to: u64) -> Vec<ProgressUpdate> {
+    let op = ProgressOp::Set { generation: 1, from: to, to, rest: bytes::Bytes::new() };
+    vec![ProgressUpdate { space, owner: owner.into(), key: "k".into(), op }]
 }
 
 impl Simulation {
     pub fn new(seed: u64) -> Self {
-        Self::with_faults(seed, |_| ())
+        Self::with_faults(seed, |_, _| ())
     }
 
     /// A simulation on a disk whose faults are planned before the log is first opened.
-    pub fn with_faults(seed: u64, plan: impl FnOnce(&FaultyDisk)) -> Self {
-        let environment = Arc::new(Simulated::default());
-        environment.random.store(seed, Ordering::Relaxed);
+    pub fn with_faults(seed: u64, plan: impl FnOnce(&mut Self, &FaultyDisk)) -> Self {
         let mut simulation = Self {
-            disk: FaultyDisk::new(seed),
-            environment,
-            log: None,
-            commits: Vec::new(),
+            world: World::new(seed),
+            book: Book::default(),
             tickets: Vec::new(),
             takes: Vec::new(),
             full: false,
+            life: 0,
+            planned_end: End::Kill,
         };
-        plan(&simulation.disk);
+        let disk = simulation.world.disk.clone();
+        plan(&mut simulation, &disk);
         simulation.open();
         simulation
     }
 
+    /// A crash that is planned is a power cut.
+    pub fn end_by_power_cut(&mut self, seed: u64) {
+        self.planned_end = End::PowerCut(seed);
+    }
+
     pub fn disk(&self) -> &FaultyDisk {
-        &self.disk
+        &self.world.disk
     }
 
     pub fn trace(&self) -> u64 {
-        self.disk.trace()
+        self.world.disk.trace()
     }
 
-    fn try_open(&mut self) -> Result<(), OpenError> {
-        let dirs =
-            Directories { data: self.disk.directory(DATA), checkpoint: self.disk.directory(CHECKPOINT) };
-        self.log = Some(Log::open_driven(dirs, options(), self.environment.clone())?);
-        Ok(())
-    }
-
-    /// Opens the log after a crash or a close, whatever faults are still planned, and checks what it holds.
+    /// Begins the next life, whatever faults are still planned, and compares what is there with the book.
     fn open(&mut self) {
-        for _ in 0..3 {
-            match self.try_open() {
+        for _ in 0..STARTS_MAX {
+            match self.world.open() {
                 Ok(()) => break,
                 // A fault that was planned for a later operation met the start: the process would be started again.
-                Err(_) if self.disk.crashed() => self.disk.power_cut(7),
-                Err(OpenError::Io { .. } | OpenError::Format { .. }) => self.disk.kill(),
+                Err(_) if self.world.disk.crashed() => self.world.end(self.planned_end),
+                Err(OpenError::Io { .. } | OpenError::Format { .. }) => self.world.end(End::Kill),
                 Err(error) => panic!("open: {error}"),
             }
-            self.disk.clear_faults();
+            self.world.disk.clear_faults();
         }
-        if self.log.is_none() {
-            self.disk.clear_faults();
-            self.try_open().unwrap_or_else(|error| panic!("open without faults: {error}"));
+        if !self.world.is_open() {
+            self.world.disk.clear_faults();
+            self.world.open().unwrap_or_else(|error| panic!("open without faults: {error}"));
         }
-        let (log, _) = self.log.as_ref().expect("opened");
-        assert!(log.recovery().damage.is_empty(), "undamaged disk: {:?}", log.recovery());
+        let recovery = self.world.log().recovery();
+        assert!(recovery.damage.is_empty(), "no bit is wrong: {recovery:?}");
         self.check();
     }
 
-    fn cursor(&self) -> Cursor {
-        self.log.as_ref().expect("open").0.cursor()
-    }
-
-    /// Everything that is not released is there once, in order, intact; nothing else is.
-    fn check(&mut self) {
-        let cursor = self.cursor();
+    /// Takes everything, and gives it back. With the error that ended it.
+    fn look(world: &World, book: &Book) -> (Seen, Option<ReadError>) {
+        let cursor = world.cursor();
+        let mut look = book.look();
         let mut takes = Vec::new();
-        let mut seen: Vec<Vec<bool>> = self.commits.iter().map(|c| vec![false; c.events as usize]).collect();
-        let mut last = None;
-        loop {
-            let take = match cursor.try_take(17, 100_000) {
-                Ok(None) => break,
-                Ok(Some(take)) => take,
-                // A planned fault met the check: the log, or this read, will work again later.
-                Err(ReadError::Failed(_) | ReadError::Io { .. }) => {
-                    takes.iter().for_each(|take: &Take| cursor.rollback(take.first_event, take.events));
-                    return;
-                }
-                Err(error) => panic!("take: {error}"),
-            };
-            for piece in &take.pieces {
-                let id = u32::from_le_bytes(piece.payload[..4].try_into().expect("an id")) as usize;
-                let commit = &self.commits[id];
-                assert_eq!(piece.payload[..], payload(id, commit.bytes)[..], "commit {id} is intact");
-                for event in piece.skip..piece.skip + piece.events {
-                    assert!(last < Some((id, event)), "commit {id} event {event} after {last:?}");
-                    last = Some((id, event));
-                    let i = event as usize;
-                    assert!(!commit.surely_released[i], "commit {id} event {event} was released for good");
-                    seen[id][i] = true;
+        let error = loop {
+            match cursor.try_take(17, 100_000) {
+                Ok(None) => break None,
+                Err(error) => break Some(error),
+                Ok(Some(take)) => {
+                    for piece in &take.pieces {
+                        look.piece(&piece.payload, piece.skip..piece.skip + piece.events);
+                    }
+                    takes.push(take);
                 }
             }
-            takes.push(take);
-        }
-        for (id, commit) in self.commits.iter().enumerate() {
-            let there = seen[id].iter().filter(|s| **s).count();
-            for (event, seen) in seen[id].iter().enumerate() {
-                let may_lack = commit.fate != Fate::Acked || commit.perhaps_released[event];
-                assert!(*seen || may_lack, "commit {id} event {event} was acked and is lost");
-            }
-            let released = commit.perhaps_released.iter().any(|r| *r);
-            assert!(
-                there == 0 || there == commit.events as usize || released,
-                "commit {id} is there in part: {there} of {}",
-                commit.events
-            );
-        }
-        for (commit, seen) in self.commits.iter_mut().zip(&seen) {
-            // A release that a crash took back may be given again, or not.
-            commit.perhaps_released.iter_mut().zip(seen).for_each(|(released, seen)| *released &= !seen);
-        }
+        };
         takes.iter().for_each(|take| cursor.rollback(take.first_event, take.events));
-        self.check_progress(last.map(|(id, _)| id));
+        (look.end(), error)
     }
 
-    /// Progress stands where the last commit in the log put it.
-    fn check_progress(&self, last_seen: Option<usize>) {
-        let (log, _) = self.log.as_ref().expect("open");
-        let progress = log.progress(Space::Source, "r1");
-        let to = progress.as_ref().and_then(|keys| keys.get("k")).map(|value| value.to as usize);
-        let acked = self.commits.iter().rposition(|commit| commit.fate == Fate::Acked);
-        assert!(to >= acked, "progress {to:?} behind the last acked commit {acked:?}");
-        assert!(to >= last_seen, "progress {to:?} behind the commit {last_seen:?} that is there");
-        assert!(to < Some(self.commits.len()), "progress {to:?} of a commit that never was");
-    }
-
-    fn forget_flight(&mut self) {
-        self.settle_tickets();
-        for (id, _) in self.tickets.drain(..) {
-            self.commits[id].fate = Fate::Unknown;
+    fn check(&mut self) {
+        let (seen, error) = Self::look(&self.world, &self.book);
+        match error {
+            None => {}
+            // A planned fault met the look: the log, or this read, will work again later.
+            Some(ReadError::Failed(_) | ReadError::Io { .. }) => return,
+            Some(error) => panic!("take: {error}"),
         }
-        self.takes.clear();
+        let stands = |space, owner| Some(self.world.log().progress(space, owner)?.get("k")?.to);
+        let source = stands(Space::Source, "r1").map(|to| to as usize);
+        self.book.judge(&seen, source, stands(Space::Sink, "k1"));
     }
 
     fn settle_tickets(&mut self) {
-        let commits = &mut self.commits;
-        self.tickets.retain(|(id, ticket)| match ticket.try_wait() {
-            None => true,
-            Some(Ok(())) => {
-                commits[*id].fate = Fate::Acked;
-                false
+        let book = &mut self.book;
+        self.tickets.retain(|(id, ticket)| {
+            let resolved = ticket.try_wait();
+            if let Some(result) = &resolved {
+                book.resolve(*id, result.is_ok());
             }
-            Some(Err(_)) => {
-                commits[*id].fate = Fate::Unknown;
-                false
-            }
+            resolved.is_none()
         });
     }
 
     pub fn turn(&mut self) {
-        self.environment.advance(Duration::from_millis(1));
-        if let Some((_, driver)) = &mut self.log {
-            driver.turn();
-        }
+        self.world.turn();
         self.settle_tickets();
-        if self.disk.crashed() {
-            self.restart(|disk| disk.kill());
+        self.restart_if_crashed();
+    }
+
+    fn restart_if_crashed(&mut self) {
+        if self.world.disk.crashed() {
+            self.restart(self.planned_end);
         }
     }
 
-    /// Ends the process by `crash`, and starts it again.
-    fn restart(&mut self, crash: impl FnOnce(&FaultyDisk)) {
-        crash(&self.disk);
-        // Tickets that resolved before the crash were acks that somebody may have seen.
-        self.forget_flight();
-        self.log = None;
-        self.disk.clear_faults();
+    /// Ends the life, and begins another one.
+    fn restart(&mut self, end: End) {
+        // Tickets that resolved before were acks that somebody may have seen.
+        self.settle_tickets();
+        self.tickets.clear();
+        self.takes.clear();
+        self.life += 1;
+        self.world.end(end);
+        self.world.disk.clear_faults();
         self.open();
     }
 
     pub fn act(&mut self, action: &Action) {
+        let disk = &self.world.disk;
         match *action {
-            Action::Append { events, bytes } => self.append(events, bytes),
-            Action::Turn(turns) => (0..turns).for_each(|_| self.turn()),
-            Action::Take(events) => {
-                if let Ok(Some(take)) = self.cursor().try_take(events, 20_000) {
-                    self.takes.push(take);
-                }
+            Action::Append { events, bytes } => drop(self.append(events, bytes)),
+            Action::SourceProgress => self.source_progress(),
+            Action::SinkProgress => self.sink_progress(),
+            Action::Wait(millis) => {
+                self.world.disk.advance(Duration::from_millis(millis));
+                (0..6).for_each(|_| self.turn());
             }
+            Action::Turn(turns) => (0..turns).for_each(|_| self.turn()),
+            Action::Take(events) => drop(self.take(events)),
             Action::Release(i) if !self.takes.is_empty() => {
                 let take = self.takes.swap_remove(i % self.takes.len());
                 self.release(&take);
             }
             Action::Rollback(i) if !self.takes.is_empty() => {
                 let take = self.takes.swap_remove(i % self.takes.len());
-                self.cursor().rollback(take.first_event, take.events);
+                self.world.cursor().rollback(take.first_event, take.events);
             }
             Action::Release(_) | Action::Rollback(_) => {}
-            Action::Quiesce => self.quiesce(),
-            Action::CloseAndReopen => {
-                self.log.as_ref().expect("open").0.begin_close();
-                for _ in 0..200 {
-                    self.turn();
+            Action::Trim => {
+                while self.take(100) {}
+                for take in std::mem::take(&mut self.takes) {
+                    self.release(&take);
                 }
-                self.restart(|disk| disk.kill());
+                self.quiesce();
             }
-            Action::Kill => self.restart(|disk| disk.kill()),
-            Action::PowerCut(seed) => self.restart(|disk| disk.power_cut(seed)),
+            Action::Quiesce => drop(self.quiesce()),
+            Action::Reopen => {
+                self.world.log().begin_close();
+                (0..200).for_each(|_| self.turn());
+                self.restart(End::Kill);
+            }
+            Action::Kill => self.restart(End::Kill),
+            Action::PowerCut(seed) => self.restart(End::PowerCut(seed)),
+            Action::CrashAfter { after, cut } => {
+                self.planned_end = cut.map_or(End::Kill, End::PowerCut);
+                disk.crash_at(disk.operations() + after);
+            }
             Action::Fail { after, kind } => {
                 let fault = [Fault::Io, Fault::NoSpace, Fault::Short][usize::from(kind % 3)];
-                self.disk.fail_at(self.disk.operations() + after, fault);
+                disk.fail_at(disk.operations() + after, fault);
             }
-            Action::CrashAfter { after } => self.disk.crash_at(self.disk.operations() + after),
-            Action::FillDisk(more) => {
+            Action::FailSync => disk.fail_next("sync", Fault::Io),
+            Action::Slow(millis) => disk.set_latency(Duration::from_millis(millis)),
+            Action::FlipBit { place, restart: false } => self.flip_a_bit_while_running(place),
+            Action::FlipBit { place, restart: true } => self.flip_a_bit_before_a_start(place),
+            Action::FillDisk(more) if !self.full => {
                 self.full = true;
-                let (log, _) = self.log.as_ref().expect("open");
-                self.disk.set_capacity(log.stats().disk_bytes + more);
+                disk.set_capacity(self.world.used(u64::MAX).saturating_add_signed(more));
             }
+            Action::FillDisk(_) => {}
             Action::FreeDisk => self.free_disk(),
         }
-        if self.disk.crashed() {
-            self.restart(|disk| disk.kill());
-        }
+        self.restart_if_crashed();
     }
 
     fn free_disk(&mut self) {
         self.full = false;
-        self.disk.set_capacity(u64::MAX);
+        self.world.disk.set_capacity(u64::MAX);
     }
 
-    fn append(&mut self, events: u32, bytes: usize) {
-        let id = self.commits.len();
-        let payload = payload(id, bytes);
-        let (log, _) = self.log.as_ref().expect("open");
-        let room = match log.try_reserve(payload.len() as u64) {
-            Ok(room) => room,
-            Err(LogError::Full { .. } | LogError::Failed(_) | LogError::Closed) => return,
-            Err(error) => panic!("reserve: {error}"),
-        };
-        let op = ProgressOp::Set { generation: 1, from: id as u64, to: id as u64, rest: bytes::Bytes::new() };
-        let progress = vec![ProgressUpdate { space: Space::Source, owner: "r1".into(), key: "k".into(), op }];
-        let ticket = match log.append(room, Commit { events, payload: &payload, progress }) {
-            Ok(ticket) => ticket,
-            Err(LogError::Failed(_) | LogError::Closed) => return,
-            Err(error) => panic!("append: {error}"),
-        };
+    fn append(&mut self, events: u32, bytes: usize) -> Option<usize> {
+        let payload = self.book.payload(bytes);
+        let progress = set(Space::Source, "r1", self.book.len() as u64);
+        let ticket = self.world.append(events, &payload, progress)?;
+        let id = self.book.append(events, bytes);
         self.tickets.push((id, ticket));
-        self.commits.push(ModelCommit {
-            events,
-            bytes,
-            fate: Fate::OnItsWay,
-            perhaps_released: vec![false; events as usize],
-            surely_released: vec![false; events as usize],
-        });
+        Some(id)
+    }
+
+    fn source_progress(&mut self) {
+        match self.world.log().record(set(Space::Source, "r1", self.book.len() as u64)) {
+            Ok(ticket) => self.tickets.push((self.book.append(0, 0), ticket)),
+            Err(LogError::Failed(_) | LogError::Closed) => {}
+            Err(error) => panic!("record: {error}"),
+        }
+    }
+
+    fn sink_progress(&mut self) {
+        let number = self.book.begin_release();
+        match self.world.log().record(set(Space::Sink, "k1", number)) {
+            Ok(_) => self.book.heard(number),
+            Err(LogError::Failed(_) | LogError::Closed) => {}
+            Err(error) => panic!("record: {error}"),
+        }
+    }
+
+    fn take(&mut self, events: usize) -> bool {
+        let Ok(Some(take)) = self.world.cursor().try_take(events, 20_000) else { return false };
+        take.pieces.iter().for_each(|piece| self.book.take(&piece.payload));
+        self.takes.push(take);
+        true
     }
 
     fn release(&mut self, take: &Take) {
+        let number = self.book.begin_release();
         for piece in &take.pieces {
-            let id = u32::from_le_bytes(piece.payload[..4].try_into().expect("an id")) as usize;
-            for event in piece.skip..piece.skip + piece.events {
-                self.commits[id].perhaps_released[event as usize] = true;
-            }
+            self.book.release(&piece.payload, piece.skip..piece.skip + piece.events, number);
         }
-        self.cursor().release(take.first_event, take.events, vec![]);
+        self.world.cursor().release(take.first_event, take.events, set(Space::Sink, "k1", number));
+        self.book.heard(number);
     }
 
-    fn quiesce(&mut self) {
+    /// Lets time pass. Whether the log rests, and no life ended meanwhile.
+    fn quiesce(&mut self) -> bool {
+        let life = self.life;
         for _ in 0..60 {
             self.turn();
         }
-        let (log, driver) = self.log.as_mut().expect("open");
-        let before = log.stats();
-        let full = before.full.is_some();
+        let before = self.world.log().stats();
         // A failed log rests only when it was reopened; a full one cannot write releases once its reserve is gone.
-        if before.failure.is_none()
-            && !self.full
-            && !full
-            && driver.settle(200)
-            && log.stats().reopens == before.reopens
-        {
-            for commit in &mut self.commits {
-                commit.surely_released.clone_from(&commit.perhaps_released);
-            }
+        if before.failure.is_some() || self.full || before.full.is_some() || !self.world.settle() {
+            return false;
         }
         self.settle_tickets();
+        let after = self.world.log().stats();
+        // Writes that take their time are on their way still.
+        let rests = self.life == life
+            && !self.world.disk.crashed()
+            && after.reopens == before.reopens
+            && after.failure.is_none()
+            && self.in_flight() == 0;
+        if rests {
+            self.book.rest();
+        }
+        rests
     }
 
-    /// After all faults: the log works, everything is there, and a fresh event flows.
-    pub fn finish(&mut self) {
-        self.disk.clear_faults();
-        self.free_disk();
-        let takes = std::mem::take(&mut self.takes);
-        takes.iter().for_each(|take| self.cursor().rollback(take.first_event, take.events));
-        self.environment.advance(Duration::from_secs(10));
-        for _ in 0..20 {
-            self.environment.advance(Duration::from_secs(1));
-            self.quiesce();
-        }
-        let (log, _) = self.log.as_ref().expect("open");
-        assert!(log.stats().failure.is_none(), "still failed: {:?}", log.stats());
-        assert!(self.tickets.is_empty(), "a ticket never resolved: {:?}", log.stats());
-        let fresh = self.commits.len();
-        self.append(3, 100);
-        assert_eq!(
-            self.commits.len(),
-            fresh + 1,
-            "no room for a fresh event: {:?}",
-            self.log.as_ref().expect("open").0.stats()
-        );
-        self.quiesce();
-        assert_eq!(self.commits[fresh].fate, Fate::Acked, "a fresh event flows");
-        self.check();
-        self.restart(|disk| disk.power_cut_losing_all());
+    fn in_flight(&self) -> usize {
+        self.world.disk.writes_in_flight()
     }
+
+    fn flip_a_bit_while_running(&mut self, place: u64) {
+        let cursor = self.world.cursor();
+        self.takes.drain(..).for_each(|take| cursor.rollback(take.first_event, take.events));
+        let Some((path, offset)) = self.place_of_a_bit(place) else { return };
+        let bit = (place % 8) as u8;
+        self.world.disk.flip_bit(&path, offset, bit).expect("the file is there");
+        let (seen, error) = Self::look(&self.world, &self.book);
+        self.book.judge_damaged(&seen, error.is_some());
+        // Flipped back, it is as if nothing had been.
+        self.world.disk.flip_bit(&path, offset, bit).expect("the file is there");
+    }
+
+    fn flip_a_bit_before_a_start(&self, place: u64) {
+        let end = if place.is_multiple_of(3) { End::PowerCut(place) } else { End::Kill };
+        let mut world = self.world.fork(end);
+        let Some((path, offset)) = place_of_a_bit(&world, place) else { return };
+        world.disk.flip_bit(&path, offset, (place % 8) as u8).expect("the file is there");
+        for life in 0..2 {
+            if let Err(error) = world.open() {
+                // Where the log begins may be what cannot be told any more.
+                let telling = path.starts_with(DATA) && offset < START_OF_FRAMES;
+                assert!(telling, "{path} at {offset}, life {life}: refused: {error}");
+                return;
+            }
+            let (seen, error) = Self::look(&world, &self.book);
+            let recovery = world.log().recovery();
+            let reported = error.is_some() || !recovery.damage.is_empty() || recovery.missing_below.is_some();
+            self.book.judge_damaged(&seen, reported);
+            // Puts go on.
+            if !self.full {
+                let ticket = world.append(1, &self.book.payload(10), vec![]).expect("room in a fresh life");
+                for _ in 0..1000 {
+                    world.turn();
+                }
+                let acked = ticket.try_wait();
+                assert!(
+                    matches!(acked, Some(Ok(()))),
+                    "{path} at {offset}: {acked:?}: {:?}",
+                    world.log().stats()
+                );
+            }
+            world.end(End::Kill);
+            if !self.full {
+                return;
+            }
+        }
+    }
+
+    fn place_of_a_bit(&self, place: u64) -> Option<(String, u64)> {
+        place_of_a_bit(&self.world, place)
+    }
+
+    /// After all faults: within `limit` the log works, everything is there, and a fresh event flows.
+    pub fn finish(&mut self, limit: Duration) {
+        let takes = std::mem::take(&mut self.takes);
+        takes.iter().for_each(|take| self.world.cursor().rollback(take.first_event, take.events));
+        self.world.disk.clear_faults();
+        self.world.disk.set_latency(Duration::ZERO);
+        self.free_disk();
+        let until = self.world.disk.now() + limit;
+        let mut fresh = None;
+        while self.world.disk.now() < until {
+            if fresh.is_none() && self.tickets.is_empty() {
+                fresh = self.append(3, 100);
+            }
+            self.turn();
+            if fresh.is_some_and(|id| self.book.is_there(id)) && self.tickets.is_empty() {
+                break;
+            }
+        }
+        let stats = self.world.log().stats();
+        assert!(self.tickets.is_empty(), "a ticket never resolved: {stats:?}");
+        assert!(fresh.is_some_and(|id| self.book.is_there(id)), "no fresh event flows: {stats:?}");
+        assert!(self.quiesce(), "no rest: {:?}", self.world.log().stats());
+        self.check();
+        self.restart(End::PowerCutLosingAll);
+    }
+}
+
+/// Header, its copy, and a snapshot of this simulation's size.
+const START_OF_FRAMES: u64 = 16 << 10;
+
+/// Some byte of a file in use, mostly in what was written.
+fn place_of_a_bit(world: &World, place: u64) -> Option<(String, u64)> {
+    // The life may be over: then nobody may list any more.
+    let mut files = Vec::new();
+    for dir in [DATA, CHECKPOINT] {
+        let listed = world.disk.directory(dir).list().ok()?;
+        files.extend(
+            listed.into_iter().filter(|entry| entry.name != "lock").map(|e| format!("{dir}/{}", e.name)),
+        );
+    }
+    let path = files.get(place as usize / 8 % files.len().max(1))?.clone();
+    let bytes = world.disk.contents(&path).ok()?;
+    let written: Vec<_> =
+        (0u64..).zip(bytes.chunks(512)).filter(|(_, s)| s.iter().any(|b| *b != 0)).collect();
+    let (sector, _) = written.get(place as usize / 1000 % written.len().max(1))?;
+    Some((path, sector * 512 + place / 7 % 512))
 }

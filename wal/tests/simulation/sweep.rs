@@ -1,8 +1,14 @@
-//! Sweeps: a scenario's storage operations are counted, then each in turn is the last one of the process, or fails.
+//! Sweeps: a scenario's storage operations are counted, then each in turn is the last one of the life, fails, or is slow.
+
+use std::panic::RefUnwindSafe;
+use std::time::Duration;
+
+use flumen_wal::storage::faulty::{Fault, FaultyDisk};
 
 use crate::model::{Action, Simulation};
-use flumen_wal::storage::faulty::{Fault, FaultyDisk};
-use std::panic::RefUnwindSafe;
+
+/// Simulated time within which a log that met one fault works again, and a fresh event is acked.
+const LIMIT: Duration = Duration::from_secs(5);
 
 fn append(events: u32, bytes: usize) -> Action {
     Action::Append { events, bytes }
@@ -28,6 +34,22 @@ fn scenarios() -> Vec<(&'static str, Vec<Action>)> {
         settle(),
         append(1, 1),
     ];
+    // Longer than the interval of checkpoints, twice, then those of a roll and of a close.
+    let checkpoint = vec![
+        append(2, 500),
+        Action::SourceProgress,
+        Action::Wait(31_000),
+        append(2, 500),
+        Action::Take(1),
+        Action::Release(0),
+        Action::Wait(31_000),
+        append(1, 60_000),
+        append(1, 60_000),
+        settle(),
+        Action::Reopen,
+        append(1, 500),
+        settle(),
+    ];
     let out_of_order = vec![
         append(4, 100),
         append(4, 100),
@@ -37,6 +59,7 @@ fn scenarios() -> Vec<(&'static str, Vec<Action>)> {
         Action::Take(4),
         Action::Take(4),
         Action::Release(1),
+        Action::SinkProgress,
         Action::Quiesce,
         Action::Release(0),
         Action::Rollback(0),
@@ -45,7 +68,7 @@ fn scenarios() -> Vec<(&'static str, Vec<Action>)> {
     let reopen = vec![
         append(2, 500),
         settle(),
-        Action::CloseAndReopen,
+        Action::Reopen,
         append(2, 500),
         append(2, 20_000),
         Action::Kill,
@@ -59,6 +82,7 @@ fn scenarios() -> Vec<(&'static str, Vec<Action>)> {
         ("append across segments", across),
         ("spanning commits", spanning),
         ("recycle", recycle),
+        ("checkpoint", checkpoint),
         ("release out of order", out_of_order),
         ("reopen", reopen),
     ]
@@ -70,14 +94,16 @@ fn count(actions: &[Action]) -> u64 {
     simulation.disk().operations()
 }
 
-fn sweep(plan: impl Fn(&FaultyDisk, u64) + RefUnwindSafe) {
+fn sweep(plan: impl Fn(&mut Simulation, &FaultyDisk, u64) + RefUnwindSafe) {
     for (name, actions) in scenarios() {
         let operations = count(&actions);
+        assert!(operations > 40, "{name} is a scenario of {operations} operations");
         for at in 0..operations {
             let run = std::panic::catch_unwind(|| {
-                let mut simulation = Simulation::with_faults(1, |disk| plan(disk, at));
+                let mut simulation =
+                    Simulation::with_faults(1, |simulation, disk| plan(simulation, disk, at));
                 actions.iter().for_each(|action| simulation.act(action));
-                simulation.finish();
+                simulation.finish(LIMIT);
             });
             assert!(run.is_ok(), "{name}: operation {at} of {operations}");
         }
@@ -85,16 +111,34 @@ fn sweep(plan: impl Fn(&FaultyDisk, u64) + RefUnwindSafe) {
 }
 
 #[test]
-fn a_crash_at_any_operation_loses_nothing() {
-    sweep(|disk, at| disk.crash_at(at));
+fn a_kill_at_any_operation_loses_nothing() {
+    sweep(|_, disk, at| disk.crash_at(at));
+}
+
+#[test]
+fn a_power_cut_at_any_operation_loses_nothing() {
+    sweep(|simulation, disk, at| {
+        simulation.end_by_power_cut(at);
+        disk.crash_at(at);
+    });
 }
 
 #[test]
 fn an_error_at_any_operation_loses_nothing() {
-    sweep(|disk, at| disk.fail_at(at, Fault::Io));
+    sweep(|_, disk, at| disk.fail_at(at, Fault::Io));
 }
 
 #[test]
 fn no_space_at_any_operation_loses_nothing() {
-    sweep(|disk, at| disk.fail_at(at, Fault::NoSpace));
+    sweep(|_, disk, at| disk.fail_at(at, Fault::NoSpace));
+}
+
+#[test]
+fn a_short_transfer_at_any_operation_loses_nothing() {
+    sweep(|_, disk, at| disk.fail_at(at, Fault::Short));
+}
+
+#[test]
+fn a_slow_operation_holds_up_nothing_for_good() {
+    sweep(|_, disk, at| disk.delay_at(at, Duration::from_secs(4)));
 }

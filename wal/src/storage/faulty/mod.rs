@@ -127,6 +127,11 @@ impl FaultyDisk {
         self.disk.lock().kill(false);
     }
 
+    /// How many queued writes of the current life have not completed.
+    pub fn writes_in_flight(&self) -> usize {
+        self.disk.lock().in_flight.len()
+    }
+
     /// How many writes of killed processes are still in flight.
     pub fn late_writes(&self) -> usize {
         self.disk.lock().late.len()

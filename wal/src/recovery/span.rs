@@ -1,0 +1,123 @@
+//! Commits over several frames, as recovery meets them: whole, without their end, or with a damaged part.
+
+use super::scan::{ScanError, ScannedFrame, read_controls};
+use super::scan_error;
+use super::table::Found;
+use crate::error::OpenError;
+use crate::format::frame;
+use crate::format::record::Record;
+use crate::numbers::FrameNumber;
+use crate::segment::file::SegmentFile;
+use crate::segment::window::read_full;
+use crate::storage::{AlignedBuf, Directory};
+
+/// For each frame: whether its span has its end: every number is there up to the last frame, and all are intact, or the
+/// last one is vouched for, so that a bad or missing one among them is damage. Frames outside spans are whole.
+pub(super) fn find_whole(found: &[(SegmentFile, ScannedFrame)], evidence: FrameNumber) -> Vec<bool> {
+    let mut whole = vec![true; found.len()];
+    let mut i = 0;
+    while i < found.len() {
+        if !found[i].1.header.is_span() {
+            i += 1;
+            continue;
+        }
+        let first = i;
+        // All frames of a span have its first event, also behind one of which nothing is left.
+        let event = found[first].1.header.first_event;
+        while found[i].1.header.has_more()
+            && found
+                .get(i + 1)
+                .is_some_and(|(_, next)| next.header.is_span() && next.header.first_event == event)
+        {
+            i += 1;
+        }
+        let last = found[i].1.header;
+        let span = &found[first..=i];
+        let unbroken = span.windows(2).all(|pair| pair[0].1.header.frame.next() == pair[1].1.header.frame);
+        let intact = unbroken && span.iter().all(|(_, frame)| frame.found == Found::Intact);
+        if last.has_more() || !(intact || last.frame <= evidence) {
+            whole[first..=i].fill(false);
+        }
+        i += 1;
+    }
+    whole
+}
+
+/// The span that the walk is in, or has just passed.
+pub(super) struct Passed {
+    parts: Vec<(u64, usize)>,
+    last: FrameNumber,
+    /// More frames of the span follow the last one.
+    open: bool,
+    /// All frames of the span so far are there and intact.
+    sound: bool,
+}
+
+impl Passed {
+    /// Behind this frame no span is open.
+    pub(super) fn behind(last: FrameNumber) -> Self {
+        Self { parts: Vec::new(), last, open: false, sound: true }
+    }
+
+    /// Takes the next frame.
+    pub(super) fn pass(&mut self, frame: &ScannedFrame) {
+        let header = &frame.header;
+        let follows = self.last.next() == header.frame;
+        if !self.open || !follows {
+            self.parts.clear();
+            // Behind a gap nobody can say whether this is a span's first frame.
+            self.sound = follows;
+        }
+        self.sound &= frame.found == Found::Intact;
+        self.parts.push((frame.offset, header.stored_len as usize));
+        self.last = header.frame;
+        self.open = header.has_more();
+    }
+
+    /// The records that are not events of the frame that was passed last: its own, or at a span's last frame those of the
+    /// span. A span that is damaged has none that could be told from its events.
+    pub(super) fn controls(
+        &self,
+        data: &dyn Directory,
+        file: &SegmentFile,
+        frame: ScannedFrame,
+    ) -> Result<Vec<Record<'static>>, OpenError> {
+        if !frame.header.is_span() {
+            return Ok(frame.controls);
+        }
+        if frame.header.has_more() || !self.sound {
+            return Ok(Vec::new());
+        }
+        let name = file.number().file_name();
+        read_span_tail(file, &self.parts).map_err(|error| scan_error(data, &name, error))
+    }
+}
+
+/// Reads what follows the commit in a span, without reading the commit.
+fn read_span_tail(file: &SegmentFile, span: &[(u64, usize)]) -> Result<Vec<Record<'static>>, ScanError> {
+    let alignment = file.header.alignment as usize;
+    let read = |offset: u64, len: usize| -> Result<Vec<u8>, ScanError> {
+        let padded = (frame::HEADER_LEN + len).next_multiple_of(alignment);
+        let mut buffer = AlignedBuf::zeroed(padded);
+        let got = read_full(&*file.file, &mut buffer, offset).map_err(ScanError::Io)?;
+        Ok(buffer[frame::HEADER_LEN.min(got)..(frame::HEADER_LEN + len).min(got)].to_vec())
+    };
+    let short =
+        |offset| ScanError::Format(offset, crate::format::FormatError { what: "span cut short", at: 0 });
+    let (first_offset, first_len) = span[0];
+    let head = read(first_offset, first_len.min(crate::format::record::HEADER_LEN))?;
+    let commit_len = head.get(4..8).ok_or_else(|| short(first_offset))?;
+    let commit_len = u32::from_le_bytes(commit_len.try_into().expect("four bytes")) as usize;
+    let is_commit = head[0] == crate::format::record::KIND_COMMIT;
+    let mut skip = if is_commit { crate::format::record::HEADER_LEN + commit_len } else { 0 };
+    let mut tail = Vec::new();
+    for &(offset, len) in span {
+        if skip >= len {
+            skip -= len;
+            continue;
+        }
+        tail.extend_from_slice(read(offset, len)?.get(skip..).ok_or_else(|| short(offset))?);
+        skip = 0;
+    }
+    read_controls(&tail).map_err(|error| ScanError::Format(first_offset, error))
+}

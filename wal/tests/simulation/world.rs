@@ -1,0 +1,155 @@
+//! A log on a simulated disk, and the lives that it has there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use flumen_wal::storage::faulty::FaultyDisk;
+use flumen_wal::{
+    Commit, Cursor, Directories, Driver, Environment, Log, LogError, OpenError, Options, ProgressUpdate,
+    Ticket,
+};
+
+/// Lives that ended in a kill or a power cut, in all simulations of this process.
+pub static CRASHES: AtomicU64 = AtomicU64::new(0);
+
+pub const DATA: &str = "data";
+pub const CHECKPOINT: &str = "checkpoint";
+
+/// The disk's time, and chance.
+#[derive(Debug)]
+struct Simulated {
+    disk: FaultyDisk,
+    random: AtomicU64,
+}
+
+impl Environment for Simulated {
+    fn now(&self) -> Duration {
+        self.disk.now()
+    }
+
+    fn random(&self) -> u64 {
+        let x = self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
+        let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        x ^ (x >> 31)
+    }
+}
+
+/// Small, so that a few dozen actions cross segments, spill the cache and span frames; but a segment holds all frames that may
+/// be on their way at a time, or a start on a full disk could not write them again in the one that is kept for it.
+fn options(seed: u64) -> Options {
+    Options {
+        segment_bytes: if seed.is_multiple_of(2) { 128 << 10 } else { 192 << 10 },
+        frame_bytes: 16 << 10,
+        staged_bytes_max: 256 << 10,
+        cache_bytes: 48 << 10,
+        eager_bytes: 8 << 10,
+        commit_bytes_max: 1 << 20,
+        lock_wait: Duration::from_secs(1),
+        ..Options::default()
+    }
+}
+
+/// How a life ends.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    Kill,
+    /// With the seed of what survives.
+    PowerCut(u64),
+    PowerCutLosingAll,
+}
+
+#[derive(Debug)]
+pub struct World {
+    pub disk: FaultyDisk,
+    environment: Arc<Simulated>,
+    options: Options,
+    running: Option<(Log, Driver)>,
+}
+
+impl World {
+    /// A disk without a log.
+    pub fn new(seed: u64) -> Self {
+        Self::on(FaultyDisk::new(seed), seed)
+    }
+
+    fn on(disk: FaultyDisk, seed: u64) -> Self {
+        let environment = Arc::new(Simulated { disk: disk.clone(), random: AtomicU64::new(seed) });
+        Self { disk, environment, options: options(seed), running: None }
+    }
+
+    /// Another world that begins with this one's disk, after the end of the life that is going on here.
+    pub fn fork(&self, end: End) -> Self {
+        let mut fork = Self::on(self.disk.fork(), self.environment.random.load(Ordering::Relaxed));
+        fork.options = self.options.clone();
+        fork.disk.clear_faults();
+        fork.end(end);
+        fork
+    }
+
+    pub fn open(&mut self) -> Result<(), OpenError> {
+        let dirs =
+            Directories { data: self.disk.directory(DATA), checkpoint: self.disk.directory(CHECKPOINT) };
+        let environment = Arc::clone(&self.environment) as Arc<dyn Environment>;
+        self.running = Some(Log::open_driven(dirs, self.options.clone(), environment)?);
+        Ok(())
+    }
+
+    /// Ends the life. What was in flight at a kill lands before the next one has the lock.
+    pub fn end(&mut self, end: End) {
+        match end {
+            End::Kill => self.disk.kill(),
+            End::PowerCut(seed) => self.disk.power_cut(seed),
+            End::PowerCutLosingAll => self.disk.power_cut_losing_all(),
+        }
+        CRASHES.fetch_add(1, Ordering::Relaxed);
+        self.disk.land_late_writes();
+        self.running = None;
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub fn log(&self) -> &Log {
+        &self.running.as_ref().expect("open").0
+    }
+
+    pub fn cursor(&self) -> Cursor {
+        self.log().cursor()
+    }
+
+    /// Lets a millisecond pass, and the log do what it can.
+    pub fn turn(&mut self) {
+        self.disk.advance(Duration::from_millis(1));
+        if let Some((_, driver)) = &mut self.running {
+            driver.turn();
+        }
+    }
+
+    /// Whether nothing is left to do at the present time.
+    pub fn settle(&mut self) -> bool {
+        self.running.as_mut().expect("open").1.settle(200)
+    }
+
+    /// Appends a commit if there is room and the log works.
+    pub fn append(&self, events: u32, payload: &Vec<u8>, progress: Vec<ProgressUpdate>) -> Option<Ticket> {
+        let log = self.log();
+        let room = match log.try_reserve(payload.len() as u64) {
+            Ok(room) => room,
+            Err(LogError::Full { .. } | LogError::Failed(_) | LogError::Closed) => return None,
+            Err(error) => panic!("reserve: {error}"),
+        };
+        match log.append(room, Commit { events, payload, progress }) {
+            Ok(ticket) => Some(ticket),
+            Err(LogError::Failed(_) | LogError::Closed) => None,
+            Err(error) => panic!("append: {error}"),
+        }
+    }
+
+    /// Bytes on the disk.
+    pub fn used(&self, capacity: u64) -> u64 {
+        capacity - self.disk.directory(DATA).free_bytes().expect("a new handle")
+    }
+}
