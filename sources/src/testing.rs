@@ -234,6 +234,7 @@ impl Running {
 
     /// Waits until the source fails.
     pub fn failure(self) -> SourceError {
+        eventually(|| "the source runs on".into(), || self.thread.is_finished());
         self.thread.join().unwrap().unwrap_err()
     }
 }
