@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::format::FormatError;
 use crate::numbers::Place;
+use crate::read::tolerant::is_of_medium;
 
 /// Why a log cannot be opened. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,8 @@ pub enum OpenError {
         path: PathBuf,
         /// What does not fit, and what to do.
         reason: String,
+        /// A repair may give up what is missing and start with the rest.
+        repairable: bool,
     },
     /// A frame that passes its checksum says something impossible.
     #[error("{path}: at offset {offset}: {source}")]
@@ -52,6 +55,17 @@ pub enum OpenError {
         /// What.
         source: FormatError,
     },
+}
+
+impl OpenError {
+    /// Whether [`repair`](crate::tools::repair) can make a log of what is left.
+    pub fn repair_helps(&self) -> bool {
+        match self {
+            Self::Foreign { repairable, .. } => *repairable,
+            Self::Io { action, source, .. } => *action == "read" && is_of_medium(source),
+            Self::Locked { .. } | Self::Newer { .. } | Self::Format { .. } => false,
+        }
+    }
 }
 
 /// Why the log cannot do what was asked.

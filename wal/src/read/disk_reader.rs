@@ -8,9 +8,9 @@ use crate::error::ReadError;
 use crate::format::frame::{self, FrameHeader, Seed};
 use crate::numbers::SegmentNumber;
 use crate::read::cursor::{LoadedCommit, commits_of};
-use crate::recovery::{ScanError, read_snapshot_frame};
+use crate::read::extents::CarefulWindow;
+use crate::recovery::read_snapshot_frame;
 use crate::segment::file::{self, Opened, SegmentFile, path_of};
-use crate::segment::window::Window;
 use crate::shared::Shared;
 use crate::storage::AlignedBuf;
 
@@ -26,7 +26,7 @@ struct At {
     offset: u64,
     /// Number of the event after those already passed.
     event: u64,
-    window: Window,
+    window: CarefulWindow,
 }
 
 /// A frame's body lent out of a window.
@@ -59,7 +59,7 @@ impl DiskReader {
             None => find(shared, event)?,
         };
         loop {
-            let (header, seed) = match at.header(shared)? {
+            let (header, seed) = match at.header(shared) {
                 Some(found) => found,
                 None => {
                     at = at.pass_gap(shared, event)?;
@@ -71,7 +71,10 @@ impl DiskReader {
             }
             let alignment = at.file.header.alignment;
             if header.is_span() && header.first_event <= event {
-                let frames = at.pass_span(shared, header, event)?;
+                let Some(frames) = at.pass_span(shared, header) else {
+                    at = at.pass_gap(shared, event)?;
+                    continue;
+                };
                 // Of a span that is only passed the bodies do not matter: it is released, damaged or not.
                 if at.event > event {
                     let body = at.join_span(shared, &frames, event)?;
@@ -114,38 +117,35 @@ impl At {
         ReadError::Io { path: self.path(shared), offset: self.offset, source: Arc::new(error) }
     }
 
-    /// The header at the present place; `None` where none verifies or the segment ends.
-    fn header(&mut self, shared: &Shared) -> Result<Option<(FrameHeader, Seed)>, ReadError> {
+    /// The header at the present place; `None` where none verifies, the disk cannot read it, or the segment ends.
+    fn header(&mut self, shared: &Shared) -> Option<(FrameHeader, Seed)> {
         let alignment = self.file.header.alignment as usize;
-        let end = self.end(shared);
-        if self.offset + alignment as u64 > end {
-            return Ok(None);
+        if self.offset + alignment as u64 > self.end(shared) {
+            return None;
         }
         let seed = Seed::new(self.file.header.salt, self.file.number(), self.offset);
-        let got = self.window.get(&*self.file.file, self.offset, alignment);
-        let (buffer, range) = match got {
-            Ok(got) => got,
-            Err(error) => return Err(self.io(shared, error)),
-        };
-        if let Ok((header, _)) = FrameHeader::decode(&buffer[range], seed) {
-            return Ok(Some((header, seed)));
+        for fresh in [false, true] {
+            // The window may hold what stood here before the frame was written.
+            if fresh {
+                self.window.clear();
+            }
+            let Ok((buffer, range)) = self.window.get(&*self.file.file, self.offset, alignment) else {
+                continue;
+            };
+            if let Ok((header, _)) = FrameHeader::decode(&buffer[range], seed) {
+                return Some((header, seed));
+            }
         }
-        // The window may hold what stood here before the frame was written.
-        self.window.clear();
-        let got = self.window.get(&*self.file.file, self.offset, alignment);
-        let (buffer, range) = match got {
-            Ok(got) => got,
-            Err(error) => return Err(self.io(shared, error)),
-        };
-        Ok(FrameHeader::decode(&buffer[range], seed).ok().map(|(header, _)| (header, seed)))
+        None
     }
 
     /// Goes on from a place where no header verifies: to the next segment if that has the event, else to the next frame
-    /// of this one. What is lost between may hold no event, as a snapshot or a housekeeping frame does.
+    /// of this one. What is lost between may hold no event, as a snapshot or a housekeeping frame does, or events that were
+    /// delivered or given up. An error of the disk counts only where the event may stand.
     fn pass_gap(mut self, shared: &Shared, event: u64) -> Result<Self, ReadError> {
         let successor = shared.inner.lock().segments.successor(self.file.number());
         let next_first = match successor {
-            Some(next) => first_event(shared, next, event)?,
+            Some(next) => first_event(shared, next),
             None => None,
         };
         if next_first.is_some_and(|first| first <= event) {
@@ -155,12 +155,18 @@ impl At {
         let alignment = u64::from(self.file.header.alignment);
         let end = self.end(shared);
         let mut found = None;
+        let mut unreadable = None;
         while found.is_none() && self.offset + alignment <= end {
             let seed = Seed::new(self.file.header.salt, self.file.number(), self.offset);
             let got = self.window.get(&*self.file.file, self.offset, alignment as usize);
             let (buffer, range) = match got {
                 Ok(got) => got,
-                Err(error) => return Err(self.io(shared, error)),
+                Err(error) => {
+                    let error = self.io(shared, error);
+                    unreadable.get_or_insert(error);
+                    self.offset += alignment;
+                    continue;
+                }
             };
             let decoded = FrameHeader::decode(&buffer[range], seed);
             match decoded {
@@ -193,7 +199,8 @@ impl At {
             None if successor.is_some() && next_first.is_none() => next_segment(shared, self, event),
             _ => {
                 self.offset = gap;
-                Err(self.damaged(shared, "no frame where one was synced", event))
+                Err(unreadable
+                    .unwrap_or_else(|| self.damaged(shared, "no frame where one was synced", event)))
             }
         }
     }
@@ -234,34 +241,28 @@ impl At {
             let range =
                 range.start + frame::HEADER_LEN..range.start + frame::HEADER_LEN + header.stored_len as usize;
             if buffer.get(range.clone()).is_some_and(|body| header.verify(body, seed)) {
-                return Ok(Bytes::from_owner(Body { buffer: Arc::clone(buffer), range }));
+                return Ok(Bytes::from_owner(Body { buffer, range }));
             }
         }
         Err(self.damaged(shared, "frame body fails its checksum", event))
     }
 
     /// Goes through a span from its first frame, by the headers alone; returns its frames with their offsets, and ends
-    /// behind it.
-    fn pass_span(
-        &mut self,
-        shared: &Shared,
-        first: FrameHeader,
-        event: u64,
-    ) -> Result<Vec<(u64, FrameHeader)>, ReadError> {
+    /// behind it. `None` if its end is not there: it ends where the next frame should stand.
+    fn pass_span(&mut self, shared: &Shared, first: FrameHeader) -> Option<Vec<(u64, FrameHeader)>> {
         let mut frames = vec![(self.offset, first)];
         loop {
             let (_, header) = frames[frames.len() - 1];
             self.offset += header.padded_len(self.file.header.alignment);
             if !header.has_more() {
                 self.event = header.end_event();
-                return Ok(frames);
+                return Some(frames);
             }
-            match self.header(shared)? {
-                Some((next, _)) if next.is_span() && next.first_event == first.first_event => {
-                    frames.push((self.offset, next));
-                }
-                _ => return Err(self.damaged(shared, "a commit over several frames lacks its end", event)),
+            let (next, _) = self.header(shared)?;
+            if !next.is_span() || next.first_event != first.first_event {
+                return None;
             }
+            frames.push((self.offset, next));
         }
     }
 
@@ -305,28 +306,16 @@ fn open(shared: &Shared, number: SegmentNumber, event: u64) -> Result<SegmentFil
     }
 }
 
-/// The first event of a segment: from the table, else from its snapshot. `None` if that is damaged.
-fn first_event(shared: &Shared, number: SegmentNumber, event: u64) -> Result<Option<u64>, ReadError> {
-    let known = {
-        let inner = shared.inner.lock();
-        inner.segments.sealed.get(&number).copied().flatten().map(|summary| summary.first_event)
-    };
-    if known.is_some() {
-        return Ok(known);
+/// The first event of a segment: from the table, else from its snapshot. `None` if that is damaged or cannot be read: the
+/// segment's other frames are asked then, and if they hold the event the error comes again.
+fn first_event(shared: &Shared, number: SegmentNumber) -> Option<u64> {
+    let known = shared.inner.lock().segments.sealed.get(&number).copied().flatten();
+    if let Some(summary) = known {
+        return Some(summary.first_event);
     }
-    let file = match open(shared, number, event) {
-        Ok(file) => file,
-        Err(ReadError::Damaged { .. }) => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    match read_snapshot_frame(&file) {
-        Ok(first) => Ok(first.map(|first| first.snapshot.next_event)),
-        Err(ScanError::Io(offset, error)) => {
-            let path = path_of(&*shared.dirs.data, &number.file_name());
-            Err(ReadError::Io { path, offset, source: Arc::new(error) })
-        }
-        Err(ScanError::Format(..)) => Ok(None),
-    }
+    let Ok(Opened::Segment(file)) = file::open(&*shared.dirs.data, number) else { return None };
+    let first = read_snapshot_frame(&file).ok().flatten()?;
+    Some(first.snapshot.next_event)
 }
 
 /// The start of the segment that holds `event`, by binary search over first events.
@@ -340,10 +329,10 @@ fn find(shared: &Shared, event: u64) -> Result<At, ReadError> {
     while high - low > 1 {
         let mut middle = low.midpoint(high);
         // A segment whose first frame is damaged says nothing: ask its neighbours below.
-        let mut first = first_event(shared, numbers[middle], event)?;
+        let mut first = first_event(shared, numbers[middle]);
         while first.is_none() && middle > low + 1 {
             middle -= 1;
-            first = first_event(shared, numbers[middle], event)?;
+            first = first_event(shared, numbers[middle]);
         }
         match first {
             Some(first) if first <= event => low = middle,
@@ -353,7 +342,7 @@ fn find(shared: &Shared, event: u64) -> Result<At, ReadError> {
     }
     let file = open(shared, numbers[low], event)?;
     let offset = file.header.data_offset();
-    let window = Window::new(file.header.alignment as usize);
+    let window = CarefulWindow::new(file.header.alignment as usize);
     Ok(At { file, offset, event: 0, window })
 }
 
@@ -363,7 +352,7 @@ fn next_segment(shared: &Shared, at: At, event: u64) -> Result<At, ReadError> {
     let Some(next) = shared.inner.lock().segments.successor(number) else {
         return Err(at.damaged(shared, "no frame where one was synced", event));
     };
-    match first_event(shared, next, event)? {
+    match first_event(shared, next) {
         // Everything up to the next segment's first event was passed, or is released and of no interest.
         Some(first) if first <= event => {}
         // A damaged snapshot: its frames will say where they begin.

@@ -3,3 +3,5 @@
 pub mod cache;
 pub mod cursor;
 pub mod disk_reader;
+pub mod extents;
+pub mod tolerant;

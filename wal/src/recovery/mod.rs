@@ -208,13 +208,18 @@ fn recover_from(dirs: &Directories, known: Known, rebuild: bool) -> Result<Recov
                 return Err(OpenError::Foreign { path, reason, repairable: !numbers.is_empty() });
             }
             let known = start.as_ref().filter(|start| start.place.segment == checkpoint.place.segment);
+            let (first_frame, first_event) = match (known, own) {
+                (Some(start), _) => (start.first_frame, start.first_event),
+                (None, Some(own)) => segment_begins(data, own, &checkpoint)?,
+                (None, None) => (checkpoint.frame, checkpoint.snapshot.next_event),
+            };
             start = Some(Start {
                 frame: checkpoint.frame,
                 evidence: checkpoint.frame,
                 place: checkpoint.place,
                 next_event: checkpoint.snapshot.next_event,
-                first_frame: known.map_or(checkpoint.frame, |start| start.first_frame),
-                first_event: known.map_or(checkpoint.snapshot.next_event, |start| start.first_event),
+                first_frame,
+                first_event,
                 state: checkpoint.snapshot.state,
                 segments: checkpoint.snapshot.segments,
             });
@@ -280,6 +285,25 @@ fn recover_from(dirs: &Directories, known: Known, rebuild: bool) -> Result<Recov
     check_released(data, &recovered)?;
     check_low_end(data, &mut recovered);
     Ok(recovered)
+}
+
+/// First frame and first event of the checkpoint's own segment, whose snapshot is damaged. It holds what the checkpoint has
+/// seen synced in it: taken for one without events it would be used again.
+fn segment_begins(
+    data: &dyn Directory,
+    own: &SegmentFile,
+    checkpoint: &Checkpoint,
+) -> Result<(FrameNumber, u64), OpenError> {
+    let name = own.number().file_name();
+    let found = scan(own, own.header.data_offset()).map_err(|error| scan_error(data, &name, error))?;
+    let left = found.frames.first().map(|frame| frame.header);
+    let frame = left.map_or(checkpoint.frame, |header| header.frame);
+    // The segment below ends where this one begins. Without one, all that is not delivered is here or above.
+    let event = match checkpoint.snapshot.segments.last() {
+        Some(below) => below.end_event,
+        None => checkpoint.snapshot.state.cursor.low.min(left.map_or(u64::MAX, |header| header.first_event)),
+    };
+    Ok((frame, event.min(checkpoint.snapshot.next_event)))
 }
 
 /// The place before the first frame of `files` whose header verifies, with the state that it names.
@@ -521,8 +545,12 @@ fn read_checkpoints(dir: &dyn Directory, recovered: &mut Recovered) -> Result<Op
         if entry.len == 0 {
             continue;
         }
-        let bytes = read_whole(dir, name, entry.len).map_err(|source| io_error("read", dir, name, source))?;
-        match Checkpoint::decode(&bytes) {
+        let read = |len| read_start(dir, name, len).map_err(|source| io_error("read", dir, name, source));
+        let mut decoded = Checkpoint::decode(&read(entry.len.min(CHECKPOINT_BYTES_USUAL))?);
+        if matches!(decoded, Err(CheckpointError::Bad(_))) && entry.len > CHECKPOINT_BYTES_USUAL {
+            decoded = Checkpoint::decode(&read(entry.len)?);
+        }
+        match decoded {
             Ok((checkpoint, sequence)) if newest.as_ref().is_none_or(|(_, newer, _)| sequence > *newer) => {
                 newest = Some((checkpoint, sequence, slot));
             }
@@ -538,7 +566,11 @@ fn read_checkpoints(dir: &dyn Directory, recovered: &mut Recovered) -> Result<Op
     }))
 }
 
-fn read_whole(dir: &dyn Directory, name: &str, len: u64) -> io::Result<Arc<[u8]>> {
+/// Most checkpoints are no longer; their files are, so that a full disk does not stop them.
+const CHECKPOINT_BYTES_USUAL: u64 = 16 << 10;
+
+/// The first `len` bytes of a file that has them.
+fn read_start(dir: &dyn Directory, name: &str, len: u64) -> io::Result<Arc<[u8]>> {
     let file = dir.open(name)?;
     let mut buffer = AlignedBuf::zeroed((len as usize).max(1).next_multiple_of(dir.alignment()));
     // Read in part it would count as damaged, and what it vouches for as torn.

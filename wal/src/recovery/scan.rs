@@ -35,8 +35,8 @@ pub struct Scan {
 /// Why a scan ended early.
 #[derive(Debug)]
 pub enum ScanError {
-    /// The disk reports an error at this offset.
-    Io(u64, io::Error),
+    /// The disk reports an error.
+    Io(io::Error),
     /// A frame verifies and says something impossible.
     Format(u64, FormatError),
 }
@@ -48,18 +48,15 @@ pub fn scan(segment: &SegmentFile, mut offset: u64) -> Result<Scan, ScanError> {
     let mut scan = Scan::default();
     while offset + alignment <= segment.len {
         let seed = Seed::new(segment.header.salt, segment.number(), offset);
-        let (buffer, range) = window
-            .get(&*segment.file, offset, alignment as usize)
-            .map_err(|error| ScanError::Io(offset, error))?;
+        let (buffer, range) =
+            window.get(&*segment.file, offset, alignment as usize).map_err(ScanError::Io)?;
         let Ok((header, _)) = FrameHeader::decode(&buffer[range], seed) else {
             offset += alignment;
             continue;
         };
         scan.highest_claim = scan.highest_claim.max(header.synced_frame);
         let padded = header.padded_len(alignment as u32);
-        let (buffer, range) = window
-            .get(&*segment.file, offset, padded as usize)
-            .map_err(|error| ScanError::Io(offset, error))?;
+        let (buffer, range) = window.get(&*segment.file, offset, padded as usize).map_err(ScanError::Io)?;
         let body = buffer[range].get(frame::HEADER_LEN..frame::HEADER_LEN + header.stored_len as usize);
         let intact = body.is_some_and(|body| header.verify(body, seed));
         let mut controls = Vec::new();
@@ -115,8 +112,8 @@ pub fn read_snapshot_frame(segment: &SegmentFile) -> Result<Option<FirstFrame>, 
         return Ok(None);
     }
     let seed = Seed::new(segment.header.salt, segment.number(), offset);
-    let mut window = Window::new(alignment as usize);
-    let io = |error| ScanError::Io(offset, error);
+    let mut window = Window::narrow(alignment as usize);
+    let io = ScanError::Io;
     let (buffer, range) = window.get(&*segment.file, offset, alignment as usize).map_err(io)?;
     let Ok((header, _)) = FrameHeader::decode(&buffer[range], seed) else { return Ok(None) };
     let padded = header.padded_len(alignment);

@@ -150,7 +150,7 @@ impl Keeper {
         let first = match file::open(data, successor) {
             Ok(Opened::Segment(file)) => read_snapshot_frame(&file),
             Ok(Opened::Spare | Opened::Headerless | Opened::Newer(_)) => Ok(None),
-            Err(error) => Err(ScanError::Io(0, error)),
+            Err(error) => Err(ScanError::Io(error)),
         };
         let summary = match first {
             Ok(first) => first.and_then(|first| {

@@ -14,6 +14,7 @@ mod dump;
 mod inspect;
 mod locate;
 mod read_only;
+mod repair;
 mod survey;
 mod verify;
 mod walk;
@@ -24,6 +25,7 @@ pub use inspect::{
 };
 pub use locate::locate;
 pub use read_only::open as open_read_only;
+pub use repair::{Remedy, Repair, examine, repair};
 pub use verify::{Verification, verify};
 pub use walk::Finding;
 

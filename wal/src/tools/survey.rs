@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::ToolError;
-use super::walk::Blocks;
 use crate::directories::Directories;
 use crate::error::OpenError;
 use crate::format::checkpoint::{self, Checkpoint, CheckpointError};
@@ -12,6 +11,7 @@ use crate::format::frame::{FrameHeader, Seed};
 use crate::format::record::SegmentSummary;
 use crate::format::segment::{ALIGNMENT_MAX, ALIGNMENT_MIN, HEADER_LEN, SegmentHeader};
 use crate::numbers::{FrameNumber, SegmentNumber};
+use crate::read::extents::Blocks;
 use crate::recovery::{self, Recovered, ScanError, read_snapshot_frame};
 use crate::segment::file::{self, Opened, SegmentFile};
 use crate::storage::{AlignedBuf, Directory, Entry};
@@ -72,6 +72,8 @@ const LOOKS: usize = 5;
 impl Survey {
     pub fn of(dirs: &Directories) -> Result<Self, ToolError> {
         let data = &*dirs.data;
+        // Before the files are listed: what a running log claims must not stand in files that the list lacks.
+        let recovered = recover(dirs);
         let entries =
             data.list().map_err(|source| ToolError::Io { path: data.path().to_path_buf(), source })?;
         let mut survey = Self {
@@ -80,7 +82,7 @@ impl Survey {
             slots: [SlotContent::Missing, SlotContent::Missing],
             summaries: BTreeMap::new(),
             top: None,
-            recovered: Ok(Recovered::default()),
+            recovered,
             claim: FrameNumber(0),
         };
         for entry in entries {
@@ -93,7 +95,6 @@ impl Survey {
         survey.segments.sort_by_key(|segment| segment.number);
         survey.spares.sort_by(|a, b| a.name.cmp(&b.name));
         survey.top = survey.segments.iter().rfind(|segment| segment.first.is_some()).map(|top| top.number);
-        survey.recovered = recover(dirs);
         for (slot, name) in survey.slots.iter_mut().zip(checkpoint::FILE_NAMES) {
             *slot = look_at_slot(&*dirs.checkpoint, name);
         }
@@ -248,7 +249,7 @@ fn copies_of(data: &dyn Directory, number: SegmentNumber) -> io::Result<(u64, u8
     Ok((file.len()?, first + u8::from(second > 0)))
 }
 
-fn look_at_slot(dir: &dyn Directory, name: &str) -> SlotContent {
+pub fn look_at_slot(dir: &dyn Directory, name: &str) -> SlotContent {
     let mut content = SlotContent::Missing;
     for _ in 0..LOOKS {
         let read = dir.open(name).and_then(|file| {

@@ -11,9 +11,9 @@ use crate::directories::Directories;
 use crate::format::frame::{self, FrameHeader, Seed};
 use crate::format::record::{Record, Records};
 use crate::numbers::{FrameNumber, Place, SegmentNumber};
+use crate::read::extents::Blocks;
 use crate::segment::file::{self, Opened, SegmentFile, path_of};
-use crate::segment::window::Window;
-use crate::storage::{AlignedBuf, Directory};
+use crate::storage::Directory;
 
 /// Something that is wrong, and what it costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,30 +51,6 @@ pub enum Item<'a> {
     Span { header: FrameHeader, body: &'a [u8] },
     /// Something is wrong.
     Damage(Finding),
-}
-
-/// Reads a segment's blocks through a window, and one by one where the disk cannot read all of them.
-pub struct Blocks<'a> {
-    file: &'a SegmentFile,
-    window: Window,
-    single: AlignedBuf,
-}
-
-impl<'a> Blocks<'a> {
-    pub fn new(file: &'a SegmentFile) -> Self {
-        let alignment = file.header.alignment as usize;
-        Self { file, window: Window::new(alignment), single: AlignedBuf::zeroed(alignment) }
-    }
-
-    /// `len` bytes at `offset`, or fewer where the file ends.
-    pub fn get(&mut self, offset: u64, len: usize) -> std::io::Result<&[u8]> {
-        if let Ok((buffer, range)) = self.window.get(&*self.file.file, offset, len) {
-            return Ok(&buffer[range]);
-        }
-        self.single = AlignedBuf::zeroed(len.next_multiple_of(self.file.header.alignment as usize));
-        let read = self.file.file.read_at(&mut self.single, offset)?;
-        Ok(&self.single[..read.min(len)])
-    }
 }
 
 /// The frame before.
@@ -281,8 +257,9 @@ impl Walk<'_> {
             offset += padded;
         }
         if let Some(summary) = sealed {
-            let previous = self.previous.filter(|previous| previous.frame < summary.last_frame);
-            if let Some(previous) = previous {
+            // What a running log sealed since is not judged.
+            let last = summary.last_frame.min(self.survey.claim);
+            if let Some(previous) = self.previous.filter(|previous| previous.frame < last) {
                 let what = gap.map_or_else(|| "the file ends too early".to_string(), |(_, what)| what);
                 self.missing(previous, summary.last_frame, Some(summary.end_event), what);
                 self.previous = None;

@@ -1,0 +1,1 @@
+//! A repair is cut short at each of its storage operations, and each of them fails in turn.
