@@ -15,12 +15,20 @@ pub struct Window {
     start: u64,
     len: usize,
     alignment: usize,
+    /// How much is read at once, or what is asked for if that is more.
+    ahead: u64,
 }
 
 impl Window {
     /// An empty window for files of this alignment.
     pub fn new(alignment: usize) -> Self {
-        Self { buffer: Arc::new(AlignedBuf::zeroed(alignment)), start: 0, len: 0, alignment }
+        let ahead = WINDOW_BYTES as u64;
+        Self { buffer: Arc::new(AlignedBuf::zeroed(alignment)), start: 0, len: 0, alignment, ahead }
+    }
+
+    /// One that reads no more than it is asked for: for one frame of a file.
+    pub fn narrow(alignment: usize) -> Self {
+        Self { ahead: 0, ..Self::new(alignment) }
     }
 
     /// Forgets what was read.
@@ -46,7 +54,7 @@ impl Window {
         let covered = offset >= self.start && offset + len as u64 <= self.start + self.len as u64;
         if !covered {
             // No more than there is: a buffer costs the kernel a page fault for each of its pages, read into or not.
-            let rest = file.len()?.saturating_sub(offset).min(WINDOW_BYTES as u64) as usize;
+            let rest = file.len()?.saturating_sub(offset).min(self.ahead) as usize;
             let want = len.max(rest).next_multiple_of(self.alignment);
             // A buffer that is lent on stays as it is; only one that nobody else holds is read into again.
             match Arc::get_mut(&mut self.buffer) {

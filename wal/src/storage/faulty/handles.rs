@@ -210,8 +210,8 @@ impl File for FaultyFile {
             }
             None => Ok(content.read(buffer, offset)),
         };
-        let detail = result.as_ref().map_or(0, |read| crc32fast::hash(&buffer[..*read]));
-        disk.end(begun, u64::from(detail), result)
+        let detail = result.as_ref().map_or(0, |read| *read as u64);
+        disk.end(begun, detail, result)
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
