@@ -368,6 +368,7 @@ fn walk(
         }
     }
 
+    let start_segment = start.place.segment;
     recovered.state = start.state;
     recovered.next_event = start.next_event;
     recovered.last_kept = start.frame;
@@ -450,6 +451,17 @@ fn walk(
     }
     recovered.last_seen = recovered.last_seen.max(evidence);
     recovered.next_event = recovered.next_event.max(known.synced_event);
+    // A segment has its blocks before it has its name, and only a later life cuts its rest off: what is shorter now, and has no
+    // frames above it, was cut by somebody else, perhaps with frames that nothing is left to speak of.
+    let newest = kept_files.last().map_or(start_segment, SegmentFile::number);
+    for file in files.iter().filter(|file| file.number() >= newest && file.len < file.header.size) {
+        recovered.damage.push(Damage {
+            place: Place { segment: file.number(), offset: file.len },
+            first_frame: recovered.last_seen.next().0,
+            last_frame: recovered.last_seen.next().0,
+            what: "the file is shorter than it was made",
+        });
+    }
     recovered.empty.extend(files.iter().map(SegmentFile::number).filter(|n| !summaries.contains_key(n)));
     recovered.segments = summaries.into_values().collect();
     recovered.last_segment = kept_files.pop();

@@ -8,8 +8,8 @@
 //!   found   cases that failed once
 //! ```
 //!
-//! A case is a disk seed and a list of actions, so a failure shrinks and replays; proptest keeps its seed in
-//! `proptest-regressions`. `cargo test -p flumen-wal --test simulation` runs [`CASES`] cases;
+//! A case is a disk seed and a list of actions, so a failure shrinks and replays; its seed is kept in the file
+//! `seeds` beside this one. `cargo test -p flumen-wal --test simulation` runs [`CASES`] cases;
 //!
 //! ```text
 //! CRASHES=1000000 SEED=1 cargo test --release -p flumen-wal --test simulation -- --ignored --nocapture a_long_run
@@ -29,10 +29,12 @@ use std::time::Instant;
 
 use model::{Action, Simulation};
 use proptest::prelude::*;
-use proptest::test_runner::{RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+use proptest::test_runner::{
+    FileFailurePersistence, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
+};
 
 /// Cases of an ordinary run.
-const CASES: u32 = 3000;
+const CASES: u32 = 2000;
 
 fn action() -> impl Strategy<Value = Action> {
     let index = || any::<prop::sample::Index>().prop_map(|i| i.index(1000));
@@ -72,8 +74,19 @@ fn run(seed: u64, actions: &[Action]) -> Simulation {
     simulation
 }
 
+/// Seeds of failures go where no other test's are.
+fn config() -> ProptestConfig {
+    let seeds = Box::new(FileFailurePersistence::Direct("tests/simulation/seeds"));
+    ProptestConfig {
+        cases: CASES,
+        max_shrink_iters: 4000,
+        failure_persistence: Some(seeds),
+        ..ProptestConfig::default()
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: CASES, max_shrink_iters: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn what_was_acked_is_there_after_any_crash((seed, actions) in case()) {
