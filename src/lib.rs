@@ -13,8 +13,10 @@
 
 mod cli;
 mod commands;
+mod descriptors;
 mod exit;
 mod logging;
+mod medium;
 mod memory;
 mod registry;
 

@@ -31,9 +31,10 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info, warn};
 
 use crate::cli::AgentArguments;
+use crate::descriptors;
 use crate::exit::Exit;
 use crate::logging::{self, Log};
-use crate::memory;
+use crate::{medium, memory};
 
 /// How long a stop may drain if nothing says otherwise.
 const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
@@ -47,39 +48,15 @@ const LEAVE_BEHIND: Duration = Duration::from_millis(200);
 
 /// Runs the agent that the arguments name.
 pub fn run(arguments: &AgentArguments, registry: Registry) -> Exit {
-    let definitions = arguments.config.definitions();
-    let started = prepare(arguments, &definitions);
-    let (files, options, log) = match started {
-        Ok(started) => started,
-        Err(message) => {
-            eprintln!("flumen agent: {message}");
-            return Exit::Usage;
-        }
-    };
-    for ignored in arguments.config.ignored() {
-        warn!("{ignored}");
-    }
-    let mut configuration = Configuration {
-        agent: arguments.name.clone(),
-        watch: Watch::new(files),
-        environment: Environment::of_process(definitions),
-        registry: registry.clone(),
-        backup_directory: arguments.backup_directory.clone(),
-    };
-    let plan = match configuration.first() {
-        Ok(plan) => plan,
-        Err(exit) => return exit,
-    };
-    let poll = (!arguments.no_reload_conf).then(|| Duration::from_secs(arguments.poll_interval));
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("flumen-worker").build() {
             Ok(runtime) => runtime,
             Err(error) => {
-                error!(%error, "cannot start threads");
+                eprintln!("flumen agent: cannot start threads: {error}");
                 return Exit::Fatal;
             }
         };
-    let exit = runtime.block_on(serve(configuration, plan, registry, options, poll, log));
+    let exit = runtime.block_on(serve(arguments, registry));
     runtime.shutdown_timeout(LEAVE_BEHIND);
     exit
 }
@@ -230,6 +207,9 @@ fn log_plan(plan: &Plan) {
     for line in config::describe(plan) {
         info!("  {line}");
     }
+    for (channel, weakness) in medium::warnings(plan) {
+        warn!(channel, "{weakness}");
+    }
 }
 
 /// The signals that the agent answers.
@@ -279,29 +259,72 @@ impl Signals {
     }
 }
 
-async fn serve(
-    mut configuration: Configuration,
-    plan: Plan,
-    registry: Registry,
-    options: AgentOptions,
-    poll: Option<Duration>,
-    log: Log,
-) -> Exit {
+/// Everything from the first signal that is heard to the end.
+async fn serve(arguments: &AgentArguments, registry: Registry) -> Exit {
+    // Before all else: until then a signal ends the process as it would any other.
     let mut signals = match Signals::listen() {
         Ok(signals) => signals,
         Err(error) => {
-            error!(%error, "cannot listen for signals");
+            eprintln!("flumen agent: cannot listen for signals: {error}");
             return Exit::Fatal;
         }
     };
-    let timeout = options.shutdown_timeout;
-    let mut agent = tokio::select! {
-        agent = Agent::start(plan, registry, options) => agent,
+    let definitions = arguments.config.definitions();
+    let (files, options, log) = match prepare(arguments, &definitions) {
+        Ok(prepared) => prepared,
+        Err(message) => {
+            eprintln!("flumen agent: {message}");
+            return Exit::Usage;
+        }
+    };
+    match descriptors::raise() {
+        Some(most) => info!("at most {most} files and sockets"),
+        None => info!("files and sockets without limit"),
+    }
+    for ignored in arguments.config.ignored() {
+        warn!("{ignored}");
+    }
+    let mut configuration = Configuration {
+        agent: arguments.name.clone(),
+        watch: Watch::new(files),
+        environment: Environment::of_process(definitions),
+        registry: registry.clone(),
+        backup_directory: arguments.backup_directory.clone(),
+    };
+    let starting = async {
+        // Reading files and asking a config filter's command may block.
+        let read = tokio::task::spawn_blocking(move || (configuration.first(), configuration));
+        let (plan, configuration) = read.await.map_err(|error| {
+            error!(%error, "the configuration cannot be read");
+            Exit::Fatal
+        })?;
+        Ok((Agent::start(plan?, registry, options.clone()).await, configuration))
+    };
+    let started = tokio::select! {
+        started = starting => started,
         name = signals.stop() => {
             info!("{name} while starting: stopping at once; what was acknowledged is on disk");
             return Exit::Clean;
         }
     };
+    match started {
+        Ok((agent, configuration)) => {
+            let poll = (!arguments.no_reload_conf).then(|| Duration::from_secs(arguments.poll_interval));
+            attend(agent, configuration, signals, options.shutdown_timeout, poll, log).await
+        }
+        Err(exit) => exit,
+    }
+}
+
+/// Answers signals and changes of the configuration until the agent has stopped.
+async fn attend(
+    mut agent: Agent,
+    mut configuration: Configuration,
+    mut signals: Signals,
+    timeout: Duration,
+    poll: Option<Duration>,
+    log: Log,
+) -> Exit {
     if agent.only_locks_hinder() {
         error!("nothing runs, for other processes hold the channels' directories");
         stop(agent, Duration::ZERO, &mut signals).await;

@@ -2,17 +2,22 @@
 //!
 //! What is delivered is compared byte for byte with what was written, so a test fails for one line lost, repeated, out of
 //! order or damaged. `FLUMEN_CHURN_SECONDS=60` lets the rotation tests run for as long (default 3), and
-//! `FLUMEN_SEED=<number>` replays the random moments of a run, whose seed is printed when it fails.
+//! `FLUMEN_SEED=<number>` replays the random moments of a run, whose seed is printed when it fails. Tests that mount a file
+//! system need to be root.
 
 mod agent;
 mod bad_input;
 mod churn;
+mod clock;
 mod full_disk;
 mod kills;
 mod launcher;
+mod limits;
 mod lines;
 mod monitoring;
+mod mounts;
 mod netcat;
+mod private;
 mod reload;
 mod signals;
 mod world;

@@ -1,10 +1,13 @@
 //! What the monitoring port answers, to Flume's users and to others.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
 use serde_json::Value;
 
 use crate::agent::Agent;
 use crate::lines::{LINE, lines};
-use crate::world::{DURABLE_TAIL, World, eventually, free_port, get};
+use crate::world::{DURABLE_TAIL, PATIENCE, World, eventually, free_port, get};
 
 const ARGUMENTS: [&str; 1] = ["-Dflume.monitoring.type=http"];
 
@@ -138,5 +141,52 @@ fn an_occupied_port_is_named_and_the_agent_runs_without() {
     world.wait_delivered(10 * LINE as u64);
     drop(taken);
     eventually(|| get(port, "/healthz").is_some(), || "the port is free, and nobody listens".into());
+    agent.stop();
+}
+
+/// Sends `head` and then bytes without end until the other side has enough; returns the answer and how many bytes went.
+fn flood(port: u16, head: &str) -> (String, usize) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut sent = 0;
+    while sent < 64 << 20 {
+        match stream.write(&[b'x'; 4096]) {
+            Ok(count) => sent += count,
+            Err(_closed) => break,
+        }
+    }
+    let mut answer = Vec::new();
+    // A reset may take the answer's end with it.
+    let _cut = stream.read_to_end(&mut answer);
+    (String::from_utf8_lossy(&answer).into_owned(), sent)
+}
+
+#[test]
+fn a_request_without_end_is_cut_off_and_others_are_answered() {
+    let world = World::new(DURABLE_TAIL);
+    let (agent, port) = start(&world);
+    let endless = "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999999\r\n\r\n";
+    for head in ["GET /", "GET / HTTP/1.1\r\nHost: x\r\nX: ", endless] {
+        let (answer, sent) = flood(port, head);
+        // What the kernel holds of it is not the agent's.
+        assert!(sent < 16 << 20, "{head:?}: {sent} bytes went");
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{head:?}: {answer}");
+    }
+    // A head just below the limit is no attack.
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let padding = "x".repeat(12 << 10);
+    write!(stream, "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {padding}\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let padding = "x".repeat(20 << 10);
+    write!(stream, "GET /healthz HTTP/1.1\r\nHost: x\r\nX: {padding}").unwrap();
+    let mut answer = String::new();
+    let _cut = stream.read_to_string(&mut answer);
+    assert!(answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert_eq!(get(port, "/healthz").unwrap().0, 200);
     agent.stop();
 }

@@ -23,6 +23,22 @@ fn sigterm_drains_what_is_in_the_channel_and_exits_0() {
 }
 
 #[test]
+fn sigterm_while_the_configuration_is_still_read_is_a_clean_stop() {
+    let filter = "a1.configfilters = f1\na1.configfilters.f1.type = external\n\
+                  a1.configfilters.f1.command = sh @DIR@/slow.sh\na1.sinks.k1.sink.pathManager.prefix = ${f1[p]}\n";
+    let world = World::new(&format!("{DURABLE_TAIL}{filter}"));
+    std::fs::write(world.path("slow.sh"), "touch asked\nexec sleep 25\n").unwrap();
+    let begun = Instant::now();
+    let mut agent = world.start();
+    let asked = world.path("asked");
+    eventually(|| asked.exists(), || "the filter's command does not run".into());
+    agent.signal("TERM");
+    assert_eq!(agent.end().code(), Some(0), "{}", agent.said());
+    assert!(begun.elapsed() < Duration::from_secs(20), "it waited for the command");
+    agent.wait_for(&["SIGTERM while starting"]);
+}
+
+#[test]
 fn sigquit_writes_the_state_of_all_components_and_nothing_stops() {
     let world = World::new(DURABLE_TAIL);
     let agent = world.start().started();

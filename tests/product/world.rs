@@ -4,8 +4,9 @@ use std::cell::Cell;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use crate::agent::{Agent, flumen};
@@ -17,6 +18,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub const DURABLE_TAIL: &str = include_str!("scenarios/14-durable-tail.conf");
 /// netcat → memory channel → logger.
 pub const NETCAT_LOGGER: &str = include_str!("scenarios/01-netcat-logger.conf");
+
+const AGENT: [&str; 5] = ["agent", "-n", "a1", "-f", "flume.conf"];
 
 /// Two pipelines in one agent: [`DURABLE_TAIL`], and the same again as `r2`, `c2`, `k2` in the directory `2`.
 pub fn two_pipelines() -> String {
@@ -73,11 +76,33 @@ impl World {
 
     /// Starts the agent `a1` with further arguments.
     pub fn start_with(&self, arguments: &[&str]) -> Agent {
+        self.spawn(flumen(self.root()).args(AGENT).args(arguments))
+    }
+
+    /// Starts the agent `a1` from a shell that has run `prelude`, which sets limits or variables.
+    pub fn start_after(&self, prelude: &str, arguments: &[&str]) -> Agent {
+        let mut command = Command::new("sh");
+        command.current_dir(self.root()).args(["-c", &format!("{prelude}; exec \"$@\""), "sh"]);
+        self.spawn(command.arg(env!("CARGO_BIN_EXE_flumen")).args(AGENT).args(arguments))
+    }
+
+    /// Starts the agent `a1` as one who is not above permissions, which root is.
+    pub fn start_as_nobody(&self) -> Agent {
+        let binary = self.path("flumen");
+        if !binary.exists() {
+            fs::copy(env!("CARGO_BIN_EXE_flumen"), &binary).unwrap();
+        }
+        let mut command = Command::new(binary);
+        command.current_dir(self.root()).args(AGENT);
+        if rustix::process::geteuid().is_root() {
+            command.uid(65534).gid(65534);
+        }
+        self.spawn(&mut command)
+    }
+
+    fn spawn(&self, command: &mut Command) -> Agent {
         self.starts.set(self.starts.get() + 1);
-        let log = self.path(&format!("logs/{}", self.starts.get()));
-        let mut all = vec!["agent", "-n", "a1", "-f", "flume.conf"];
-        all.extend(arguments);
-        Agent::spawn(flumen(self.root()).args(all), log)
+        Agent::spawn(command, self.path(&format!("logs/{}", self.starts.get())))
     }
 
     /// Runs `flumen check` to its end.

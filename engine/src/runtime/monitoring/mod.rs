@@ -37,6 +37,9 @@ const CONNECTIONS_MAX: usize = 64;
 /// A client that has not sent its request head by then is cut off.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The longest request head; a scraper's has some hundred bytes.
+const HEAD_BYTES_MAX: usize = 16 << 10;
+
 /// What `/metrics` answers with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -172,6 +175,7 @@ async fn serve(listener: TcpListener, format: Format, board: Arc<Board>, stop: C
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
+                .max_buf_size(HEAD_BYTES_MAX)
                 .serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 () = stop.cancelled() => {}
