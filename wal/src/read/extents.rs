@@ -54,8 +54,9 @@ pub struct Bounds {
     pub ceiling: u64,
 }
 
-/// Reads a whole segment; never fails, for what the disk cannot read is one more thing that cannot be read.
-pub fn extents(file: &SegmentFile, bounds: Bounds) -> Extents {
+/// Reads a whole segment. What the medium does not give is zero in `file`, or an error: to be given up it must have been tried
+/// more than once.
+pub fn extents(file: &SegmentFile, bounds: Bounds) -> io::Result<Extents> {
     let end = bounds.summary.map_or(file.len, |summary| summary.end_offset.min(file.len));
     let begin = file.header.data_offset();
     let mut reading = Reading {
@@ -71,14 +72,10 @@ pub fn extents(file: &SegmentFile, bounds: Bounds) -> Extents {
     let mut offset = begin;
     while offset + alignment <= end {
         let seed = Seed::new(file.header.salt, file.number(), offset);
-        let decoded = match blocks.get(offset, alignment as usize) {
-            Ok(block) => FrameHeader::decode(block, seed).map_err(|error| error.what.to_string()),
-            Err(error) => Err(format!("cannot be read: {error}")),
-        };
-        let header = match decoded {
+        let header = match FrameHeader::decode(blocks.get(offset, alignment as usize)?, seed) {
             Ok((header, _)) => header,
-            Err(what) => {
-                reading.no_header(offset, what);
+            Err(error) => {
+                reading.no_header(offset, error.what.to_string());
                 offset += alignment;
                 continue;
             }
@@ -92,19 +89,16 @@ pub fn extents(file: &SegmentFile, bounds: Bounds) -> Extents {
         }
         let padded = header.padded_len(file.header.alignment);
         let body = match offset + padded <= file.len.next_multiple_of(alignment) {
-            true => blocks.get(offset, padded as usize),
-            false => Ok(&[][..]),
+            true => blocks.get(offset, padded as usize)?,
+            false => &[],
         };
-        let unreadable = body.as_ref().err().map(|error| format!("frame body cannot be read: {error}"));
-        let body_end = frame::HEADER_LEN + header.stored_len as usize;
-        let body = body.ok().and_then(|bytes| bytes.get(frame::HEADER_LEN..body_end));
+        let body = body.get(frame::HEADER_LEN..frame::HEADER_LEN + header.stored_len as usize);
         let body = body.filter(|body| header.verify(body, seed));
-        let what = unreadable.unwrap_or_else(|| "frame body fails its checksum".to_string());
-        reading.frame(offset, padded, &header, body.ok_or(what));
+        reading.frame(offset, padded, &header, body.ok_or("frame body fails its checksum".to_string()));
         offset += padded;
     }
     reading.ended(offset.min(end).max(begin), end);
-    reading.found
+    Ok(reading.found)
 }
 
 /// Whether a list of records holds as many events as its header says.

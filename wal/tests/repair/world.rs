@@ -8,7 +8,7 @@ use std::time::Duration;
 use flumen_wal::format::checkpoint::Checkpoint;
 use flumen_wal::storage::faulty::FaultyDisk;
 use flumen_wal::tools::{self, Line, Repair};
-use flumen_wal::{Commit, Directories, Driver, Environment, Log, OpenError, Options, Quarantine};
+use flumen_wal::{Commit, Directories, Driver, Environment, Log, OpenError, Options, Quarantine, ReadError};
 use proptest::sample::Index;
 
 const BLOCK: u64 = 4096;
@@ -34,7 +34,7 @@ impl Environment for Simulated {
 
 pub fn options() -> Options {
     Options {
-        segment_bytes: 128 << 10,
+        segment_bytes: 64 << 10,
         frame_bytes: 16 << 10,
         eager_bytes: 4 << 10,
         // What is damaged on the disk shall not be read from memory.
@@ -175,12 +175,31 @@ impl World {
         world
     }
 
+    /// The same log on a disk of its own.
+    pub fn fork(&self) -> Self {
+        let environment = Arc::new(Simulated::default());
+        environment.random.store(self.environment.random.load(Ordering::Relaxed), Ordering::Relaxed);
+        let disk = self.disk.fork();
+        disk.kill();
+        Self {
+            disk,
+            environment,
+            running: None,
+            acked: self.acked.clone(),
+            released: self.released,
+            unreadable: self.unreadable.clone(),
+        }
+    }
+
     pub fn dirs(&self) -> Directories {
         Directories { data: self.disk.directory("data"), checkpoint: self.disk.directory("checkpoint") }
     }
 
     /// A sector that is written again is sound again, which the simulated ones are not by themselves.
     fn heal_what_was_used_again(&self) {
+        if self.unreadable.is_empty() {
+            return;
+        }
         for path in self.files().keys().filter(|path| !self.unreadable.contains_key(*path)) {
             self.disk.heal(path).unwrap();
         }
@@ -247,7 +266,7 @@ impl World {
         tools::examine(&self.dirs(), &options(), &*self.environment)
     }
 
-    pub fn repair(&mut self) -> Result<Repair, OpenError> {
+    pub fn repair(&self) -> Result<Repair, OpenError> {
         self.heal_what_was_used_again();
         tools::repair(&self.dirs(), &quarantine(&self.disk), &options(), &*self.environment)
     }
@@ -342,7 +361,9 @@ impl World {
                 let (path, bytes) = pick(file);
                 // A simulated sector stays bad when it is written again; a header could not be.
                 let at = (within(at, bytes) / BLOCK).max(2) * BLOCK;
-                self.fail_reads(path, at, *blocks);
+                if at < bytes.len() as u64 {
+                    self.fail_reads(path, at, *blocks);
+                }
             }
             Damage::Cut { file, at } => {
                 let (path, bytes) = pick(file);
@@ -370,12 +391,25 @@ impl World {
 
     /// Numbers of all events that a take gives, whose bytes are checked.
     pub fn taken(&self) -> Vec<u64> {
+        let (taken, error) = self.take_all();
+        assert!(error.is_none(), "after {taken:?}: {error:?}");
+        taken
+    }
+
+    /// The same up to damage, and whether there was none.
+    pub fn taken_until_damage(&self) -> (Vec<u64>, bool) {
+        let (taken, error) = self.take_all();
+        (taken, error.is_none())
+    }
+
+    fn take_all(&self) -> (Vec<u64>, Option<ReadError>) {
+        self.heal_what_was_used_again();
         let cursor = self.log().cursor();
         let mut taken = Vec::new();
         loop {
             match cursor.try_take(1, 1 << 20) {
-                Ok(None) => return taken,
-                Err(error) => panic!("after {taken:?}: {error}"),
+                Ok(None) => return (taken, None),
+                Err(error) => return (taken, Some(error)),
                 Ok(Some(take)) => {
                     let got = &take.pieces[0].payload[..];
                     let event = u64::from_le_bytes(got[..8].try_into().unwrap());

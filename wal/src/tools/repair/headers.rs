@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::format::segment::{ALIGNMENT_MAX, ALIGNMENT_MIN, HEADER_LEN, SegmentHeader};
 use crate::numbers::SegmentNumber;
-use crate::recovery::scan;
+use crate::recovery::{ScanError, scan};
 use crate::segment::file::SegmentFile;
 use crate::storage::{AlignedBuf, Directory, File};
 
@@ -69,9 +69,11 @@ pub fn retell(
             let Some(log_id) = ids.into_iter().next() else { return Ok(None) };
             let header = SegmentHeader { alignment, log_id, segment: number, salt, size: len };
             let segment = SegmentFile { header, file: Arc::clone(file), len };
-            let proven = scan(&segment, header.data_offset()).is_ok_and(|scan| !scan.frames.is_empty());
-            if proven {
-                return Ok(Some(header));
+            match scan(&segment, header.data_offset()) {
+                Ok(scan) if !scan.frames.is_empty() => return Ok(Some(header)),
+                Err(ScanError::Io(error)) => return Err(error),
+                // A frame that says something impossible proves nothing.
+                Ok(_) | Err(ScanError::Format(..)) => {}
             }
         }
     }

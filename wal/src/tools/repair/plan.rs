@@ -15,7 +15,7 @@ use crate::format::segment::SegmentHeader;
 use crate::numbers::{FrameNumber, SegmentNumber};
 use crate::quarantine::Note;
 use crate::read::extents::{BadPlace, Bounds, Extents, extents};
-use crate::recovery::{self, Found, Known, Recovered, read_snapshot_frame, scan};
+use crate::recovery::{self, FirstFrame, Found, Known, Recovered, read_snapshot_frame, scan};
 use crate::segment::file::{self, Opened, SegmentFile, path_of};
 use crate::state::Space;
 use crate::storage::Directory;
@@ -92,7 +92,7 @@ pub fn plan(dirs: &Directories) -> Result<(Plan, Views), OpenError> {
     };
     planner.look()?;
     planner.recover()?;
-    planner.judge(refusal);
+    planner.judge(refusal)?;
     Ok((planner.plan, Views { data: planner.data, checkpoint: planner.checkpoint }))
 }
 
@@ -148,7 +148,7 @@ impl Planner {
 
     /// Opens every file; what cannot be used is made usable in the view, or hidden in it.
     fn look(&mut self) -> Result<(), OpenError> {
-        self.look_at_checkpoints();
+        self.look_at_checkpoints()?;
         for entry in self.data.list().map_err(self.io("list", ""))? {
             let number = SegmentNumber::parse(&entry.name);
             self.numbers.extend(number);
@@ -181,8 +181,7 @@ impl Planner {
                 return Err(OpenError::Foreign { path: self.path(number), reason, repairable: false });
             }
             told.alignments.push(file.header.alignment);
-            let first = read_snapshot_frame(&file)
-                .map_err(|error| recovery::scan_error(&*self.data, &name, error))?;
+            let first = self.first_frame(&file)?;
             for summary in first.into_iter().flat_map(|first| first.snapshot.segments) {
                 self.table(summary);
             }
@@ -195,15 +194,17 @@ impl Planner {
         unusable.into_iter().try_for_each(|(number, headerless)| self.retell(number, headerless, &told))
     }
 
-    fn look_at_checkpoints(&mut self) {
+    fn look_at_checkpoints(&mut self) -> Result<(), OpenError> {
         for (slot, name) in FILE_NAMES.into_iter().enumerate() {
             let content = look_at_slot(&*self.checkpoint, name);
             if let SlotContent::Sound(found, sequence) = &content {
                 self.checkpoints.push(((**found).clone(), *sequence, slot));
             }
-            let unreadable =
-                matches!(content, SlotContent::Unreadable(_)) || !self.checkpoint.unreadable(name).is_empty();
-            if !unreadable {
+            if let SlotContent::Unreadable(source) = content {
+                let path = path_of(&*self.checkpoint, name);
+                return Err(OpenError::Io { action: "open", path, source });
+            }
+            if self.checkpoint.unreadable(name).is_empty() {
                 continue;
             }
             self.checkpoint.hide(name);
@@ -220,6 +221,7 @@ impl Planner {
         let named: Vec<_> =
             self.checkpoints.iter().flat_map(|(found, ..)| found.snapshot.segments.clone()).collect();
         named.into_iter().for_each(|summary| self.table(summary));
+        Ok(())
     }
 
     fn table(&mut self, summary: SegmentSummary) {
@@ -296,7 +298,7 @@ impl Planner {
             recovered => recovered?,
         };
         // An intact frame behind a place that the disk cannot read may have been acked, and so may what stood there.
-        let beyond = self.highest_beyond_unreadable();
+        let beyond = self.highest_beyond_unreadable()?;
         if beyond > recovered.last_kept {
             known.synced_frame = known.synced_frame.max(beyond);
             recovered = recovery::rebuild(&dirs, known)?;
@@ -353,24 +355,36 @@ impl Planner {
         self.remedy(finding, "set aside; the log goes on with what is there, and gives no number again");
     }
 
-    fn highest_beyond_unreadable(&self) -> FrameNumber {
+    fn highest_beyond_unreadable(&self) -> Result<FrameNumber, OpenError> {
         let mut highest = FrameNumber(0);
         for &number in &self.numbers {
-            let unreadable = self.data.unreadable(&number.file_name());
-            let Some(&first) = unreadable.first() else { continue };
-            let Ok(Opened::Segment(file)) = file::open(&*self.data, number) else { continue };
-            let Ok(found) = scan(&file, file.header.data_offset()) else { continue };
+            let name = number.file_name();
+            let Some(&first) = self.data.unreadable(&name).first() else { continue };
+            let Some(file) = self.open(number)? else { continue };
+            let found = scan(&file, file.header.data_offset());
+            let found = found.map_err(|error| recovery::scan_error(&*self.data, &name, error))?;
             let intact =
                 found.frames.iter().filter(|frame| frame.offset > first && frame.found == Found::Intact);
             highest = intact.fold(highest, |highest, frame| highest.max(frame.header.frame));
         }
-        highest
+        Ok(highest)
+    }
+
+    /// A segment in the view; `None` if it is not there or is none.
+    fn open(&self, number: SegmentNumber) -> Result<Option<SegmentFile>, OpenError> {
+        match file::open(&*self.data, number) {
+            Ok(Opened::Segment(file)) => Ok(Some(file)),
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.io("open", &number.file_name())(error)),
+        }
     }
 
     /// Finds the events that cannot be read, and what stands in their place.
-    fn judge(&mut self, refusal: Option<OpenError>) {
-        let files = self.files();
-        let found = self.extents(&files);
+    fn judge(&mut self, refusal: Option<OpenError>) -> Result<(), OpenError> {
+        let opened = self.plan.recovered.live.iter().map(|number| self.open(*number));
+        let files: Vec<SegmentFile> = opened.filter_map(Result::transpose).collect::<Result<_, _>>()?;
+        let found = self.extents(&files)?;
         let recovered = &self.plan.recovered;
         let cursor = &recovered.state.cursor;
         let mut readable = cursor.clone();
@@ -423,14 +437,7 @@ impl Planner {
         if !self.plan.remedies.is_empty() {
             self.copy_what_goes();
         }
-    }
-
-    /// Segments that hold frames, in the view.
-    fn files(&self) -> Vec<SegmentFile> {
-        let opened = self.plan.recovered.live.iter().map(|number| file::open(&*self.data, *number));
-        opened
-            .filter_map(|opened| if let Ok(Opened::Segment(file)) = opened { Some(file) } else { None })
-            .collect()
+        Ok(())
     }
 
     fn summary(&self, file: &SegmentFile) -> Option<SegmentSummary> {
@@ -438,29 +445,37 @@ impl Planner {
         of_start.copied()
     }
 
-    fn extents(&self, files: &[SegmentFile]) -> BTreeMap<SegmentNumber, Extents> {
+    fn extents(&self, files: &[SegmentFile]) -> Result<BTreeMap<SegmentNumber, Extents>, OpenError> {
+        let read = |file: &SegmentFile, bounds| {
+            extents(file, bounds).map_err(self.io("read", &file.number().file_name()))
+        };
         let mut ceilings = Vec::new();
         let mut ceiling = self.plan.recovered.next_event;
         for file in files.iter().rev() {
             ceilings.push(ceiling);
-            let bounds = Bounds { summary: None, begins: None, ceiling: u64::MAX };
-            let first = match (self.summary(file), read_snapshot_frame(file)) {
-                (Some(summary), _) => Some(summary.first_event),
-                (None, Ok(Some(first))) => Some(first.snapshot.next_event),
-                (None, _) => extents(file, bounds).first_event,
+            let first = match self.summary(file) {
+                Some(summary) => Some(summary.first_event),
+                None => match self.first_frame(file)? {
+                    Some(first) => Some(first.snapshot.next_event),
+                    None => {
+                        read(file, Bounds { summary: None, begins: None, ceiling: u64::MAX })?.first_event
+                    }
+                },
             };
             ceiling = ceiling.min(first.unwrap_or(ceiling));
         }
         let mut found = BTreeMap::new();
         let mut begins = None;
         for (file, ceiling) in files.iter().zip(ceilings.into_iter().rev()) {
-            found.insert(
-                file.number(),
-                extents(file, Bounds { summary: self.summary(file), begins, ceiling }),
-            );
+            found.insert(file.number(), read(file, Bounds { summary: self.summary(file), begins, ceiling })?);
             begins = Some(ceiling);
         }
-        found
+        Ok(found)
+    }
+
+    fn first_frame(&self, file: &SegmentFile) -> Result<Option<FirstFrame>, OpenError> {
+        let first = read_snapshot_frame(file);
+        first.map_err(|error| recovery::scan_error(&*self.data, &file.number().file_name(), error))
     }
 
     /// A place whose events are given up, or that a start stumbles over.
