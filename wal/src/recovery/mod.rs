@@ -393,6 +393,7 @@ fn walk(
     let mut hole = false;
     let mut spans = span::Passed::behind(start.frame);
     let mut kept_files: Vec<SegmentFile> = own.cloned().into_iter().collect();
+    let mut cut_at = None;
     for (i, (file, frame)) in found.into_iter().enumerate() {
         let header = frame.header;
         recovered.last_seen = recovered.last_seen.max(header.frame);
@@ -406,6 +407,7 @@ fn walk(
         spans.pass(&frame);
         match decide(frame.found, header.frame <= evidence, hole, whole[i] || !header.is_span()) {
             action @ (Action::Keep | Action::Damage) => {
+                hold_lost(recovered, &mut summaries, header.first_event, place);
                 if action == Action::Damage {
                     recovered.damage.push(Damage {
                         place,
@@ -434,6 +436,9 @@ fn walk(
                 }
             }
             Action::Rewrite => {
+                if recovered.unvouched.is_empty() {
+                    hold_lost(recovered, &mut summaries, header.first_event, place);
+                }
                 let offset = frame.offset;
                 let controls = spans.controls(data, &file, frame)?;
                 recovered.unvouched.push(Unvouched { file, offset, header, controls });
@@ -442,6 +447,7 @@ fn walk(
                 // What is left of a commit that was acked and is damaged says nothing of the frames behind it.
                 hole |= header.frame > evidence;
                 recovered.cut += 1;
+                cut_at.get_or_insert(place);
             }
             Action::Refuse => unreachable!("a read error ended the scan"),
         }
@@ -450,6 +456,11 @@ fn walk(
         missing(recovered, end, expected, evidence, evidence, &mut hole);
     }
     recovered.last_seen = recovered.last_seen.max(evidence);
+    if let Some(last) = kept_files.last() {
+        let rest = Place { segment: last.number(), offset: last.len };
+        let until = cut_at.filter(|at: &Place| at.segment == rest.segment).unwrap_or(rest);
+        hold_lost(recovered, &mut summaries, known.synced_event, until);
+    }
     recovered.next_event = recovered.next_event.max(known.synced_event);
     // A segment has its blocks before it has its name, and only a later life cuts its rest off: what is shorter now, and has no
     // frames above it, was cut by somebody else, perhaps with frames that nothing is left to speak of.
@@ -466,6 +477,26 @@ fn walk(
     recovered.segments = summaries.into_values().collect();
     recovered.last_segment = kept_files.pop();
     Ok(())
+}
+
+/// Events below `event` were given to frames before `place`. Those that no frame has are lost, but their numbers are used, and
+/// the last segment holds their place: taken for one without events it would be used again, and nobody would ever be told.
+fn hold_lost(
+    recovered: &mut Recovered,
+    summaries: &mut BTreeMap<SegmentNumber, SegmentSummary>,
+    event: u64,
+    place: Place,
+) {
+    if event <= recovered.next_event {
+        return;
+    }
+    recovered.next_event = event;
+    if let Some(last) = summaries.values_mut().next_back() {
+        last.end_event = event;
+        if last.segment == place.segment {
+            last.end_offset = last.end_offset.max(place.offset);
+        }
+    }
 }
 
 /// Frame numbers `first..=last` stand nowhere: damage as far as evidence reaches, a hole beyond it.

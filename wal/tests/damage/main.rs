@@ -56,6 +56,28 @@ fn damage_that_a_start_meets_is_reported_and_kept() {
     }
 }
 
+/// The last events' frame cannot be read, and only a frame without events stands behind it.
+#[test]
+fn damage_to_the_last_events_keeps_their_numbers_and_their_place() {
+    for (events, byte) in [(1, 10), (1, 70), (40, 10), (40, 70)] {
+        let mut world = World::with_events(events);
+        world.rest();
+        let frame = world.frame_of(events - 1);
+        world.kill();
+        world.without_checkpoints();
+        world.flip(&frame, byte);
+        world.open().unwrap();
+        assert_eq!(world.log().recovery().damage.len(), 1, "{:?}", world.log().recovery());
+        world.assert_damaged_at(&frame);
+        world.append_all(events..events + 2);
+        world.reopen();
+        world.assert_damaged_at(&frame);
+        // It was left as it was: repaired, nothing is missing.
+        world.flip(&frame, byte);
+        world.assert_all_there(events + 2);
+    }
+}
+
 #[test]
 fn a_torn_tail_is_cut_without_a_word() {
     for block in [0, 1] {

@@ -90,3 +90,8 @@ fn a_half_prepared_segment_is_no_reserve() {
 fn a_damaged_commit_over_several_frames_does_not_refuse_a_start() {
     run(0, &[small(1, 16_250), Trim, FlipBit { place: 6_418_290_484_315_758_144, restart: true }]);
 }
+
+#[test]
+fn damage_on_a_full_disk() {
+    run(0, &[small(1, 405), Trim, FillDisk(0), FlipBit { place: 16_947_230_948_548_827_312, restart: true }]);
+}
