@@ -318,3 +318,64 @@ fn flume_ng_has_help_and_version() {
     let version = flume_ng(directory.path(), &["version"], "");
     assert!(stdout(&version).starts_with("Flumen "), "{}", stderr(&version));
 }
+
+/// A channel's log with five events to deliver, a frame each, in `data` and `checkpoint`.
+fn log_with_events() -> tempfile::TempDir {
+    use flumen_wal::storage::{self, Backend};
+    let directory = tempfile::tempdir().unwrap();
+    let open = |folder: &str| {
+        let path = directory.path().join(folder);
+        fs::create_dir(&path).unwrap();
+        storage::open(path, Backend::Std).unwrap().0
+    };
+    let dirs = flumen_wal::Directories { data: open("data"), checkpoint: open("checkpoint") };
+    let options = flumen_wal::Options { segment_bytes: 256 << 10, ..Default::default() };
+    let log = flumen_wal::Log::open(dirs, options).unwrap();
+    for event in 0..5u8 {
+        log.append_and_wait(flumen_wal::Commit { events: 1, payload: &vec![event; 300], progress: vec![] })
+            .unwrap();
+    }
+    log.close();
+    directory
+}
+
+#[test]
+fn a_damaged_log_is_repaired_after_a_rehearsal_and_never_beside_a_running_agent() {
+    let directory = log_with_events();
+    let segment = directory.path().join("data/segment-0000000000000001.log");
+    let dump = stdout(&run(directory.path(), &["wal", "dump", "data"]));
+    let line = dump.lines().find(|line| line.contains("events 1..2")).expect("the frame of event 1");
+    let offset = line.trim().split([':', ' ']).nth(1).unwrap().parse::<usize>().unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    bytes[offset + 70] ^= 1;
+    fs::write(&segment, &bytes).unwrap();
+
+    let rehearsed = run(directory.path(), &["wal", "repair", "--dry-run", "data"]);
+    let text = stdout(&rehearsed);
+    assert_eq!(rehearsed.status.code(), Some(1), "{text}{}", stderr(&rehearsed));
+    assert!(text.contains(&format!("offset {offset}")) && text.contains("nothing was changed"), "{text}");
+    assert!(fs::read(&segment).unwrap() == bytes && !directory.path().join("data/quarantine").exists());
+
+    let open = |folder: &str| {
+        let path = directory.path().join(folder);
+        flumen_wal::storage::open(path, flumen_wal::storage::Backend::Std).unwrap().0
+    };
+    let lock = open("data").lock().unwrap();
+    for arguments in [&["wal", "repair", "data"][..], &["wal", "repair", "--dry-run", "data"]] {
+        let refused = run(directory.path(), arguments);
+        assert_eq!(refused.status.code(), Some(75), "{}", stderr(&refused));
+        assert!(stderr(&refused).contains("stop the agent"), "{}", stderr(&refused));
+    }
+    drop(lock);
+
+    let repaired = run(directory.path(), &["wal", "repair", "data"]);
+    let text = stdout(&repaired);
+    assert_eq!(repaired.status.code(), Some(0), "{text}{}", stderr(&repaired));
+    assert!(text.contains("1 events are given up (1..2); 4 are left"), "{text}");
+    assert!(text.ends_with("repaired\n"), "{text}");
+    assert!(fs::read_dir(directory.path().join("data/quarantine")).unwrap().count() >= 2);
+    let again = run(directory.path(), &["wal", "repair", "data"]);
+    assert_eq!((again.status.code(), stdout(&again).contains("nothing to repair")), (Some(0), true));
+    let verified = run(directory.path(), &["wal", "verify", "data"]);
+    assert_eq!(verified.status.code(), Some(0), "{}", stdout(&verified));
+}

@@ -1,23 +1,30 @@
-//! `flumen wal`: looks at a file channel's log. Nothing is changed and no lock is taken, so the agent may be running.
+//! `flumen wal`: looks at a file channel's log, and repairs it. But for `repair` nothing is changed and no lock is taken, so
+//! the agent may be running.
 //!
 //! ```text
 //! flumen wal inspect DIR    what is there, and what a start would do with it
 //! flumen wal verify DIR     reads every frame; exits with 1 if something is damaged
 //! flumen wal dump DIR       one line a frame and record, with --payload one an event too
+//! flumen wal repair DIR     gives up what cannot be read, after it was set aside, so that all else is delivered;
+//!                           with --dry-run only says so, and exits with 1 if there is something to repair
 //! ```
 //!
-//! The code is 1 also where the log cannot be looked at; what is wrong then stands on stderr.
+//! The code is 1 also where the log cannot be looked at or repaired, and 75 where a repair meets a running agent; what is
+//! wrong then stands on stderr.
 
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use flumen_api::chunk::Chunk;
 use flumen_wal::format::record::Record;
-use flumen_wal::tools::{self, Content, Finding, Inspection, Line, Slot, ToolError, Verification};
-use flumen_wal::{ProgressOp, Space};
+use flumen_wal::storage::{self, Backend, Directory};
+use flumen_wal::tools::{
+    self, Content, Finding, Inspection, Line, Remedy, Repair, Slot, ToolError, Verification,
+};
+use flumen_wal::{Directories, OpenError, Options, ProgressOp, Quarantine, Space, System};
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
@@ -55,6 +62,20 @@ enum WalCommand {
         #[arg(long)]
         payload: bool,
     },
+    /// Make a log that starts and delivers again of a damaged one. The agent must not be running.
+    ///
+    /// Damaged bytes are copied into the folder `quarantine` beside the segments before anything is changed. Run it as the
+    /// user that runs the agent.
+    Repair {
+        #[command(flatten)]
+        which: Which,
+        /// Say what would be done, and change nothing; exit with 1 if there is something to repair.
+        #[arg(long)]
+        dry_run: bool,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Which log is meant.
@@ -74,17 +95,37 @@ const PREVIEW_BYTES: usize = 100;
 pub fn run(arguments: &WalArguments) -> Exit {
     match look(arguments) {
         Ok(exit) => exit,
-        Err(error) => {
+        Err(Failed::Tool(error)) => {
             eprintln!("flumen wal: {error}");
+            Exit::Fatal
+        }
+        Err(Failed::Repair(error @ OpenError::Locked { .. })) => {
+            eprintln!("flumen wal repair: {error}; stop the agent first");
+            Exit::Locked
+        }
+        Err(Failed::Repair(error)) => {
+            eprintln!("flumen wal repair: {error}");
             Exit::Fatal
         }
     }
 }
 
-fn look(arguments: &WalArguments) -> Result<Exit, ToolError> {
+enum Failed {
+    Tool(ToolError),
+    Repair(OpenError),
+}
+
+impl From<ToolError> for Failed {
+    fn from(error: ToolError) -> Self {
+        Self::Tool(error)
+    }
+}
+
+fn look(arguments: &WalArguments) -> Result<Exit, Failed> {
     let (WalCommand::Inspect { which, .. }
     | WalCommand::Verify { which, .. }
-    | WalCommand::Dump { which, .. }) = &arguments.command;
+    | WalCommand::Dump { which, .. }
+    | WalCommand::Repair { which, .. }) = &arguments.command;
     let dirs = tools::locate(&which.dir, which.checkpoint.as_deref())?;
     let mut out = Printer(BufWriter::new(io::stdout().lock()));
     let mut exit = Exit::Clean;
@@ -108,9 +149,42 @@ fn look(arguments: &WalArguments) -> Result<Exit, ToolError> {
                 print_line(&mut out, &line, payload);
             })?;
         }
+        WalCommand::Repair { dry_run, json, .. } => {
+            let report = repair(&dirs, dry_run)?;
+            let folder = dirs.data.path().join(tools::QUARANTINE);
+            let text = if json {
+                pretty(&repair_json(&report, dry_run))
+            } else {
+                repair_text(&report, &folder, dry_run)
+            };
+            out.line(text);
+            if dry_run && !report.remedies.is_empty() {
+                exit = Exit::Fatal;
+            }
+        }
     }
     out.done();
     Ok(exit)
+}
+
+fn repair(looked_at: &Directories, dry_run: bool) -> Result<Repair, Failed> {
+    let (options, environment) = (Options::default(), System::default());
+    if dry_run {
+        return tools::examine(looked_at, &options, &environment).map_err(Failed::Repair);
+    }
+    let open = |dir: &dyn Directory| {
+        let path = dir.path().to_path_buf();
+        let opened = storage::open(&path, Backend::Std);
+        opened.map(|(dir, _)| dir).map_err(|source| ToolError::Io { path, source })
+    };
+    let data = open(&*looked_at.data)?;
+    let checkpoint = match looked_at.checkpoint.path() == looked_at.data.path() {
+        true => data.clone(),
+        false => open(&*looked_at.checkpoint)?,
+    };
+    let quarantine = Quarantine::within(data.path());
+    let dirs = Directories { data, checkpoint };
+    tools::repair(&dirs, &quarantine, &options, &environment).map_err(Failed::Repair)
 }
 
 /// Standard output, whose reader may go away at any time.
@@ -390,21 +464,61 @@ fn finding_text(finding: &Finding) -> String {
     text
 }
 
+fn repair_text(report: &Repair, folder: &Path, dry_run: bool) -> String {
+    let mut text = String::new();
+    for Remedy { finding, action } in &report.remedies {
+        put!(text, "damage: {}: {action}", finding_text(finding));
+    }
+    if report.remedies.is_empty() {
+        put!(text, "nothing to repair; {} events are left to deliver", report.backlog);
+        return text.trim_end().to_string();
+    }
+    let ranges: Vec<_> = report.lost.iter().map(|(first, end)| range(*first, Some(*end))).collect();
+    let ranges = if ranges.is_empty() { String::new() } else { format!(" ({})", ranges.join(", ")) };
+    put!(
+        text,
+        "{} events are given up{ranges}; {} are left to deliver",
+        report.lost_events(),
+        report.backlog
+    );
+    if !report.quarantined.is_empty() {
+        put!(text, "set aside in {}: {}", folder.display(), report.quarantined.join(", "));
+    }
+    put!(text, "{}", if dry_run { "nothing was changed" } else { "repaired" });
+    text.trim_end().to_string()
+}
+
+fn repair_json(report: &Repair, dry_run: bool) -> Value {
+    let damage = report.remedies.iter().map(|Remedy { finding, action }| {
+        let mut value = finding_json(finding);
+        value["action"] = json!(action);
+        value
+    });
+    json!({
+        "logId": report.log_id.map(|id| format!("{id:032x}")),
+        "damage": damage.collect::<Vec<_>>(),
+        "lostEvents": report.lost_events(),
+        "lost": report.lost,
+        "backlog": report.backlog,
+        "quarantined": report.quarantined,
+        "changed": !dry_run && !report.remedies.is_empty(),
+    })
+}
+
+fn finding_json(finding: &Finding) -> Value {
+    json!({
+        "file": finding.path.display().to_string(),
+        "offset": finding.offset,
+        "what": finding.what,
+        "firstFrame": finding.frames.map(|frames| frames.0),
+        "lastFrame": finding.frames.map(|frames| frames.1),
+        "firstEvent": finding.events.map(|events| events.0),
+        "endEvent": finding.events.and_then(|events| events.1),
+    })
+}
+
 fn verification_json(report: &Verification) -> Value {
-    let findings = |findings: &[Finding]| {
-        let values = findings.iter().map(|finding| {
-            json!({
-                "file": finding.path.display().to_string(),
-                "offset": finding.offset,
-                "what": finding.what,
-                "firstFrame": finding.frames.map(|frames| frames.0),
-                "lastFrame": finding.frames.map(|frames| frames.1),
-                "firstEvent": finding.events.map(|events| events.0),
-                "endEvent": finding.events.and_then(|events| events.1),
-            })
-        });
-        values.collect::<Vec<_>>()
-    };
+    let findings = |findings: &[Finding]| findings.iter().map(finding_json).collect::<Vec<_>>();
     json!({
         "logId": report.log_id.map(|id| format!("{id:032x}")),
         "segments": report.segments,

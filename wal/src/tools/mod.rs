@@ -1,6 +1,7 @@
-//! Looking at a log without opening it: [`inspect`], [`verify`] and [`dump`].
+//! Looking at a log without opening it: [`inspect`], [`verify`] and [`dump`]; and making one that opens of a damaged one:
+//! [`repair`], of which [`examine`] is the rehearsal.
 //!
-//! They change nothing and take no lock, so they work on a log that is running. Of such a log they judge what was
+//! The first three change nothing and take no lock, so they work on a log that is running. Of such a log they judge what was
 //! synced when they began, up to the highest *claim*: frames above it may be on their way. A segment that the running log
 //! recycles under a reader's eyes is recognised by its salt and left out.
 //!
@@ -9,6 +10,7 @@
 //! | [`inspect`] | headers, snapshots, checkpoint files, and what a start would read | what is there, and what a start would do |
 //! | [`verify`] | everything | whether every synced frame is intact, and if not, what is lost and where |
 //! | [`dump`] | everything | each frame and record |
+//! | [`examine`], [`repair`] | everything, under the log's lock | giving up what cannot be read |
 
 mod dump;
 mod inspect;
@@ -19,6 +21,7 @@ mod survey;
 mod verify;
 mod walk;
 
+pub use crate::quarantine::FOLDER as QUARANTINE;
 pub use dump::{DumpedRecord, Line, dump};
 pub use inspect::{
     Content, Inspection, Outlook, OwnerInfo, SegmentInfo, Slot, SlotInfo, UnvouchedFrame, inspect,

@@ -10,10 +10,10 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, StatxFlags};
 use rustix::io::{Errno, retry_on_intr};
 
-use crate::storage::{Directory, Entry, File, Lock, WriteQueue};
+use crate::storage::{Directory, Entry, File, LOCK_FILE, Lock, WriteQueue};
 
 /// What segments are aligned to at least, and what every direct read here is aligned to.
 const ALIGNMENT: usize = crate::format::segment::ALIGNMENT_MIN;
@@ -30,7 +30,15 @@ struct ReadOnlyFile {
     direct: bool,
 }
 
-/// Opens an existing directory for looking at it. Nothing in it is ever changed, created or locked.
+/// An flock, as long as the descriptor is open.
+#[derive(Debug)]
+struct ReadOnlyLock {
+    _file: Option<OwnedFd>,
+}
+
+impl Lock for ReadOnlyLock {}
+
+/// Opens an existing directory for looking at it. Nothing in it is ever changed or created.
 pub fn open(path: impl Into<PathBuf>) -> io::Result<Arc<dyn Directory>> {
     let path = path.into();
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -120,8 +128,14 @@ impl Directory for ReadOnlyDirectory {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
+    /// The lock of a running log, without making the file that carries it: where there is none, there was no log yet.
     fn lock(&self) -> io::Result<Box<dyn Lock>> {
-        refused()
+        let file = match self.open_with(LOCK_FILE, OFlags::empty()) {
+            Err(Errno::NOENT) => return Ok(Box::new(ReadOnlyLock { _file: None })),
+            file => file?,
+        };
+        retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive))?;
+        Ok(Box::new(ReadOnlyLock { _file: Some(file) }))
     }
 
     fn write_queue(&self, _lock: Box<dyn Lock>, _depth: usize) -> io::Result<Box<dyn WriteQueue>> {

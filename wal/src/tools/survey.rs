@@ -58,6 +58,8 @@ pub struct Survey {
     pub slots: [SlotContent; 2],
     /// What the newest snapshot that knows it says of each sealed segment.
     pub summaries: BTreeMap<SegmentNumber, SegmentSummary>,
+    /// First frame of the newest life that a segment begins with: its snapshot holds what the frames before it left.
+    pub life: FrameNumber,
     /// The newest segment whose first frame is intact.
     pub top: Option<SegmentNumber>,
     /// What a start would find.
@@ -81,13 +83,16 @@ impl Survey {
             spares: Vec::new(),
             slots: [SlotContent::Missing, SlotContent::Missing],
             summaries: BTreeMap::new(),
+            life: FrameNumber(0),
             top: None,
             recovered,
             claim: FrameNumber(0),
         };
         for entry in entries {
             if let Some(number) = SegmentNumber::parse(&entry.name) {
-                survey.segments.extend(look_at(data, number, &mut survey.summaries));
+                let Survey { summaries, life, .. } = &mut survey;
+                let looked_at = look_at(data, number, summaries, life);
+                survey.segments.extend(looked_at);
             } else if SegmentNumber::parse_spare(&entry.name).is_some() {
                 survey.spares.push(entry);
             }
@@ -186,6 +191,7 @@ fn look_at(
     data: &dyn Directory,
     number: SegmentNumber,
     summaries: &mut BTreeMap<SegmentNumber, SegmentSummary>,
+    life: &mut FrameNumber,
 ) -> Option<Surveyed> {
     let mut surveyed = Surveyed { number, len: 0, seen: Seen::Headerless, copies: 0, first: None };
     let file = match file::open(data, number) {
@@ -216,6 +222,9 @@ fn look_at(
     match read_snapshot_frame(&file) {
         Ok(Some(first)) => {
             surveyed.first = Some((first.header.frame, first.snapshot.next_event));
+            if first.header.previous_crc == 0 {
+                *life = (*life).max(first.header.frame);
+            }
             for summary in first.snapshot.segments {
                 let known = summaries.entry(summary.segment).or_insert(summary);
                 if known.last_frame < summary.last_frame {

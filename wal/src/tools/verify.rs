@@ -78,9 +78,23 @@ pub fn verify(dirs: &Directories) -> Result<Verification, ToolError> {
         }
         Item::Frame { standing: Standing::Unvouched, .. } => report.unvouched += 1,
         Item::Frame { standing: Standing::BodyBad, .. } | Item::Span { .. } => {}
+        Item::Damage(finding) if costs_nothing(&survey, &finding) => {
+            let what = format!("{}; its events are delivered or given up", finding.what);
+            report.notes.push(Finding { what, ..finding });
+        }
         Item::Damage(finding) => report.damage.push(finding),
     });
     Ok(report)
+}
+
+/// Whether all that a place held is released, or was taken over by a later life: what a repair leaves behind.
+fn costs_nothing(survey: &Survey, finding: &Finding) -> bool {
+    let Ok(recovered) = &survey.recovered else { return false };
+    match (finding.events, finding.frames) {
+        (Some((first, Some(end))), _) => recovered.state.cursor.unreleased_from(first).0 >= end,
+        (None, Some((_, last))) => last < survey.life.0,
+        (Some((_, None)) | None, _) => false,
+    }
 }
 
 /// Bytes of a newer version mean something that this one does not know.

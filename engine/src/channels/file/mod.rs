@@ -20,7 +20,7 @@ mod taker;
 mod tests;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -147,7 +147,8 @@ impl FileChannel {
         metrics: ChannelMetrics,
     ) -> Result<Self, OpenError> {
         let data_path = directories.data.path().to_path_buf();
-        let log = Log::open(directories, settings.log_options()).map_err(open_error)?;
+        let log =
+            Log::open(directories, settings.log_options()).map_err(|error| open_error(error, &data_path))?;
         tell_recovery(&name, &log);
         let gate = Gate::new(limit(settings), Arc::new(LogPositions(log.clone())));
         Ok(Self(Arc::new(Shared {
@@ -198,7 +199,14 @@ fn tell_recovery(channel: &str, log: &Log) {
         tracing::error!(channel, "files are missing: events below {event} that were not delivered are lost");
     }
     for damage in &found.damage {
-        tracing::error!(channel, "damaged: {damage:?}");
+        tracing::error!(
+            channel,
+            "damaged at {}: frames {} to {}: {}; `flumen wal verify` says which events they held",
+            damage.place,
+            damage.first_frame,
+            damage.last_frame,
+            damage.what
+        );
     }
 }
 
@@ -333,8 +341,17 @@ impl Shared {
     }
 }
 
-fn open_error(error: flumen_wal::OpenError) -> OpenError {
+fn open_error(error: flumen_wal::OpenError, data_path: &Path) -> OpenError {
     use flumen_wal::OpenError as Log;
+    if error.repair_helps() {
+        let dir = data_path.display();
+        let advice =
+            format!("`flumen wal repair --dry-run {dir}` says what is left, and what a repair would give up");
+        return match error {
+            Log::Foreign { .. } => OpenError::Foreign(format!("{error}. {advice}")),
+            _ => OpenError::Other(format!("{error}. {advice}")),
+        };
+    }
     match error {
         Log::Locked { path } => OpenError::Locked { path },
         Log::Newer { .. } | Log::Foreign { .. } => OpenError::Foreign(error.to_string()),
