@@ -1,4 +1,4 @@
-//! Who may read what an agent leaves on disk.
+//! Who may read what an agent leaves on disk, and what it runs and reads on behalf of a configuration.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -51,4 +51,44 @@ fn channels_and_kept_configurations_are_the_owners_alone_and_outputs_follow_the_
         }
         assert_eq!(fs::metadata(&position).unwrap().permissions().mode() & 0o777, file, "umask {umask}");
     }
+}
+
+#[test]
+fn a_config_filters_command_meets_no_shell_and_its_output_is_bounded() {
+    let filter = |command: &str| {
+        format!(
+            "a1.configfilters = f1\na1.configfilters.f1.type = external\na1.configfilters.f1.command = {command}\n\
+             a1.sinks.k1.sink.pathManager.prefix = ${{f1[p]}}\n{DURABLE_TAIL}"
+        )
+    };
+    let world = World::new(&filter("echo x;touch made $(touch made) `touch made` >made | touch made"));
+    world.check();
+    assert!(!world.path("made").exists(), "a shell has read the command");
+
+    // It prints without end.
+    let world = World::new(&filter("yes"));
+    let begun = std::time::Instant::now();
+    let output = world.check();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("f1") && said.contains("yes"), "{said}");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "it was read to no end");
+}
+
+#[test]
+fn a_configuration_or_position_file_of_absurd_size_is_refused_before_it_is_read() {
+    let world = World::new(DURABLE_TAIL);
+    let sparse = |name: &str| fs::File::create(world.path(name)).unwrap().set_len(1 << 40).unwrap();
+    sparse("position.json");
+    world.append("in/a.log", lines(0, 10));
+    let agent = world.start();
+    agent.wait_for(&["ERROR", "position file", &world.path("position.json").to_string_lossy()]);
+    fs::remove_file(world.path("position.json")).unwrap();
+    world.wait_delivered(10 * LINE as u64);
+    agent.stop();
+
+    sparse("flume.conf");
+    let mut agent = world.start();
+    assert_eq!(agent.end().code(), Some(78));
+    agent.wait_for(&["ERROR", "flume.conf", "no configuration"]);
+    assert_eq!(world.check().status.code(), Some(78));
 }
