@@ -1,0 +1,178 @@
+//! A log that fails and opens again within its process knows more than the disk may show; and a disk that goes on failing
+//! must not be asked all the time.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use flumen_wal::ReadError;
+use flumen_wal::storage::faulty::Fault;
+
+use crate::world::{BLOCK, World, payload};
+
+impl World {
+    fn now(&self) -> Duration {
+        Duration::from_micros(self.environment.micros.load(Ordering::Relaxed))
+    }
+
+    fn pass(&mut self, millis: u64) {
+        self.environment.micros.fetch_add(millis * 1000, Ordering::Relaxed);
+        self.turn();
+    }
+
+    /// Lets the next frame fail, and the log open again.
+    fn fail_and_reopen(&mut self) {
+        let before = self.log().stats().reopens;
+        self.disk.fail_next("complete", Fault::Io);
+        let ticket = self.append_bytes(&payload(99));
+        for _ in 0..10_000 {
+            self.pass(1);
+            if self.log().stats().reopens > before {
+                assert!(ticket.try_wait().is_some_and(|result| result.is_err()));
+                return;
+            }
+        }
+        panic!("never reopened: {:?}", self.log().stats());
+    }
+
+    /// As if the disk had never written the frame that it said was durable.
+    fn lose(&self, event: u64) {
+        let frame = self.frame_of(event);
+        self.disk.overwrite(format!("data/{}", frame.file), frame.offset, &[0; 2 * BLOCK as usize]).unwrap();
+    }
+}
+
+#[test]
+fn a_reopen_notices_that_the_disk_lost_what_was_synced() {
+    for (events, lost) in [(1, 0), (3, 2), (30, 29), (30, 12)] {
+        let mut world = World::with_events(events);
+        let frame = world.frame_of(lost);
+        // The only ones who know of the last frame are the process and nobody on the disk.
+        world.lose(lost);
+        world.fail_and_reopen();
+        let (next, error) = world.take_from(0);
+        assert_eq!(next, lost, "{events}, {lost}: {error:?}");
+        match error {
+            Some(ReadError::Damaged { event, path, .. }) => {
+                assert_eq!((event, path.ends_with(&frame.file)), (lost, true));
+            }
+            other => panic!("{events}, {lost}: {other:?}"),
+        }
+        // The lost event's number is not given to another one.
+        assert_eq!(world.log().stats().synced_event, world.log().stats().appended_event);
+        assert!(world.log().stats().appended_event >= events);
+        let ticket = world.append_bytes(&payload(events));
+        world.ack(&ticket);
+        assert!(world.log().stats().synced_event > events);
+        assert_eq!(world.take_from(0).0, lost, "takes stop at the place");
+    }
+}
+
+#[test]
+fn a_reopen_after_which_frames_fail_again_comes_later_each_time() {
+    let mut world = World::with_events(3);
+    (0..1000).for_each(|_| world.disk.fail_next("complete", Fault::Io));
+    let (mut reopens, mut at) = (0, world.now());
+    let mut pauses = Vec::new();
+    while world.now() < Duration::from_secs(40) {
+        if world.log().stats().failure.is_none() && world.disk.writes_in_flight() == 0 {
+            drop(world.append_bytes(&payload(3)));
+        }
+        world.pass(1);
+        if world.log().stats().reopens > reopens {
+            reopens = world.log().stats().reopens;
+            pauses.push(world.now() - at);
+            at = world.now();
+        }
+    }
+    assert!((8..25).contains(&pauses.len()), "{pauses:?}");
+    let longest = pauses.iter().max().unwrap();
+    assert!((Duration::from_secs(4)..Duration::from_secs(7)).contains(longest), "{pauses:?}");
+    // The first frame that is synced ends it.
+    world.disk.clear_faults();
+    while world.log().stats().failure.is_some() {
+        world.pass(1);
+    }
+    // Commits that failed are unknown, not undone: some are there.
+    let known = world.log().stats().appended_event;
+    world.append_all(known..known + 2);
+    let at = world.now();
+    world.fail_and_reopen();
+    assert!(world.now() - at < Duration::from_millis(50), "{:?}", world.now() - at);
+    let of = |event| if (3..known).contains(&event) { payload(3) } else { payload(event) };
+    let cursor = world.log().cursor();
+    for event in 0..known + 2 {
+        let take = cursor.try_take(1, 1 << 20).unwrap().unwrap();
+        assert_eq!((take.first_event, &take.pieces[0].payload[..]), (event, &of(event)[..]));
+    }
+}
+
+/// A log of more segments than a snapshot tells of, opened again: where the oldest one's events end must be read in its
+/// neighbour.
+fn world_with_an_unknown_segment() -> World {
+    let mut world = World::with_events(1100);
+    world.close();
+    assert!(world.segments().len() > 66, "{}", world.segments().len());
+    world.open().unwrap();
+    world
+}
+
+fn release(world: &World, events: u64) {
+    let cursor = world.log().cursor();
+    for _ in 0..events {
+        let take = cursor.try_take(1, 1 << 20).unwrap().unwrap();
+        cursor.release(take.first_event, take.events, vec![]);
+    }
+}
+
+fn is_there(world: &World, name: &str) -> bool {
+    world.files().contains_key(&format!("data/{name}"))
+}
+
+#[test]
+fn a_neighbour_that_cannot_be_read_is_asked_again_and_not_all_the_time() {
+    let mut world = world_with_an_unknown_segment();
+    let segments = world.segments();
+    let oldest = segments[0].file_name();
+    let neighbour = format!("data/{}", segments[1].file_name());
+    release(&world, 20);
+    world.disk.fail_reads(&neighbour, 0, 4 * BLOCK).unwrap();
+    world.rest();
+    let before = world.disk.operations();
+    for _ in 0..5000 {
+        world.pass(1);
+    }
+    let asked = world.disk.operations() - before;
+    assert!((5..100).contains(&asked), "{asked} operations in 5 s");
+    assert!(is_there(&world, &oldest));
+    world.disk.heal(&neighbour).unwrap();
+    for _ in 0..600 {
+        world.pass(1);
+    }
+    assert!(!is_there(&world, &oldest), "what is released is given back");
+    assert_eq!(world.take_from(20).0, 1100);
+}
+
+#[test]
+fn a_segment_beside_a_damaged_one_stays() {
+    for offset in [30, 2 * BLOCK + 100] {
+        let mut world = world_with_an_unknown_segment();
+        let segments = world.segments();
+        let neighbour = format!("data/{}", segments[1].file_name());
+        for copy in if offset < BLOCK { vec![offset, BLOCK + offset] } else { vec![offset] } {
+            world.disk.flip_bit(&neighbour, copy, 1).unwrap();
+        }
+        release(&world, 10);
+        world.rest();
+        let before = world.disk.operations();
+        for _ in 0..2000 {
+            world.pass(1);
+        }
+        assert!(world.disk.operations() - before < 50, "asked once");
+        assert!(is_there(&world, &segments[0].file_name()));
+        // Puts, rolls and restarts go on.
+        world.append_all(1100..1130);
+        world.rest();
+        world.reopen();
+        assert_eq!(world.log().stats().appended_event, 1130);
+    }
+}
