@@ -3,11 +3,12 @@
 #
 #   flumen-VERSION-linux-ARCH/
 #     bin/flumen bin/flume-ng    the program, and Flume's launcher for it
+#     bin/flumen-crash           the tool that looks whether anything gets lost
 #     conf/                      templates
 #     examples/ docs/ LICENSE README.md CHANGELOG.md
 #
-# PROFILE=dev builds without optimisation, to try the layout. BINARY=path packs a binary that is built already, and
-# DIST=directory puts the archive there instead of into dist/.
+# PROFILE=dev builds without optimisation, to try the layout. BINARY=path packs a `flumen` that is built already, with the
+# flumen-crash beside it (or CRASH_BINARY=path) if there is one. DIST=directory puts the archive there instead of into dist/.
 
 set -eu
 
@@ -24,12 +25,17 @@ FLUMEN_BUILT_ON=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 export FLUMEN_REVISION FLUMEN_SOURCE_CHECKSUM FLUMEN_BUILT_BY FLUMEN_BUILT_ON
 
 case ${BINARY:-} in
-  '') cargo build --locked --profile "$profile" -p flumen --bin flumen ;;
+  '')
+    cargo build --locked --profile "$profile" -p flumen --bin flumen
+    cargo build --locked --profile "$profile" -p flumen-crash --bin flumen-crash
+    ;;
 esac
 case $profile in
   dev) built=${BINARY:-${CARGO_TARGET_DIR:-target}/debug/flumen} ;;
   *) built=${BINARY:-${CARGO_TARGET_DIR:-target}/$profile/flumen} ;;
 esac
+
+crash=${CRASH_BINARY:-$(dirname "$built")/flumen-crash}
 
 dist=${DIST:-dist}
 mkdir -p "$dist"
@@ -38,6 +44,11 @@ trap 'rm -rf "$stage"' EXIT
 top=$stage/$name
 mkdir -p "$top/bin" "$top/conf"
 install -m 0755 "$built" "$top/bin/flumen"
+if [ -x "$crash" ]; then
+  install -m 0755 "$crash" "$top/bin/flumen-crash"
+else
+  echo "$0: no $crash: the archive is without it" >&2
+fi
 install -m 0755 bin/flume-ng "$top/bin/flume-ng"
 install -m 0644 conf/*.template "$top/conf/"
 cp -R examples docs "$top/"

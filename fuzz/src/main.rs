@@ -8,12 +8,13 @@ use std::time::{Duration, SystemTime};
 use clap::{Parser, ValueEnum};
 use flumen_crash::report::Report;
 use flumen_crash::violation::{Context, Failure};
-use flumen_crash::{kill, power};
+use flumen_crash::{interrupt, kill, simulation};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Ends Flumen at random moments, starts it again, and compares what arrives with what was sent.
 ///
-/// Exit codes: 0 nothing was lost, 1 a promise was broken, 2 wrong command line, 3 it could not be tried.
+/// Exit codes: 0 nothing was lost, 1 a promise was broken, 2 wrong command line, 3 it could not be tried, 130 interrupted
+/// before the end, with nothing lost up to there.
 #[derive(Debug, Parser)]
 #[command(name = "flumen-crash", version)]
 struct Arguments {
@@ -32,6 +33,9 @@ struct Arguments {
     /// Write the report as JSON
     #[arg(long)]
     json: bool,
+    /// How many simulated disks at a time, for all modes but `kill` [default: the number of processors]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
     /// The agent's program, for mode `kill` [default: `flumen` beside this program, else on the PATH]
     #[arg(long)]
     agent: Option<PathBuf>,
@@ -43,10 +47,21 @@ enum Mode {
     Kill,
     /// Power cuts of a simulated disk beneath the log; a thousand times as many a second
     Power,
+    /// Reads, writes and syncs of the simulated disk that fail
+    Eio,
+    /// A simulated disk that fills
+    Enospc,
+    /// Synced bytes of the simulated disk that change
+    Corrupt,
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(fault) = flumen_wal::broken_on_purpose() {
+        eprintln!(
+            "flumen-crash: this build is broken on purpose ({fault}); it must find that, and is of no other use"
+        );
+    }
     let report = match run(&arguments) {
         Ok(report) => report,
         Err(failure) => {
@@ -61,8 +76,15 @@ fn main() -> ExitCode {
     };
     // A reader who has gone away does not make the result another one.
     let _written = writeln!(io::stdout(), "{text}");
-    if report.violation.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+    match &report.violation {
+        Some(_) => ExitCode::FAILURE,
+        None if report.interrupted => ExitCode::from(INTERRUPTED),
+        None => ExitCode::SUCCESS,
+    }
 }
+
+/// As shells say it of a program that SIGINT ended.
+const INTERRUPTED: u8 = 130;
 
 fn run(arguments: &Arguments) -> Result<Report, Failure> {
     let directory = working_directory(arguments.dir.as_deref())?;
@@ -71,15 +93,22 @@ fn run(arguments: &Arguments) -> Result<Report, Failure> {
     let bar = progress_bar(cycles);
     let progress = |done| bar.set_position(done);
     let path = directory.path().to_path_buf();
+    let stop = interrupt::listen();
+    let simulated = |mode| {
+        keep_freed_memory();
+        let jobs = arguments.jobs.map(usize::from);
+        let options = simulation::Options { mode, directory: path.clone(), cycles, seed, jobs };
+        simulation::run(&options, stop, progress)
+    };
     let (mut report, result) = match arguments.mode {
         Mode::Kill => {
             let agent = agent(arguments.agent.clone())?;
-            kill::run(&kill::Options { agent, directory: path, cycles, seed }, progress)
+            kill::run(&kill::Options { agent, directory: path, cycles, seed }, stop, progress)
         }
-        Mode::Power => {
-            keep_freed_memory();
-            power::run(&power::Options { directory: path, cycles, seed }, progress)
-        }
+        Mode::Power => simulated(simulation::Mode::Power),
+        Mode::Eio => simulated(simulation::Mode::Eio),
+        Mode::Enospc => simulated(simulation::Mode::Enospc),
+        Mode::Corrupt => simulated(simulation::Mode::Corrupt),
     };
     bar.finish_and_clear();
     match result {

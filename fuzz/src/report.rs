@@ -10,7 +10,7 @@ use crate::violation::Violation;
 /// What a run did.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Report {
-    /// `kill` or `power`.
+    /// `kill`, `power`, `eio`, `enospc` or `corrupt`.
     pub mode: &'static str,
     /// The seed.
     pub seed: u64,
@@ -18,17 +18,27 @@ pub struct Report {
     pub cycles: u64,
     /// Of them, ends within the start that followed another end.
     pub during_start: u64,
-    /// Events that must arrive. Kill: lines written to the files that the agent follows. Power: events of acked commits.
+    /// Whether it was told to end before all cycles were done.
+    pub interrupted: bool,
+    /// Eio: operations that failed. Enospc: how often the disk became full. Corrupt: frames that were damaged.
+    pub faults: u64,
+    /// Eio: how often the log was opened again without its process having ended.
+    pub reopens: u64,
+    /// Corrupt: events in damaged frames, reported and not delivered. They are not among the lost.
+    pub unreadable: u64,
+    /// Events that must arrive. Kill: lines written to the files that the agent follows. Else: events of acked commits.
     pub acked: u64,
-    /// Events found intact. Kill: lines in the output. Power: events in the log after restarts that were acked before.
+    /// Events found intact. Kill: lines in the output. Else: events in the log that were acked before, in
+    /// each cycle anew.
     pub recovered: u64,
-    /// Events that came again. Kill: lines in the output for a second time, a violation. Power: events released in the
-    /// moments before the end, whose release was not durable yet.
+    /// Events that came again. Kill: lines in the output for a second time, a violation. Else: events released in the
+    /// moments before the end of a process, whose release was not durable yet; and those of commits that were not confirmed
+    /// and are there, which come twice if their source sends them again.
     pub repeated: u64,
     /// Events that were acked and did not arrive. Always a violation.
     pub lost: u64,
-    /// From a restart to the first event (kill), or for which the log was being opened (power, processor time of the
-    /// simulation).
+    /// From a restart to the first event (kill), or for which the log was being opened (the others: time of the
+    /// processor, not of a disk).
     pub recovery: Percentiles,
     /// How long the run took, in seconds.
     pub seconds: f64,
@@ -41,6 +51,9 @@ impl Report {
     pub fn add(&mut self, other: &Self) {
         self.cycles += other.cycles;
         self.during_start += other.during_start;
+        self.faults += other.faults;
+        self.reopens += other.reopens;
+        self.unreadable += other.unreadable;
         self.acked += other.acked;
         self.recovered += other.recovered;
         self.repeated += other.repeated;
@@ -58,12 +71,24 @@ impl fmt::Display for Report {
             "cycles     {} in {:.1} s ({rate:.1}/s), {} during a start",
             self.cycles, self.seconds, self.during_start
         )?;
+        if self.faults > 0 {
+            writeln!(out, "faults     {}", self.faults)?;
+        }
+        if self.reopens > 0 {
+            writeln!(out, "reopens    {}", self.reopens)?;
+        }
+        if self.unreadable > 0 {
+            writeln!(out, "unreadable {} in damaged frames", self.unreadable)?;
+        }
         writeln!(out, "acked      {}", self.acked)?;
         writeln!(out, "recovered  {}", self.recovered)?;
         writeln!(out, "repeated   {}", self.repeated)?;
         writeln!(out, "lost       {}", self.lost)?;
         writeln!(out, "recovery   {}", self.recovery)?;
         match &self.violation {
+            None if self.interrupted => {
+                write!(out, "result     interrupted; nothing lost up to there")
+            }
             None => write!(out, "result     nothing lost"),
             Some(violation) => {
                 writeln!(out, "result     VIOLATION: {violation}")?;

@@ -64,6 +64,9 @@ pub enum Failure {
     /// A promise is broken.
     #[error(transparent)]
     Violation(Box<Violation>),
+    /// It was told to end.
+    #[error("interrupted")]
+    Interrupted,
     /// It could not be tried: nothing is known of Flumen.
     #[error("cannot {action}: {source}")]
     Setup {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -49,6 +50,8 @@ impl Agent {
         let child = Command::new(program)
             .args(["agent", "-n", "a1", "-f", "flume.conf", "--no-reload-conf"])
             .current_dir(directory)
+            // Ctrl-C on the terminal is for this program, which then ends the agent.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(stdout)
             .stderr(stderr)

@@ -21,6 +21,7 @@ mod writer;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use agent::Agent;
@@ -57,16 +58,29 @@ pub struct Options {
 }
 
 /// Kills and restarts the agent. Tells `progress` each cycle; returns what was done also when it fails.
-pub fn run(options: &Options, mut progress: impl FnMut(u64)) -> (Report, Result<(), Failure>) {
+///
+/// When `stop` asks for it, it ends with what was compared last: lines written since then are not waited for.
+pub fn run(
+    options: &Options,
+    stop: &AtomicBool,
+    mut progress: impl FnMut(u64),
+) -> (Report, Result<(), Failure>) {
     let begun = Instant::now();
     let mut report = Report { mode: "kill", seed: options.seed, ..Report::default() };
     let mut recovery = Vec::new();
-    let result = Run::begin(options).and_then(|mut run| {
+    let result = Run::begin(options, stop).and_then(|mut run| {
         let result = run.cycles(&mut report, &mut recovery, &mut progress);
         // The writer must not write on into a directory that is kept as it was found.
         drop(run);
         result
     });
+    let result = match result {
+        Err(Failure::Interrupted) => {
+            report.interrupted = true;
+            Ok(())
+        }
+        result => result,
+    };
     report.recovery = Percentiles::of(recovery);
     report.seconds = begun.elapsed().as_secs_f64();
     (report, result)
@@ -74,6 +88,7 @@ pub fn run(options: &Options, mut progress: impl FnMut(u64)) -> (Report, Result<
 
 struct Run<'a> {
     options: &'a Options,
+    stop: &'a AtomicBool,
     random: Random,
     agent: Agent,
     writer: Writer,
@@ -84,7 +99,7 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn begin(options: &'a Options) -> Result<Self, Failure> {
+    fn begin(options: &'a Options, stop: &'a AtomicBool) -> Result<Self, Failure> {
         let directory = &options.directory;
         for folder in ["in", "out", "logs"] {
             fs::create_dir(directory.join(folder))
@@ -98,7 +113,7 @@ impl<'a> Run<'a> {
         let writer = Writer::start(directory.join("in"), Arc::clone(&output), options.seed)
             .context(|| "start the writer".into())?;
         let (random, comparison) = (Random::new(options.seed), Comparison::default());
-        Ok(Self { options, random, agent, writer, output, comparison, cycle: 0, compared_bytes: 0 })
+        Ok(Self { options, stop, random, agent, writer, output, comparison, cycle: 0, compared_bytes: 0 })
     }
 
     fn cycles(
@@ -109,6 +124,7 @@ impl<'a> Run<'a> {
     ) -> Result<(), Failure> {
         self.wait_for_events(0, self.writer.bytes())?;
         while self.cycle < self.options.cycles {
+            self.pause()?;
             self.cycle += 1;
             self.sleep(LIFE_MAX_US);
             self.restart()?;
@@ -152,6 +168,15 @@ impl<'a> Run<'a> {
 
     fn sleep(&mut self, below_us: u64) {
         std::thread::sleep(Duration::from_micros(self.random.below(below_us)));
+    }
+
+    /// Between two looks at something.
+    fn pause(&self) -> Result<(), Failure> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Failure::Interrupted);
+        }
+        std::thread::sleep(POLL);
+        Ok(())
     }
 
     fn delivered(&self) -> Result<u64, Failure> {
@@ -201,7 +226,7 @@ impl<'a> Run<'a> {
                 );
                 return self.violation(Kind::Stuck, what);
             }
-            std::thread::sleep(POLL);
+            self.pause()?;
         }
         Ok(())
     }
@@ -217,7 +242,7 @@ impl<'a> Run<'a> {
             let late = Instant::now() > deadline;
             // Counting is cheap; bytes that should not be there would make it end too early, so then it is read again.
             if !late && self.delivered()? < bytes {
-                std::thread::sleep(POLL);
+                self.pause()?;
                 continue;
             }
             match self.comparison.compare(&self.output, &written.lines)? {
@@ -235,7 +260,7 @@ impl<'a> Run<'a> {
                     );
                     return self.violation(Kind::Lost, what);
                 }
-                Ok(Verdict::Missing(..)) => std::thread::sleep(10 * POLL),
+                Ok(Verdict::Missing(..)) => self.pause()?,
                 Err(broken) => {
                     report.repeated += u64::from(broken.kind == Kind::Repeated);
                     return self.broken(broken);
@@ -260,7 +285,7 @@ impl<'a> Run<'a> {
                     let what = format!("the agent has not stopped {} s after SIGTERM", PATIENCE.as_secs());
                     return self.violation(Kind::Stuck, what);
                 }
-                None => std::thread::sleep(POLL),
+                None => self.pause()?,
             }
         };
         if !status.success() {

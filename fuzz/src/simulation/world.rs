@@ -1,6 +1,7 @@
-//! One simulated disk with one log on it, through many lives.
+//! One simulated disk with one log on it, through many lives: what all modes do with it.
 
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,22 +11,27 @@ use bytes::Bytes;
 use flumen_wal::storage::faulty::FaultyDisk;
 use flumen_wal::{
     Commit, Cursor, Directories, Driver, Environment, Log, LogError, OpenError, Options, ProgressOp,
-    ProgressUpdate, Space, Take, Ticket,
+    ProgressUpdate, ReadError, Space, Stats, Take, Ticket,
 };
 
-use super::book::{Book, EVENTS_MAX};
+use super::book::{Book, EVENTS_MAX, Since};
+use super::frames::Frame;
 use crate::random::{Random, mix};
 use crate::report::Report;
 use crate::violation::{Broken, Kind};
 
-const DATA: &str = "data";
-const CHECKPOINT: &str = "checkpoint";
+/// The log's directory.
+pub const DATA: &str = "data";
+/// The directory of its checkpoints.
+pub const CHECKPOINT: &str = "checkpoint";
 
 /// More events than this are drained, so that looking at all of them stays cheap.
 const BACKLOG_MAX: u64 = 300;
 /// Turns of a millisecond within which a log on a disk without faults must do what it was asked.
-const TURNS_MAX: usize = 1000;
-/// Starts that may be ended one after the other, before one is let through.
+pub const TURNS_MAX: usize = 1000;
+/// How often a log may be found not to rest, 50 ms apart: after a full disk it waits for a while.
+const RESTS_MAX: usize = 40;
+/// Starts that may be hindered one after the other, before one is let through.
 const STARTS_MAX: usize = 3;
 
 /// Time and chance of the simulation.
@@ -63,15 +69,39 @@ struct Running {
     driver: Driver,
 }
 
+/// Some events of a commit, by the numbers that the log gave them.
+#[derive(Clone, Copy, Debug)]
+pub struct Numbered {
+    /// Number of the first.
+    pub first_event: u64,
+    /// How many.
+    pub events: u32,
+    /// The commit.
+    pub id: usize,
+    /// How many events of the commit come before.
+    pub skip: u32,
+}
+
 /// The disk, the log and the book.
 pub struct World {
-    random: Random,
-    disk: FaultyDisk,
+    /// What decides what is done.
+    pub random: Random,
+    /// The simulated disk.
+    pub disk: FaultyDisk,
     environment: Arc<Simulated>,
     running: Running,
-    book: Book,
+    /// What is known.
+    pub book: Book,
     tickets: Vec<(usize, Ticket)>,
     takes: Vec<Take>,
+    /// The disk may fail: then so may the log, and a start.
+    pub may_fail: bool,
+    /// Tickets that failed in this world.
+    pub failed_tickets: u64,
+    /// What the last look found.
+    pub seen: Vec<Numbered>,
+    /// All frames that were ever damaged.
+    pub damaged: Vec<Frame>,
     /// What was done, for the report; its `cycles` is the cycle that is going on.
     pub report: Report,
     /// How long each start took.
@@ -93,50 +123,46 @@ impl World {
             book: Book::default(),
             tickets: Vec::new(),
             takes: Vec::new(),
+            may_fail: false,
+            failed_tickets: 0,
+            seen: Vec::new(),
+            damaged: Vec::new(),
             report: Report::default(),
             starts: Vec::new(),
         })
     }
 
-    /// Works, ends at a random moment, starts again, and compares.
-    pub fn cycle(&mut self) -> Result<(), Broken> {
-        self.report.cycles += 1;
-        // Most lives end within a disk operation, the others between two of ours.
-        if !self.random.one_in(5) {
-            let after = self.random.below(60);
-            self.disk.crash_at(self.disk.operations() + after);
-        }
-        for _ in 0..4 + self.random.below(24) {
-            self.act()?;
-            if self.disk.crashed() {
-                break;
-            }
-        }
-        self.crash();
-        self.restart()?;
-        self.look()?;
-        self.fresh_event()?;
-        self.drain()
+    /// The log's figures.
+    pub fn stats(&self) -> Stats {
+        self.running.log.stats()
     }
 
-    /// All that is left is delivered.
-    pub fn finish(&mut self) -> Result<(), Broken> {
-        self.look()?;
-        while let Some(take) = self.take(1000)? {
-            self.release(&take);
-        }
-        self.rest()?;
-        self.crash();
-        self.restart()?;
-        self.look()
+    /// The log.
+    pub fn log(&self) -> &Log {
+        &self.running.log
     }
 
-    fn act(&mut self) -> Result<(), Broken> {
-        match self.random.below(100) {
-            0..35 => self.append(),
-            35..65 => {
-                (0..1 + self.random.below(6)).for_each(|_| self.turn());
-                Ok(())
+    /// Whether commits are on their way.
+    pub fn waits(&self) -> bool {
+        !self.tickets.is_empty()
+    }
+
+    /// Directories of the life that runs, for tools.
+    pub fn directories(&self) -> Directories {
+        directories(&self.disk)
+    }
+
+    /// Does one thing or another.
+    pub fn act(&mut self) -> Result<(), Broken> {
+        if self.random.below(100) < 35 { self.append() } else { self.act_but_append() }
+    }
+
+    /// Does one thing or another that puts nothing in.
+    pub fn act_but_append(&mut self) -> Result<(), Broken> {
+        match 35 + self.random.below(65) {
+            ..65 => {
+                let turns = 1 + self.random.below(6);
+                (0..turns).try_for_each(|_| self.turn())
             }
             65..80 => {
                 let events = 1 + self.random.below(40) as usize;
@@ -154,7 +180,7 @@ impl World {
                 self.cursor().rollback(take.first_event, take.events);
                 Ok(())
             }
-            98.. => self.rest(),
+            98.. => self.try_rest().map(drop),
             _ => Ok(()),
         }
     }
@@ -169,18 +195,23 @@ impl World {
     }
 
     fn append(&mut self) -> Result<(), Broken> {
-        let events = 1 + self.random.below(8).min(self.random.below(u64::from(EVENTS_MAX))) as u32;
         let bytes = match self.random.below(40) {
             // Spans several frames, and with luck segments.
             0 => 40_000 + self.random.below(120_000),
             1..8 => self.random.below(12_000),
             _ => self.random.below(600),
         };
-        self.append_commit(events, bytes as usize).map(drop)
+        self.append_some(bytes as usize).map(drop)
+    }
+
+    /// Appends a commit of so many bytes and any number of events; `None` if there is no room now.
+    pub fn append_some(&mut self, bytes: usize) -> Result<Option<usize>, Broken> {
+        let events = 1 + self.random.below(8).min(self.random.below(u64::from(EVENTS_MAX))) as u32;
+        self.append_commit(events, bytes)
     }
 
     /// Appends a commit; its number, or `None` if there is no room now.
-    fn append_commit(&mut self, events: u32, bytes: usize) -> Result<Option<usize>, Broken> {
+    pub fn append_commit(&mut self, events: u32, bytes: usize) -> Result<Option<usize>, Broken> {
         let payload = self.book.payload(bytes);
         let log = &self.running.log;
         let id = self.book.len();
@@ -195,89 +226,150 @@ impl World {
                 Ok(Some(id))
             }
             Err(LogError::Full { .. }) => Ok(None),
+            Err(LogError::Failed(_)) if self.may_fail => Ok(None),
             Err(_) if self.disk.crashed() => Ok(None),
             Err(error) => Err(Broken::new(Kind::Failed, format!("an append is refused: {error}"))),
         }
     }
 
-    fn take(&mut self, events: usize) -> Result<Option<Take>, Broken> {
+    /// Takes some events, if there are any.
+    pub fn take(&mut self, events: usize) -> Result<Option<Take>, Broken> {
         match self.cursor().try_take(events, 50_000) {
             Ok(take) => Ok(take),
+            Err(ReadError::Failed(_) | ReadError::Io { .. }) if self.may_fail => Ok(None),
             Err(_) if self.disk.crashed() => Ok(None),
             Err(error) => Err(Broken::new(Kind::Lost, format!("events cannot be read: {error}"))),
         }
     }
 
-    fn release(&mut self, take: &Take) {
+    /// Releases what was taken.
+    pub fn release(&mut self, take: &Take) {
         for piece in &take.pieces {
-            self.book.release(&piece.payload, piece.skip..piece.skip + piece.events);
+            self.book.release(self.book.id(&piece.payload), piece.skip..piece.skip + piece.events);
         }
         self.cursor().release(take.first_event, take.events, vec![]);
     }
 
-    fn turn(&mut self) {
-        self.environment.micros.fetch_add(1000, Ordering::Relaxed);
-        self.running.driver.turn();
-        self.settle_tickets();
+    /// Releases events that were never taken, by their numbers: whoever runs the log gives them up.
+    pub fn give_up(&self, events: Range<u64>) {
+        self.cursor().release(events.start, events.end - events.start, vec![]);
     }
 
-    fn settle_tickets(&mut self) {
-        let (book, report) = (&mut self.book, &mut self.report);
-        self.tickets.retain(|(id, ticket)| match ticket.try_wait() {
+    /// Lets a millisecond pass, and the log do what is due.
+    pub fn turn(&mut self) -> Result<(), Broken> {
+        self.turn_after(Duration::from_millis(1))
+    }
+
+    /// Lets time pass, and the log do what is due.
+    pub fn turn_after(&mut self, time: Duration) -> Result<(), Broken> {
+        self.environment.micros.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+        self.running.driver.turn();
+        self.settle_tickets()
+    }
+
+    fn settle_tickets(&mut self) -> Result<(), Broken> {
+        let Self { book, report, tickets, failed_tickets, .. } = self;
+        let mut refused = None;
+        tickets.retain(|(id, ticket)| match ticket.try_wait() {
             None => true,
-            Some(confirmed) => {
-                if confirmed.is_ok() {
-                    report.acked += u64::from(book.ack(*id));
-                }
+            Some(Ok(())) => {
+                report.acked += u64::from(book.ack(*id));
+                false
+            }
+            Some(Err(error)) => {
+                book.fail(*id);
+                *failed_tickets += 1;
+                refused = Some(error);
                 false
             }
         });
+        match refused {
+            Some(error) if !self.may_fail && !self.disk.crashed() => {
+                Err(Broken::new(Kind::Failed, format!("a commit is given up on a disk that works: {error}")))
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// Lets time pass until the log rests: then releases are for good.
-    fn rest(&mut self) -> Result<(), Broken> {
+    /// Lets time pass until the log rests: then releases are for good. False if it does not come to rest.
+    pub fn try_rest(&mut self) -> Result<bool, Broken> {
         // Past the delays after which releases and claims go out by themselves.
-        (0..50).for_each(|_| self.turn());
+        (0..50).try_for_each(|_| self.turn())?;
         let rests = self.running.driver.settle(TURNS_MAX);
-        self.settle_tickets();
-        if self.disk.crashed() {
-            return Ok(());
-        }
-        if !rests || !self.tickets.is_empty() {
-            let what = format!("the log does not come to rest: {:?}", self.running.log.stats());
-            return Err(Broken::new(Kind::Stuck, what));
+        self.settle_tickets()?;
+        let stats = self.stats();
+        let rests = rests && self.tickets.is_empty() && stats.failure.is_none() && stats.full.is_none();
+        if self.disk.crashed() || !rests {
+            return Ok(self.disk.crashed());
         }
         self.book.rest();
-        Ok(())
+        Ok(true)
+    }
+
+    /// Lets time pass until the log rests, which it must.
+    pub fn rest(&mut self) -> Result<(), Broken> {
+        for _ in 0..RESTS_MAX {
+            if self.try_rest()? {
+                return Ok(());
+            }
+        }
+        Err(Broken::new(Kind::Stuck, format!("the log does not come to rest: {:?}", self.stats())))
+    }
+
+    /// Closes the log as a clean stop does; what waits for room then fails.
+    pub fn close(&mut self) -> Result<(), Broken> {
+        self.running.log.begin_close();
+        let may_fail = std::mem::replace(&mut self.may_fail, true);
+        let closed = (0..TURNS_MAX).try_for_each(|_| self.turn());
+        self.may_fail = may_fail;
+        self.disk.kill();
+        self.forget_flight();
+        closed
     }
 
     /// Ends the life: one in four is killed, the others lose power.
-    fn crash(&mut self) {
+    pub fn crash(&mut self) {
         if self.random.one_in(4) {
             self.disk.kill();
         } else {
             self.disk.power_cut(self.random.next());
         }
+        self.forget_flight();
+    }
+
+    fn forget_flight(&mut self) {
         // A ticket that was resolved before was an ack that somebody may have seen.
-        self.settle_tickets();
-        self.tickets.clear();
+        let may_fail = std::mem::replace(&mut self.may_fail, true);
+        let settled = self.settle_tickets();
+        self.may_fail = may_fail;
+        debug_assert!(settled.is_ok(), "nothing is refused to a life that is over");
+        self.tickets.drain(..).for_each(|(id, _)| self.book.fail(id));
         self.takes.clear();
     }
 
-    fn restart(&mut self) -> Result<(), Broken> {
+    /// Starts the log again. Before each of the first starts `hinder` may plan what befalls it.
+    pub fn restart(&mut self, mut hinder: impl FnMut(&mut Self)) -> Result<(), Broken> {
         self.disk.clear_faults();
         for starts in 0.. {
-            if starts < STARTS_MAX && self.random.one_in(4) {
-                let after = self.random.below(80);
-                self.disk.crash_at(self.disk.operations() + after);
+            let hindered = starts < STARTS_MAX;
+            if hindered {
+                hinder(self);
             }
             let begun = Instant::now();
             let opened = open(&self.disk, &self.environment);
-            if self.disk.crashed() {
+            let crashed = self.disk.crashed();
+            let failed = hindered
+                && self.may_fail
+                && matches!(opened, Err(OpenError::Io { .. } | OpenError::Format { .. }));
+            if crashed || failed {
                 // The log of a life that is over must be gone before the next begins, or it would still write.
                 drop(opened);
                 self.report.during_start += 1;
-                self.crash();
+                if crashed {
+                    self.crash()
+                } else {
+                    self.disk.kill()
+                }
                 self.disk.clear_faults();
                 continue;
             }
@@ -286,32 +378,58 @@ impl World {
             break;
         }
         self.disk.clear_faults();
-        let damage = &self.running.log.recovery().damage;
-        if !damage.is_empty() {
-            let what = format!("damage is reported on a disk without any: {damage:?}");
-            return Err(Broken::new(Kind::Lost, what));
-        }
         Ok(())
     }
 
+    /// A start on a disk whose bytes are as they were written finds no damage.
+    pub fn expect_no_damage(&self) -> Result<(), Broken> {
+        let recovery = self.running.log.recovery();
+        if let Some(below) = recovery.missing_below {
+            let what = format!("segments with events below {below} are missing");
+            return Err(Broken::new(Kind::Lost, what));
+        }
+        let damage = &recovery.damage;
+        if damage.is_empty() {
+            return Ok(());
+        }
+        Err(Broken::new(Kind::Lost, format!("damage is reported on a disk without any: {damage:?}")))
+    }
+
     /// Compares all that the log holds with the book, and puts it back.
-    fn look(&mut self) -> Result<(), Broken> {
+    pub fn look(&mut self, since: Since) -> Result<(), Broken> {
+        let unreadable =
+            |error: &ReadError| Err(Broken::new(Kind::Lost, format!("events cannot be read: {error}")));
+        self.look_until(since, unreadable)?;
+        self.look_at_progress()
+    }
+
+    /// Compares all that the log gives until it ends, or meets an error that `judge` knows the event of. Puts it back.
+    /// Returns whether it met one.
+    pub fn look_until(
+        &mut self,
+        since: Since,
+        judge: impl FnOnce(&ReadError) -> Result<(usize, u32), Broken>,
+    ) -> Result<bool, Broken> {
         let cursor = self.cursor();
         self.takes.drain(..).for_each(|take| cursor.rollback(take.first_event, take.events));
+        self.seen.clear();
         let mut takes = Vec::new();
-        let mut look = self.book.look();
-        loop {
-            let take = cursor.try_take(1000, 1 << 20).map_err(|error| {
-                Broken::new(Kind::Lost, format!("events cannot be read after a start: {error}"))
-            })?;
-            let Some(take) = take else { break };
-            for piece in &take.pieces {
-                look.piece(&piece.payload, piece.skip..piece.skip + piece.events)?;
+        let mut look = self.book.look(since);
+        let stop = loop {
+            let take = match cursor.try_take(1000, 1 << 20) {
+                Ok(Some(take)) => take,
+                Ok(None) => break None,
+                Err(error) => break Some(judge(&error)?),
+            };
+            let mut first_event = take.first_event;
+            for &flumen_wal::Piece { ref payload, skip, events } in &take.pieces {
+                let id = look.piece(payload, skip..skip + events)?;
+                self.seen.push(Numbered { first_event, events, id, skip });
+                first_event += u64::from(events);
             }
             takes.push(take);
-        }
-        let last = look.last();
-        let counts = look.end();
+        };
+        let counts = look.end(stop);
         let (counts, broken) = match counts {
             Ok(counts) => (counts, Ok(())),
             Err((counts, broken)) => (counts, Err(broken)),
@@ -320,14 +438,15 @@ impl World {
         self.report.repeated += counts.repeated;
         self.report.lost += counts.lost;
         takes.iter().for_each(|take| cursor.rollback(take.first_event, take.events));
-        broken.and_then(|()| self.look_at_progress(last))
+        broken.map(|()| stop.is_some())
     }
 
     /// The source's progress goes with its events: not behind the acked ones, nor behind those that are there.
-    fn look_at_progress(&self, last: Option<usize>) -> Result<(), Broken> {
+    fn look_at_progress(&self) -> Result<(), Broken> {
         let keys = self.running.log.progress(Space::Source, "r1");
         let to = keys.and_then(|keys| Some(keys.get("k")?.to as usize));
         let acked = self.book.last_acked();
+        let last = self.seen.last().map(|seen| seen.id);
         if to < acked.max(last) || to.is_some_and(|to| to >= self.book.len()) {
             let what = format!("progress says commit {to:?}; acked up to {acked:?}, there up to {last:?}");
             let kind = if to < acked.max(last) { Kind::Repeated } else { Kind::NeverWritten };
@@ -337,30 +456,48 @@ impl World {
     }
 
     /// An event that is appended now must be acked.
-    fn fresh_event(&mut self) -> Result<(), Broken> {
-        let appended = self.append_commit(1, 100)?;
+    pub fn fresh_event(&mut self) -> Result<(), Broken> {
+        let mut appended = None;
         for _ in 0..TURNS_MAX {
+            if appended.is_none() {
+                appended = self.append_commit(1, 100)?;
+            }
             if appended.is_some() && self.tickets.is_empty() {
                 break;
             }
-            self.turn();
+            self.turn()?;
         }
         if appended.is_none() || self.book.last_acked() != appended {
-            let what = format!("no fresh event flows after a start: {:?}", self.running.log.stats());
+            let what = format!("no fresh event flows: {:?}", self.stats());
             return Err(Broken::new(Kind::Stuck, what));
         }
         Ok(())
     }
 
-    fn drain(&mut self) -> Result<(), Broken> {
-        let stats = self.running.log.stats();
-        let mut backlog = stats.appended_event - stats.first_event;
-        while backlog > BACKLOG_MAX {
+    /// Releases so much that what is left can be looked at cheaply.
+    pub fn drain(&mut self) -> Result<(), Broken> {
+        let stats = self.stats();
+        self.release_some((stats.appended_event - stats.first_event).saturating_sub(BACKLOG_MAX))
+    }
+
+    /// Takes and releases so many events, or all there are.
+    pub fn release_some(&mut self, mut events: u64) -> Result<(), Broken> {
+        while events > 0 {
             let Some(take) = self.take(100)? else { break };
-            backlog -= take.events;
+            events = events.saturating_sub(take.events);
             self.release(&take);
         }
         Ok(())
+    }
+
+    /// All that is left is delivered, and stays so.
+    pub fn finish(&mut self) -> Result<(), Broken> {
+        self.look(Since::Nothing)?;
+        self.release_some(u64::MAX)?;
+        self.rest()?;
+        self.crash();
+        self.restart(|_| ())?;
+        self.look(Since::End)
     }
 
     /// Writes the disk's files, as a reader sees them, and its last operations into `directory`.
@@ -383,9 +520,12 @@ impl World {
     }
 }
 
+fn directories(disk: &FaultyDisk) -> Directories {
+    Directories { data: disk.directory(DATA), checkpoint: disk.directory(CHECKPOINT) }
+}
+
 fn open(disk: &FaultyDisk, environment: &Arc<Simulated>) -> Result<Running, OpenError> {
-    let directories = Directories { data: disk.directory(DATA), checkpoint: disk.directory(CHECKPOINT) };
-    let (log, driver) = Log::open_driven(directories, options(), Arc::clone(environment) as _)?;
+    let (log, driver) = Log::open_driven(directories(disk), options(), Arc::clone(environment) as _)?;
     Ok(Running { log, driver })
 }
 
@@ -395,14 +535,21 @@ fn refused(error: &OpenError) -> Broken {
 
 #[cfg(test)]
 mod tests {
+    use super::super::power;
     use super::*;
 
     fn worked(seed: u64) -> World {
         let mut world = World::new(seed).unwrap();
         for _ in 0..5 {
-            world.cycle().unwrap();
+            power::cycle(&mut world).unwrap();
         }
         world
+    }
+
+    fn restart_and_look(world: &mut World) -> Result<(), Broken> {
+        world.restart(|_| ())?;
+        world.expect_no_damage()?;
+        world.look(Since::End)
     }
 
     /// The disk's segments.
@@ -435,7 +582,7 @@ mod tests {
             }
         }
         world.crash();
-        assert!(world.restart().and_then(|()| world.look()).is_err());
+        assert!(restart_and_look(&mut world).is_err());
     }
 
     #[test]
@@ -450,7 +597,7 @@ mod tests {
         }
         data.sync().unwrap();
         world.crash();
-        assert!(world.restart().and_then(|()| world.look()).is_err());
+        assert!(restart_and_look(&mut world).is_err());
     }
 
     #[test]
@@ -461,7 +608,7 @@ mod tests {
         world.book.ack(id);
         world.disk.power_cut_losing_all();
         world.crash();
-        let broken = world.restart().and_then(|()| world.look()).unwrap_err();
+        let broken = restart_and_look(&mut world).unwrap_err();
         assert_eq!(broken.kind, Kind::Lost, "{broken}");
         assert_eq!(world.report.lost, 2);
     }

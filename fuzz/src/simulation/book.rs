@@ -1,10 +1,10 @@
-//! The oracle: what is known of each commit, and what a log that was opened again must therefore hold.
+//! The oracle: what is known of each commit, and what a log must therefore hold.
 //!
-//! | commit | after a crash |
+//! | commit | what a look must find |
 //! | --- | --- |
-//! | acked | all its events are there, but those that were released |
-//! | not acked | there as a whole or not at all |
-//! | events released | there again or not, until the log has rested: then not |
+//! | acked, or found by an earlier look | all its events, but those that were released |
+//! | on its way when the process ended, or failed | it as a whole or not at all; from then on it is as acked, or never seen again |
+//! | events released | after the end of a process: there again or not, until the log has rested, then not; in the same process: not |
 //!
 //! What is there is in the order of the appends, each event once, and its bytes are those that were appended.
 
@@ -28,11 +28,38 @@ pub struct Book {
 struct Entry {
     events: u32,
     bytes: usize,
-    acked: bool,
+    fate: Fate,
     /// Events that were released since they were last seen.
     released: u64,
     /// Events that must not be seen again.
     gone: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    OnItsWay,
+    /// Its process ended, or its ticket failed: the log has it or has it not.
+    Unknown,
+    Acked,
+    /// Was unknown, and was found.
+    Found,
+    /// Was unknown, and was not found.
+    Cut,
+}
+
+impl Fate {
+    fn must_be_there(self) -> bool {
+        matches!(self, Self::Acked | Self::Found)
+    }
+}
+
+/// What happened since the look before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The process ended, and another one opened the log.
+    End,
+    /// The log was in one process all the time, perhaps failed and reopened.
+    Nothing,
 }
 
 /// What a look at the log counted.
@@ -50,6 +77,7 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Look<'a> {
     book: &'a mut Book,
+    since: Since,
     /// Events seen, by commit from the floor on.
     seen: Vec<u64>,
     last: Option<(usize, u32)>,
@@ -69,20 +97,32 @@ impl Book {
     /// Enters the commit whose payload was just appended; returns its number.
     pub fn append(&mut self, events: u32, bytes: usize) -> usize {
         assert!((1..=EVENTS_MAX).contains(&events), "{events} events");
-        self.commits.push(Entry { events, bytes, acked: false, released: 0, gone: 0 });
+        self.commits.push(Entry { events, bytes, fate: Fate::OnItsWay, released: 0, gone: 0 });
         self.len() - 1
     }
 
     /// The log confirmed a commit; returns how many events it has.
     pub fn ack(&mut self, id: usize) -> u32 {
-        self.commits[id].acked = true;
+        self.commits[id].fate = Fate::Acked;
         self.commits[id].events
     }
 
-    /// Events of a commit were released.
-    pub fn release(&mut self, payload: &[u8], events: Range<u32>) {
+    /// The log does not say, and will not say any more, whether it has a commit.
+    pub fn fail(&mut self, id: usize) {
+        if self.commits[id].fate == Fate::OnItsWay {
+            self.commits[id].fate = Fate::Unknown;
+        }
+    }
+
+    /// Which commit a piece is of, that a look has seen.
+    pub fn id(&self, payload: &[u8]) -> usize {
         let id = number(payload).filter(|id| *id < self.len());
-        self.commits[id.expect("a piece that a look has seen")].released |= mask(events);
+        id.expect("a piece that a look has seen")
+    }
+
+    /// Events of a commit were released.
+    pub fn release(&mut self, id: usize, events: Range<u32>) {
+        self.commits[id].released |= mask(events);
     }
 
     /// The log has rested: what was released stays so.
@@ -90,31 +130,39 @@ impl Book {
         for commit in &mut self.commits[self.floor..] {
             commit.gone |= commit.released;
         }
-        let whole = |commit: &&Entry| commit.gone == mask(0..commit.events);
-        self.floor += self.commits[self.floor..].iter().take_while(whole).count();
+        let done = |commit: &&Entry| commit.gone == mask(0..commit.events) || commit.fate == Fate::Cut;
+        self.floor += self.commits[self.floor..].iter().take_while(done).count();
+    }
+
+    /// Bytes of the log were damaged, and with them perhaps any release.
+    pub fn releases_may_be_lost(&mut self) {
+        for commit in &mut self.commits {
+            commit.released |= std::mem::take(&mut commit.gone);
+        }
+        self.floor = 0;
     }
 
     /// The last commit that was acked.
     pub fn last_acked(&self) -> Option<usize> {
-        self.commits.iter().rposition(|commit| commit.acked)
+        self.commits.iter().rposition(|commit| commit.fate == Fate::Acked)
     }
 
     /// Begins to compare what a log holds.
-    pub fn look(&mut self) -> Look<'_> {
+    pub fn look(&mut self, since: Since) -> Look<'_> {
         let seen = vec![0; self.len() - self.floor];
-        Look { book: self, seen, last: None }
+        Look { book: self, since, seen, last: None }
     }
 }
 
 impl Look<'_> {
-    /// The next events that the log gave: some of one commit.
-    pub fn piece(&mut self, payload: &[u8], events: Range<u32>) -> Result<(), Broken> {
+    /// The next events that the log gave: some of one commit. Returns which.
+    pub fn piece(&mut self, payload: &[u8], events: Range<u32>) -> Result<usize, Broken> {
         let first = events.start;
         let Some((id, commit)) = number(payload).and_then(|id| Some((id, self.book.commits.get(id)?))) else {
             let shown = &payload[..payload.len().min(16)];
             return Err(Broken::new(Kind::NeverWritten, format!("a commit that begins with {shown:02x?}")));
         };
-        if payload != self::payload(id, commit.bytes) {
+        if !is_payload(payload, id, commit.bytes) {
             return Err(Broken::new(Kind::Changed, format!("commit {id} has other bytes than it was given")));
         }
         if events.is_empty() || events.end > commit.events {
@@ -122,11 +170,19 @@ impl Look<'_> {
             return Err(Broken::new(Kind::NeverWritten, what));
         }
         let bits = mask(events.clone());
-        let again = id < self.book.floor || commit.gone & bits != 0;
-        let twice = !again && self.seen[id - self.book.floor] & bits != 0;
-        if again || twice {
-            let how = if twice { "are there twice" } else { "were released for good and are there again" };
-            return Err(Broken::new(Kind::Repeated, format!("events {events:?} of commit {id} {how}")));
+        let how = if commit.fate == Fate::Cut {
+            Some((Kind::Order, "were not there at an earlier look and are there now"))
+        } else if id < self.book.floor || commit.gone & bits != 0 {
+            Some((Kind::Repeated, "were released for good and are there again"))
+        } else if self.since == Since::Nothing && commit.released & bits != 0 {
+            Some((Kind::Repeated, "were released by this process and are there again"))
+        } else if self.seen[id - self.book.floor] & bits != 0 {
+            Some((Kind::Repeated, "are there twice"))
+        } else {
+            None
+        };
+        if let Some((kind, how)) = how {
+            return Err(Broken::new(kind, format!("events {events:?} of commit {id} {how}")));
         }
         if self.last.is_some_and(|last| last >= (id, first)) {
             let what = format!("commit {id} event {first} comes after {:?}", self.last);
@@ -134,34 +190,44 @@ impl Look<'_> {
         }
         self.last = Some((id, events.end - 1));
         self.seen[id - self.book.floor] |= bits;
-        Ok(())
+        Ok(id)
     }
 
-    /// The last commit that was seen.
-    pub fn last(&self) -> Option<usize> {
-        self.last.map(|(id, _)| id)
-    }
-
-    /// Everything was given: compares, and notes which releases a crash took back.
-    pub fn end(self) -> Result<Counts, (Counts, Broken)> {
+    /// Everything was given, or everything below an event of a commit: compares, and notes what became of what.
+    pub fn end(self, stop: Option<(usize, u32)>) -> Result<Counts, (Counts, Broken)> {
         let mut counts = Counts::default();
         let mut broken = None;
         let floor = self.book.floor;
         for ((id, commit), &seen) in (floor..).zip(&mut self.book.commits[floor..]).zip(&self.seen) {
-            let lost = mask(0..commit.events) & !seen & !commit.released & !commit.gone;
-            if commit.acked {
+            let asked_for = match stop {
+                Some((stop, _)) if stop < id => continue,
+                Some((stop, event)) if stop == id => mask(0..event.min(commit.events)),
+                _ => mask(0..commit.events),
+            };
+            let lost = asked_for & !seen & !commit.released & !commit.gone;
+            if commit.fate.must_be_there() {
                 counts.lost += u64::from(lost.count_ones());
+            }
+            if commit.fate == Fate::Acked {
                 counts.recovered += u64::from(seen.count_ones());
             }
             counts.repeated += u64::from((seen & commit.released).count_ones());
-            let what = match (commit.acked, lost) {
+            let what = match (commit.fate, lost) {
                 (_, 0) => None,
-                (true, _) => Some(format!("{} events of commit {id} were acked", lost.count_ones())),
-                (false, _) => (seen != 0 || commit.released | commit.gone != 0).then(|| {
+                (Fate::Acked, _) => Some(format!("{} events of commit {id} were acked", lost.count_ones())),
+                (Fate::Found, _) => {
+                    Some(format!("{} events of commit {id} were there at an earlier look", lost.count_ones()))
+                }
+                _ => (seen != 0 || commit.released | commit.gone != 0).then(|| {
                     format!("{} events of commit {id} are not there, others are", lost.count_ones())
                 }),
             };
             broken = broken.or(what.map(|what| Broken::new(Kind::Lost, what)));
+            if commit.fate == Fate::Unknown && asked_for == mask(0..commit.events) {
+                // Whoever sent it, and sent it again when it was not confirmed, has it twice.
+                counts.repeated += u64::from(seen.count_ones());
+                commit.fate = if seen == 0 { Fate::Cut } else { Fate::Found };
+            }
             commit.released &= !seen;
         }
         broken.map_or(Ok(counts), |broken| Err((counts, broken)))
@@ -178,13 +244,33 @@ fn mask(events: Range<u32>) -> u64 {
 fn payload(id: usize, bytes: usize) -> Vec<u8> {
     let mut payload = Vec::with_capacity(bytes + 16);
     payload.extend_from_slice(&(id as u64).to_le_bytes());
-    let mut random = mix(id as u64 + 1) | 1;
-    while payload.len() < bytes {
-        payload.extend_from_slice(&random.to_le_bytes());
-        random = random.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    }
+    words(id, |word| {
+        payload.extend_from_slice(word);
+        payload.len() < bytes
+    });
     payload.truncate(bytes.max(8));
     payload
+}
+
+/// Whether these are the bytes of commit `id`, without making them anew.
+fn is_payload(payload: &[u8], id: usize, bytes: usize) -> bool {
+    let Some((_number, mut rest)) = payload.split_first_chunk::<8>() else { return false };
+    let mut same = payload.len() == bytes.max(8);
+    words(id, |word| {
+        let (now, later) = rest.split_at(rest.len().min(word.len()));
+        same &= now == &word[..now.len()];
+        rest = later;
+        same && !rest.is_empty()
+    });
+    same
+}
+
+/// Gives the words of commit `id` behind its number to `take`, for as long as it wants more.
+fn words(id: usize, mut take: impl FnMut(&[u8; 8]) -> bool) {
+    let mut random = mix(id as u64 + 1) | 1;
+    while take(&random.to_le_bytes()) {
+        random = random.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    }
 }
 
 /// The number at a payload's start.
@@ -214,11 +300,19 @@ mod tests {
     }
 
     fn verdict(book: &mut Book, pieces: &[(Vec<u8>, Range<u32>)]) -> Result<Counts, Kind> {
-        let mut look = book.look();
+        verdict_since(Since::End, book, pieces)
+    }
+
+    fn verdict_since(
+        since: Since,
+        book: &mut Book,
+        pieces: &[(Vec<u8>, Range<u32>)],
+    ) -> Result<Counts, Kind> {
+        let mut look = book.look(since);
         for (payload, events) in pieces {
             look.piece(payload, events.clone()).map_err(|broken| broken.kind)?;
         }
-        look.end().map_err(|(_, broken)| broken.kind)
+        look.end(None).map_err(|(_, broken)| broken.kind)
     }
 
     #[test]
@@ -250,11 +344,11 @@ mod tests {
         assert_eq!(verdict(&mut book(), &twice), Err(Kind::Repeated));
 
         let mut book = book();
-        book.release(&payload(0, BYTES), 0..3);
-        book.release(&payload(2, BYTES), 1..2);
+        book.release(0, 0..3);
+        book.release(2, 1..2);
         let counts = Counts { recovered: 12, repeated: 4, lost: 0 };
         assert_eq!(verdict(&mut book, &whole()), Ok(counts), "the releases were not durable yet");
-        book.release(&payload(0, BYTES), 0..3);
+        book.release(0, 0..3);
         book.rest();
         assert_eq!(verdict(&mut book, &whole()), Err(Kind::Repeated));
         assert_eq!(verdict(&mut book, &whole()[1..]), Ok(Counts { recovered: 9, ..Counts::default() }));
@@ -284,5 +378,48 @@ mod tests {
         more[3].1 = 0..4;
         assert_eq!(verdict(&mut book(), &more), Err(Kind::NeverWritten));
         assert_eq!(verdict(&mut book(), &[(vec![1, 2], 0..1)]), Err(Kind::NeverWritten));
+    }
+
+    #[test]
+    fn what_was_not_confirmed_is_there_for_good_or_never() {
+        let more = [whole(), vec![(payload(4, BYTES), 0..3)]].concat();
+        let unknown = || {
+            let mut book = book();
+            book.fail(4);
+            book
+        };
+        let mut found = unknown();
+        assert_eq!(verdict(&mut found, &more), Ok(Counts { recovered: 12, repeated: 3, lost: 0 }));
+        assert_eq!(verdict(&mut found, &whole()), Err(Kind::Lost));
+        let mut cut = unknown();
+        assert_eq!(verdict(&mut cut, &whole()), Ok(Counts { recovered: 12, ..Counts::default() }));
+        assert_eq!(verdict(&mut cut, &more), Err(Kind::Order));
+    }
+
+    #[test]
+    fn in_one_process_a_release_holds_at_once() {
+        let mut book = book();
+        book.release(0, 0..2);
+        assert_eq!(verdict_since(Since::Nothing, &mut book, &whole()), Err(Kind::Repeated));
+        let mut rest = whole();
+        rest[0].1 = 2..3;
+        assert!(verdict_since(Since::Nothing, &mut book, &rest).is_ok());
+    }
+
+    #[test]
+    fn where_takes_stop_all_that_comes_before_must_have_been_there() {
+        let stopped = |pieces: &[(Vec<u8>, Range<u32>)], stop| {
+            let mut book = book();
+            let mut look = book.look(Since::End);
+            for (payload, events) in pieces {
+                look.piece(payload, events.clone()).unwrap();
+            }
+            look.end(Some(stop)).map_err(|(_, broken)| broken.kind)
+        };
+        assert!(stopped(&whole()[..2], (2, 0)).is_ok());
+        assert_eq!(stopped(&whole()[..1], (2, 0)), Err(Kind::Lost));
+        assert_eq!(stopped(&whole()[..2], (2, 1)), Err(Kind::Lost));
+        let part = [whole()[..2].to_vec(), vec![(payload(2, BYTES), 0..1)]].concat();
+        assert!(stopped(&part, (2, 1)).is_ok());
     }
 }

@@ -1,0 +1,105 @@
+//! What stands on the disk, read from its bytes: which frames there are, where, and with which events.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+
+use flumen_wal::SegmentNumber;
+use flumen_wal::format::frame::{FrameHeader, HEADER_LEN, Seed};
+use flumen_wal::format::segment::SegmentHeader;
+
+use super::world::{CHECKPOINT, DATA, World};
+
+/// What everything on the simulated disk is aligned to, and where a segment's second header stands.
+pub const BLOCK: usize = 4096;
+
+/// An intact frame.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The segment's file.
+    pub path: String,
+    /// Where it stands.
+    pub offset: u64,
+    /// How far its checksums reach from there.
+    pub len: usize,
+    /// Where the next frame begins.
+    pub end: u64,
+    /// Its header.
+    pub header: FrameHeader,
+    /// Whether it is its segment's first, so that recovery may start from it.
+    pub first: bool,
+    /// The events that cannot be read without it: of a commit that spans frames all.
+    pub events: Range<u64>,
+}
+
+/// All files of a log, and the frames in them.
+#[derive(Clone, Debug, Default)]
+pub struct Survey {
+    /// Segments and checkpoints by path, with their bytes.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Frames in the order of their places.
+    pub frames: Vec<Frame>,
+}
+
+impl Survey {
+    /// Reads the disk of a world.
+    pub fn of(world: &World) -> io::Result<Self> {
+        let mut survey = Self::default();
+        for directory in [CHECKPOINT, DATA] {
+            for entry in world.disk.directory(directory).list()? {
+                let number = SegmentNumber::parse(&entry.name);
+                if number.is_none() && !entry.name.starts_with("checkpoint-") {
+                    continue;
+                }
+                let path = format!("{directory}/{}", entry.name);
+                let bytes = world.disk.contents(&path)?;
+                if let Some(number) = number {
+                    survey.read_segment(&path, number, &bytes);
+                }
+                survey.files.insert(path, bytes);
+            }
+        }
+        Ok(survey)
+    }
+
+    /// Segments, by path.
+    pub fn segments(&self) -> Vec<&String> {
+        self.files.keys().filter(|path| path.starts_with(DATA)).collect()
+    }
+
+    fn read_segment(&mut self, path: &str, number: SegmentNumber, bytes: &[u8]) {
+        let Some(salt) = header_copies(bytes).into_iter().flatten().map(|header| header.salt).next() else {
+            return;
+        };
+        let mut at = 2 * BLOCK;
+        let mut span = Vec::new();
+        while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= BLOCK) {
+            let seed = Seed::new(salt, number, at as u64);
+            let decoded = FrameHeader::decode(rest, seed).ok().map(|(header, _)| header);
+            let len = decoded.map_or(0, |header| HEADER_LEN + header.stored_len as usize);
+            let header = decoded
+                .filter(|header| rest.get(HEADER_LEN..len).is_some_and(|body| header.verify(body, seed)));
+            let Some(header) = header else {
+                at += BLOCK;
+                continue;
+            };
+            let (offset, end) = (at as u64, at as u64 + header.padded_len(BLOCK as u32));
+            let (first, events) = (at == 2 * BLOCK, header.first_event..header.end_event());
+            let path = path.to_owned();
+            if header.is_span() {
+                span.push(self.frames.len());
+            }
+            self.frames.push(Frame { path, offset, len, end, header, first, events });
+            if header.is_span() && !header.has_more() {
+                let last = header.end_event();
+                span.drain(..).for_each(|i: usize| self.frames[i].events.end = last);
+            }
+            at = end as usize;
+        }
+    }
+}
+
+/// Both copies of a segment's header, where they verify.
+pub fn header_copies(bytes: &[u8]) -> [Option<SegmentHeader>; 2] {
+    [0, BLOCK].map(|at| SegmentHeader::decode(bytes.get(at..).unwrap_or_default()).ok())
+}
