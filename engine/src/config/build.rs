@@ -40,7 +40,7 @@ fn plan_with(properties: &Properties, agent: &str, registry: &Registry, try_proc
         builder.unknown_agent(properties);
         return builder.plan;
     }
-    filters::apply(agent, &mut builder.values, &properties.variables, &mut builder.plan.problems);
+    filters::apply(agent, &mut builder.values, &properties.environment, &mut builder.plan.problems);
     builder.channels();
     builder.sources();
     builder.sinks();

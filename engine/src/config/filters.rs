@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 use flumen_api::settings::{Problem, Problems, Severity, Value};
 
+use super::substitution::Environment;
+
 /// How long an external command may take for one key.
 const COMMAND_TIME_MAX: Duration = Duration::from_secs(30);
 
@@ -26,21 +28,26 @@ const OUTPUT_BYTES_MAX: u64 = 1 << 16;
 
 enum Filter<'a> {
     Env(&'a BTreeMap<String, String>),
-    External { command: Vec<String>, latin1: bool },
+    External {
+        command: Vec<String>,
+        latin1: bool,
+    },
+    /// One that may not run its command here.
+    Silenced,
 }
 
 /// Applies the agent's config filters to its components' values.
 pub(super) fn apply(
     agent: &str,
     values: &mut BTreeMap<String, Value>,
-    variables: &BTreeMap<String, String>,
+    environment: &Environment,
     problems: &mut Problems,
 ) {
     let list = format!("{agent}.configfilters");
     let Some(names) = values.get(&list).map(|value| value.resolved.clone()) else { return };
     for name in names.split_whitespace() {
         let prefix = format!("{list}.{name}.");
-        let filter = match filter(&prefix, values, variables) {
+        let filter = match filter(&prefix, values, environment) {
             Ok(filter) => filter,
             Err((key, message)) => {
                 let key = format!("{prefix}{key}");
@@ -76,12 +83,14 @@ fn is_component_key(key: &str, agent: &str) -> bool {
 fn filter<'a>(
     prefix: &str,
     values: &BTreeMap<String, Value>,
-    variables: &'a BTreeMap<String, String>,
+    environment: &'a Environment,
 ) -> Result<Filter<'a>, (&'static str, String)> {
     let get = |key: &str| values.get(&format!("{prefix}{key}")).map(|value| value.resolved.as_str());
     let kind = get("type").ok_or(("type", "required key is missing: env or external".to_string()))?;
     match kind.to_ascii_lowercase().as_str() {
-        "env" | "org.apache.flume.configfilter.environmentvariableconfigfilter" => Ok(Filter::Env(variables)),
+        "env" | "org.apache.flume.configfilter.environmentvariableconfigfilter" => {
+            Ok(Filter::Env(&environment.variables))
+        },
         "external" | "org.apache.flume.configfilter.externalprocessconfigfilter" => {
             let command = get("command").unwrap_or_default();
             let command: Vec<_> = command.split_whitespace().map(str::to_string).collect();
@@ -93,7 +102,10 @@ fn filter<'a>(
             if !latin1 && !charset.eq_ignore_ascii_case("utf-8") && !charset.eq_ignore_ascii_case("utf8") {
                 return Err(("charset", format!("`{charset}` is not supported: UTF-8 or ISO-8859-1")));
             }
-            Ok(Filter::External { command, latin1 })
+            match environment.runs_commands {
+                true => Ok(Filter::External { command, latin1 }),
+                false => Ok(Filter::Silenced),
+            }
         }
         "hadoop" | "org.apache.flume.configfilter.hadoopcredentialstoreconfigfilter" => Err((
             "type",
@@ -110,6 +122,7 @@ impl Filter<'_> {
         match self {
             Self::Env(variables) => Ok(variables.get(key).cloned()),
             Self::External { command, latin1 } => run(command, key, *latin1),
+            Self::Silenced => Err("commands are not run here".into()),
         }
     }
 }
@@ -212,8 +225,9 @@ mod tests {
             })
             .collect();
         let variables = BTreeMap::from([("PW".to_string(), "secret".to_string())]);
+        let environment = Environment { variables, runs_commands: true, ..Environment::default() };
         let mut problems = Problems::default();
-        apply("a", &mut values, &variables, &mut problems);
+        apply("a", &mut values, &environment, &mut problems);
         (values[key].resolved.clone(), problems.0)
     }
 
@@ -263,6 +277,25 @@ mod tests {
             assert_eq!(text, "${f1[x]}");
             assert!(problems[0].message.contains(command), "{}", problems[0]);
         }
+    }
+
+    #[test]
+    fn no_command_is_run_unless_the_environment_allows_it() {
+        let room = tempfile::tempdir().unwrap();
+        let trace = room.path().join("trace");
+        let value = |text: &str| Value { resolved: text.into(), raw: text.into(), file: "f".into(), line: 1 };
+        let mut values = BTreeMap::from([
+            ("a.configfilters".to_string(), value("f1")),
+            ("a.configfilters.f1.type".to_string(), value("external")),
+            ("a.configfilters.f1.command".to_string(), value(&format!("touch {}", trace.display()))),
+            (KEY.to_string(), value("${f1[x]}")),
+        ]);
+        let mut problems = Problems::default();
+        apply("a", &mut values, &Environment::default(), &mut problems);
+        assert!(!trace.exists());
+        assert!(problems.0[0].message.contains("not run here"), "{}", problems.0[0]);
+        apply("a", &mut values, &Environment::of_process(BTreeMap::new()), &mut problems);
+        assert!(trace.exists());
     }
 
     #[test]

@@ -66,13 +66,20 @@ pub(super) fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Op
     if let Some(name) = names.iter().find(|name| with_prefix(name)) {
         return Some(name);
     }
+    if key.len() > LENGTH_MAX {
+        return None;
+    }
     let lower = key.to_ascii_lowercase();
     let (name, distance) = names
         .into_iter()
+        .filter(|name| name.len() <= LENGTH_MAX)
         .map(|name| (name, distance(&lower, &name.to_ascii_lowercase())))
         .min_by_key(|(_, distance)| *distance)?;
     (distance <= (key.len() / 4).max(1)).then_some(name)
 }
+
+/// What is longer is not a mistyped name. Comparing two texts takes the product of their lengths.
+const LENGTH_MAX: usize = 256;
 
 /// Letters to insert, remove, replace, or exchange with a neighbour to make `b` of `a`.
 fn distance(a: &str, b: &str) -> usize {
@@ -109,6 +116,14 @@ mod tests {
         assert_eq!(near("positonFile"), Some("positionFile"));
         assert_eq!(near("fileHeader"), None);
         assert_eq!(near("x"), None);
+    }
+
+    #[test]
+    fn a_long_text_is_compared_with_nothing() {
+        let (long, other) = ("x".repeat(1 << 20), format!("{}y", "x".repeat(1 << 20)));
+        let started = std::time::Instant::now();
+        assert_eq!(nearest(&long, ["sinks", &other].into_iter()), None);
+        assert!(started.elapsed() < std::time::Duration::from_secs(1));
     }
 
     #[test]

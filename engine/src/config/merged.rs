@@ -21,15 +21,15 @@ pub struct Properties {
     /// Keys whose value is not known: a malformed line, a reference that cannot be resolved. Who needs one is left out.
     pub(super) broken: BTreeSet<String>,
     pub(super) problems: Vec<Problem>,
-    /// Environment variables, for the config filter that asks them.
-    pub(super) variables: BTreeMap<String, String>,
+    /// For the config filters.
+    pub(super) environment: Environment,
     malformed: usize,
 }
 
 impl Properties {
     /// Merges and resolves what the files hold.
     pub fn merge(contents: &[FileContent], environment: &Environment) -> Self {
-        let mut merged = Self { variables: environment.variables.clone(), ..Self::default() };
+        let mut merged = Self { environment: environment.clone(), ..Self::default() };
         for content in contents {
             merged.add(content);
         }

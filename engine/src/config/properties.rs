@@ -64,16 +64,14 @@ pub fn parse(bytes: &[u8]) -> Parsed {
             continue;
         }
         let mut logical = Cow::Borrowed(first);
-        while let Some(open) = continued(&logical) {
-            let mut joined = logical[..open].to_string();
-            match lines.next() {
-                Some((next, _)) => joined.push_str(next.trim_start_matches(is_blank)),
-                None => {
-                    logical = Cow::Owned(joined);
-                    break;
-                }
-            }
-            logical = Cow::Owned(joined);
+        let mut open = continued(first);
+        while open {
+            let joined = logical.to_mut();
+            joined.pop();
+            // What is before it ends in an even number of backslashes: its own decide.
+            let next = lines.next().map_or("", |(next, _)| next.trim_start_matches(is_blank));
+            joined.push_str(next);
+            open = continued(next);
         }
         match entry(&logical, line) {
             Ok(entry) => parsed.entries.push(entry),
@@ -117,10 +115,9 @@ fn is_blank(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\u{c}')
 }
 
-/// Where the final backslash stands, if the line goes on.
-fn continued(line: &str) -> Option<usize> {
-    let backslashes = line.bytes().rev().take_while(|&b| b == b'\\').count();
-    (backslashes % 2 == 1).then(|| line.len() - 1)
+/// Whether the line goes on: it ends in a backslash that is not itself escaped.
+fn continued(line: &str) -> bool {
+    line.bytes().rev().take_while(|&b| b == b'\\').count() % 2 == 1
 }
 
 fn entry(logical: &str, line: u32) -> Result<Entry, Malformed> {

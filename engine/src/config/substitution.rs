@@ -16,8 +16,8 @@
 //! hash set, so that a reference to a property may find it resolved or not; here it is always resolved. A property that
 //! needs itself is an error of every property of the circle and of all that refer to it; the others stand.
 //!
-//! Work is bounded: nesting, the length of a chain, and the size of a value (`a=${b}${b}`, `b=${c}${c}`, … doubles
-//! with each line) have limits, all reported as errors.
+//! Work is bounded: nesting, the length of a chain, the size of a value (`a=${b}${b}`, `b=${c}${c}`, … doubles
+//! with each line) and of all values have limits, all reported as errors.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,13 +32,19 @@ const DEPTH_MAX: usize = 64;
 /// Largest resolved value. Far above any path or command, far below what memory holds.
 const VALUE_BYTES_MAX: usize = 1 << 20;
 
-/// What `${env:…}` and `${sys:…}` see.
+/// Largest sum of the values that have references. One large value may be referred to on every line.
+const RESOLVED_BYTES_MAX: usize = 4 * VALUE_BYTES_MAX;
+
+/// What a configuration sees of the process that reads it.
 #[derive(Clone, Debug, Default)]
 pub struct Environment {
     /// Environment variables.
     pub variables: BTreeMap<String, String>,
     /// What `-Dname=value` set.
     pub system: BTreeMap<String, String>,
+    /// Whether config filters of type `external` may run their commands. Off by default, for those who read
+    /// configurations that they do not trust; [`of_process`](Self::of_process) has it on.
+    pub runs_commands: bool,
 }
 
 impl Environment {
@@ -46,7 +52,7 @@ impl Environment {
     pub fn of_process(system: BTreeMap<String, String>) -> Self {
         let text = |os: std::ffi::OsString| os.to_string_lossy().into_owned();
         let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value))).collect();
-        Self { variables, system }
+        Self { variables, system, runs_commands: true }
     }
 
     /// Whether plain `${NAME}` means an environment variable.
@@ -75,6 +81,7 @@ pub fn resolve(raw: &BTreeMap<String, String>, environment: &Environment) -> Res
         environment,
         done: BTreeMap::new(),
         stack: Vec::new(),
+        bytes: 0,
         unresolved: BTreeMap::new(),
         referred: BTreeSet::new(),
     };
@@ -98,6 +105,8 @@ struct Resolver<'a> {
     done: BTreeMap<String, Result<String, String>>,
     /// What is being resolved now: each needs the next.
     stack: Vec<String>,
+    /// Sum of the resolved values that have references.
+    bytes: usize,
     unresolved: BTreeMap<String, BTreeSet<String>>,
     referred: BTreeSet<String>,
 }
@@ -109,7 +118,14 @@ impl Resolver<'_> {
             return Some(result.clone());
         }
         let text = self.raw.get(key)?;
-        let result = self.guarded(key, text);
+        let mut result = self.guarded(key, text);
+        if let Some(value) = result.as_ref().ok().filter(|_| text.contains("${")) {
+            self.bytes += value.len();
+            if self.bytes > RESOLVED_BYTES_MAX {
+                let what = "makes all values together grow beyond";
+                result = Err(format!("{what} {RESOLVED_BYTES_MAX} bytes when their references are resolved"));
+            }
+        }
         // A failure on the way of another's resolution is not final: the chain may have been too long only from there.
         if result.is_ok() || self.stack.is_empty() {
             self.done.insert(key.to_string(), result.clone());

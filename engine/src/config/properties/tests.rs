@@ -59,6 +59,16 @@ fn a_continuation_may_begin_with_a_comment_sign_be_empty_or_be_missing() {
 }
 
 #[test]
+fn a_property_of_many_lines_takes_time_in_proportion() {
+    let text = format!("k = {}end", "\\\n".repeat(1 << 20));
+    let started = std::time::Instant::now();
+    assert_eq!(one(&text), pair("k", "end"));
+    let backslashes = format!("k = {}end", "\\\\\\\n".repeat(1 << 19));
+    assert_eq!(one(&backslashes).1.len(), (1 << 19) + 3);
+    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[test]
 fn a_key_may_be_split_over_lines() {
     assert_eq!(one("a1.sour\\\n  ces = r1"), pair("a1.sources", "r1"));
 }

@@ -13,7 +13,7 @@ fn strftime(pattern: &str) -> Option<String> {
     while let Some(first) = rest.chars().next() {
         if first == '\'' {
             let quoted = rest[1..].split_once('\'')?;
-            out.push_str(if quoted.0.is_empty() { "'" } else { quoted.0 });
+            out.push_str(&if quoted.0.is_empty() { "'".to_string() } else { quoted.0.replace('%', "%%") });
             rest = quoted.1;
             continue;
         }
@@ -59,6 +59,7 @@ mod tests {
     fn the_usual_patterns_translate() {
         assert_eq!(strftime("yyyy-MM-dd").as_deref(), Some("%Y-%m-%d"));
         assert_eq!(strftime("yyMMdd'T'HHmmss.SSS").as_deref(), Some("%y%m%dT%H%M%S.%3f"));
+        assert_eq!(strftime("'100%H'").as_deref(), Some("100%%H"));
         assert_eq!(strftime("d MMM ''yy 100%").as_deref(), Some("%-d %b '%y 100%%"));
     }
 

@@ -10,6 +10,7 @@ fn environment() -> Environment {
             ("LOOP", "${env:LOOP}"),
         ]),
         system: map(&[("env", "DEV"), ("port", "4141")]),
+        runs_commands: false,
     }
 }
 
@@ -99,6 +100,15 @@ fn a_circle_is_an_error_of_its_members_and_of_what_refers_to_them() {
 #[test]
 fn an_environment_variable_that_refers_to_itself_is_an_error() {
     assert!(all(&[("k", "${env:LOOP}")]).failures["k"].contains("refers to itself"));
+}
+
+#[test]
+fn a_large_value_on_every_line_is_refused_before_memory_is_full() {
+    let mut pairs = vec![("big".to_string(), "x".repeat(VALUE_BYTES_MAX))];
+    pairs.extend((0..100).map(|line| (format!("k{line:02}"), "${big}".to_string())));
+    let resolved = resolve(&pairs.into_iter().collect(), &environment());
+    assert_eq!(resolved.failures.len(), 96);
+    assert!(resolved.failures["k99"].contains("all values together"), "{}", resolved.failures["k99"]);
 }
 
 #[test]
