@@ -95,3 +95,20 @@ fn a_damaged_commit_over_several_frames_does_not_refuse_a_start() {
 fn damage_on_a_full_disk() {
     run(0, &[small(1, 405), Trim, FillDisk(0), FlipBit { place: 16_947_230_948_548_827_312, restart: true }]);
 }
+
+/// A segment is prepared again only some time after a failure: until then the log does not rest.
+#[test]
+fn releases_while_a_segment_cannot_be_prepared() {
+    let actions = [
+        &[
+            small(1, 0),
+            Reopen,
+            small(1, 7975),
+            Fail { after: 3, kind: 0 },
+            small(1, 16_250),
+            small(1, 16_250),
+        ][..],
+        &[Trim, small(1, 3962), small(1, 36_602), Trim, small(1, 0), Trim, SinkProgress, Trim, Kill],
+    ];
+    run(6_051_600_749_187_126_384, &actions.concat());
+}

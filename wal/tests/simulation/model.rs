@@ -326,6 +326,8 @@ impl Simulation {
         // Writes that take their time are on their way still.
         let rests = self.life == life
             && !self.world.disk.crashed()
+            // A segment that could not be prepared is tried again only after a while, and releases may wait for it.
+            && after.reserve_segments >= 3
             && after.reopens == before.reopens
             && after.failure.is_none()
             && self.in_flight() == 0;
@@ -412,7 +414,7 @@ impl Simulation {
         let stats = self.world.log().stats();
         assert!(self.tickets.is_empty(), "a ticket never resolved: {stats:?}");
         assert!(fresh.is_some_and(|id| self.book.is_there(id)), "no fresh event flows: {stats:?}");
-        assert!(self.quiesce(), "no rest: {:?}", self.world.log().stats());
+        assert!((0..20).any(|_| self.quiesce()), "no rest: {:?}", self.world.log().stats());
         self.check();
         self.restart(End::PowerCutLosingAll);
     }
