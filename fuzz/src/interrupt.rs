@@ -1,4 +1,4 @@
-//! Ctrl-C, and SIGTERM: the first one asks for a clean end, the second one ends at once.
+//! Ctrl-C, and SIGTERM: they ask for a clean end. A second Ctrl-C ends at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -16,6 +16,9 @@ pub fn listen() -> &'static AtomicBool {
 
 extern "C" fn ask(signal: libc::c_int) {
     ASKED.store(true, Ordering::Relaxed);
-    // SAFETY: `signal` may be called in a handler. Whoever does not want to wait asks again.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // Not SIGTERM: `timeout` sends it twice at once, to the process and to its group.
+    if signal == libc::SIGINT {
+        // SAFETY: `signal` may be called in a handler. Whoever does not want to wait asks again.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
 }

@@ -308,7 +308,7 @@ fn open(shared: &Shared, number: SegmentNumber, event: u64) -> Result<SegmentFil
 
 /// The first event of a segment: from the table, else from its snapshot. `None` if that is damaged or cannot be read: the
 /// segment's other frames are asked then, and if they hold the event the error comes again.
-fn first_event(shared: &Shared, number: SegmentNumber) -> Option<u64> {
+pub fn first_event(shared: &Shared, number: SegmentNumber) -> Option<u64> {
     let known = shared.inner.lock().segments.sealed.get(&number).copied().flatten();
     if let Some(summary) = known {
         return Some(summary.first_event);
@@ -337,7 +337,14 @@ fn find(shared: &Shared, event: u64) -> Result<At, ReadError> {
         match first {
             Some(first) if first <= event => low = middle,
             Some(_) => high = middle,
-            None => break,
+            // None of them says anything: those above may.
+            None => match (low.midpoint(high) + 1..high)
+                .find_map(|above| Some((above, first_event(shared, numbers[above])?)))
+            {
+                Some((above, first)) if first <= event => low = above,
+                Some((above, _)) => high = above,
+                None => break,
+            },
         }
     }
     let file = open(shared, numbers[low], event)?;
@@ -359,7 +366,14 @@ fn next_segment(shared: &Shared, at: At, event: u64) -> Result<At, ReadError> {
         None => {}
         Some(_) => return Err(at.damaged(shared, "no frame where one was synced", event)),
     }
-    let file = open(shared, next, event)?;
+    let file = match open(shared, next, event) {
+        // Not a segment any more, or not again: a power cut brings back the name of one that was released.
+        Err(unreadable @ ReadError::Damaged { .. }) => {
+            let found = find(shared, event)?;
+            return if found.file.number() > next { Ok(found) } else { Err(unreadable) };
+        }
+        opened => opened?,
+    };
     let offset = file.header.data_offset();
     Ok(At { file, offset, event: at.event, window: at.window.cleared() })
 }
