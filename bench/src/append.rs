@@ -8,7 +8,7 @@
 //!   close, remove
 //! ```
 //!
-//! A log that consumes by itself (okaywal checkpoints after so many bytes) does so in both lives. Within a round the
+//! Every contender keeps all it has in its first life and forgets as it goes in the second. Within a round the
 //! contenders take turns shape by shape and the ceiling is measured among them, so that a neighbour's burst on a shared
 //! machine falls on all of them alike over the rounds.
 

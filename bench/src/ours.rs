@@ -14,7 +14,7 @@ use crate::failure::{Context, Failure};
 const TAKE_BYTES: usize = 4 << 20;
 
 /// Pause of a consumer that found nothing: long against a commit, so that polling costs the writers nothing.
-const IDLE: Duration = Duration::from_millis(2);
+const IDLE: Duration = Duration::from_micros(300);
 
 /// The log with its default options.
 pub struct Ours {
@@ -54,16 +54,8 @@ struct OurLog(Log);
 impl DurableLog for OurLog {
     fn append(&self, records: &[[u8; RECORD_BYTES]]) -> Result<(), Failure> {
         let payload = Records(records);
-        // A thread has no use for the waiting, async reserve; and a log that keeps up is hardly ever full.
-        let room = loop {
-            match self.0.try_reserve(payload.len() as u64) {
-                Ok(room) => break room,
-                Err(flumen_wal::LogError::Full { .. }) => std::thread::sleep(Duration::from_micros(100)),
-                Err(error) => return Err(Failure(format!("reserve: {error}"))),
-            }
-        };
         let commit = Commit { events: records.len() as u32, payload: &payload, progress: Vec::new() };
-        self.0.append(room, commit).context(|| "append".into())?.wait().context(|| "commit".into())
+        self.0.append_and_wait(commit).context(|| "commit".into())
     }
 
     fn consume(&self, stop: &AtomicBool) -> Result<(), Failure> {

@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -18,9 +19,11 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::append::staging::Pool;
+use crate::append::lead;
+use crate::append::staging::{Pool, Span};
 use crate::append::submitter::Submitter;
 use crate::append::ticket::{Stage, Ticket};
+use crate::append::writer::Writer;
 use crate::commit::Commit;
 use crate::directories::Directories;
 use crate::environment::{Environment, System};
@@ -152,6 +155,7 @@ pub struct Log(Arc<Handle>);
 #[derive(Debug)]
 struct Handle {
     shared: Arc<Shared>,
+    writer: Arc<Mutex<Writer>>,
     reader: Arc<Mutex<Reader>>,
     recovery: Recovery,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -243,9 +247,10 @@ impl Log {
             environment,
         });
         let reader = Arc::new(Mutex::new(Reader::new(&life.state.cursor)));
-        let submitter = Submitter::new(Arc::clone(&shared), queue, checkpoint_lock, life);
+        let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&shared), life)));
+        let submitter = Submitter::new(Arc::clone(&shared), Arc::clone(&writer), queue, checkpoint_lock);
         let keeper = Keeper::new(Arc::clone(&shared));
-        let handle = Handle { shared, reader, recovery: report, threads: Mutex::default() };
+        let handle = Handle { shared, writer, reader, recovery: report, threads: Mutex::default() };
         Ok((Self(Arc::new(handle)), Driver { submitter, keeper }))
     }
 
@@ -278,53 +283,109 @@ impl Log {
     }
 
     /// Appends a commit: copies it, waits for nothing. Order of appends is order in the log.
-    pub fn append(&self, mut room: Reserved, commit: Commit<'_>) -> Result<Ticket, LogError> {
-        let shared = &*self.0.shared;
-        let payload_len = if commit.events > 0 { commit.payload.len() } else { 0 };
-        self.check_size(payload_len as u64)?;
-        let mut progress = Vec::new();
-        commit.progress.iter().for_each(|update| record::put_progress(&mut progress, update));
-        let commit_len = if commit.events > 0 { HEADER_LEN + COMMIT_PREFIX_LEN + payload_len } else { 0 };
-        let bytes = commit_len + progress.len();
-        let mut inner = shared.inner.lock();
-        inner.check_open()?;
-        let first_event = inner.appended_event;
-        inner.appended_event += u64::from(commit.events);
-        commit.progress.iter().for_each(|update| inner.visible.apply_progress(update));
-        let reserved = std::mem::take(&mut room.bytes);
-        let ticket = if crate::format::frame::HEADER_LEN + bytes > shared.options.frame_bytes {
-            inner.stage_span(commit, payload_len, &progress, first_event, reserved)
-        } else {
-            let frame = inner.open_frame(bytes, first_event, &shared.pool);
-            if commit.events > 0 {
-                let at = frame.len;
-                record::write_commit_prefix(&mut frame.buffer[at..], commit.events, payload_len);
-                let at = at + HEADER_LEN + COMMIT_PREFIX_LEN;
-                commit.payload.write_to(&mut frame.buffer[at..at + payload_len]);
-                frame.len = at + payload_len;
-            }
-            frame.put(&progress);
-            frame.events += commit.events;
-            frame.updates.extend(commit.progress);
-            frame.reserved += reserved;
-            Ticket::new(&frame.stage)
-        };
-        let wake = inner.wants_submitter(&shared.options);
-        drop(inner);
-        if wake {
-            shared.wake.wake();
+    pub fn append(&self, room: Reserved, commit: Commit<'_>) -> Result<Ticket, LogError> {
+        let Staged { ticket, wanted, .. } = self.stage(room, commit, false)?;
+        if wanted {
+            self.0.shared.wake.wake();
         }
         Ok(ticket)
     }
 
-    /// Reserves, appends and waits until the commit is synced.
+    /// Reserves, appends and waits until the commit is synced. This thread writes the frame itself where it may go out at
+    /// once.
     pub fn append_and_wait(&self, commit: Commit<'_>) -> Result<(), LogError> {
         let bytes = commit.payload.len() as u64;
         let room = match self.try_reserve(bytes) {
             Err(LogError::Full { .. }) => block_on(self.reserve(bytes)?)?,
             room => room?,
         };
-        self.append(room, commit)?.wait()
+        let Staged { ticket, mut wanted, is_first } = self.stage(room, commit, true)?;
+        let mut patience = PATIENCE_MIN;
+        loop {
+            if wanted {
+                lead::write_here(&self.0.shared, &self.0.writer);
+            }
+            // One of those who share a frame looks after it.
+            if !is_first {
+                return ticket.wait();
+            }
+            if let Some(result) = ticket.wait_for(patience) {
+                return result;
+            }
+            patience = (patience * 2).min(PATIENCE_MAX);
+            wanted = self.0.shared.inner.lock().give_up_gathering();
+        }
+    }
+
+    /// Copies a commit to where it is written from.
+    fn stage(
+        &self,
+        mut room: Reserved,
+        mut commit: Commit<'_>,
+        committer_waits: bool,
+    ) -> Result<Staged, LogError> {
+        let shared = &*self.0.shared;
+        let payload_len = if commit.events > 0 { commit.payload.len() } else { 0 };
+        self.check_size(payload_len as u64)?;
+        let updates = std::mem::take(&mut commit.progress);
+        let mut progress = Vec::new();
+        updates.iter().for_each(|update| record::put_progress(&mut progress, update));
+        let commit_len = if commit.events > 0 { HEADER_LEN + COMMIT_PREFIX_LEN + payload_len } else { 0 };
+        let bytes = commit_len + progress.len();
+        let fill = |out: &mut [u8]| {
+            if commit_len > 0 {
+                record::write_commit_prefix(out, commit.events, payload_len);
+                commit.payload.write_to(&mut out[HEADER_LEN + COMMIT_PREFIX_LEN..commit_len]);
+            }
+            out[commit_len..].copy_from_slice(&progress);
+        };
+        let is_span = crate::format::frame::HEADER_LEN + bytes > shared.options.frame_bytes;
+        let mut span_bytes = Vec::new();
+        if is_span {
+            span_bytes.resize(bytes, 0);
+            fill(&mut span_bytes);
+        }
+        let mut inner = shared.inner.lock();
+        inner.check_open()?;
+        let first_event = inner.appended_event;
+        inner.appended_event += u64::from(commit.events);
+        updates.iter().for_each(|update| inner.visible.apply_progress(update));
+        let reserved = std::mem::take(&mut room.bytes);
+        if is_span {
+            let ticket = inner.stage_span(Span {
+                bytes: span_bytes,
+                sent: 0,
+                first_event,
+                events: commit.events,
+                updates,
+                stage: Arc::default(),
+                reserved,
+            });
+            return Ok(Staged { ticket, wanted: inner.wants_writer(&shared.options), is_first: true });
+        }
+        let frame = inner.open_frame(bytes, first_event, &shared.pool);
+        let mut region = frame.region(bytes);
+        frame.events += commit.events;
+        frame.updates.extend(updates);
+        frame.reserved += reserved;
+        let is_first = frame.committers == Some(0);
+        frame.committers =
+            frame.committers.filter(|_all_wait| committer_waits).map(|committers| committers + 1);
+        let stage = Arc::clone(&frame.stage);
+        drop(inner);
+        let copied = catch_unwind(AssertUnwindSafe(|| fill(region.bytes())));
+        if copied.is_err() {
+            stage.spoil();
+        }
+        drop(region);
+        let mut inner = shared.inner.lock();
+        let wanted = std::mem::take(&mut inner.copy_awaited) || inner.wants_writer(&shared.options);
+        drop(inner);
+        if let Err(panic) = copied {
+            shared.wake.wake();
+            resume_unwind(panic);
+        }
+        Ok(Staged { ticket: Ticket::new(&stage), wanted, is_first })
     }
 
     /// Where an owner stands, as of the latest append; `None` if it was never marked and never set.
@@ -359,18 +420,26 @@ impl Log {
         if !sources.is_empty() {
             let first_event = inner.appended_event;
             ticket = Some(if crate::format::frame::HEADER_LEN + records.len() > shared.options.frame_bytes {
-                let nothing = Commit { events: 0, payload: &Vec::new(), progress: sources };
-                inner.stage_span(nothing, 0, &records, first_event, 0)
+                inner.stage_span(Span {
+                    bytes: records,
+                    sent: 0,
+                    first_event,
+                    events: 0,
+                    updates: sources,
+                    stage: Arc::default(),
+                    reserved: 0,
+                })
             } else {
                 let frame = inner.open_frame(records.len(), first_event, &shared.pool);
-                frame.put(&records);
+                frame.committers = None;
+                frame.region(records.len()).bytes().copy_from_slice(&records);
                 frame.updates.extend(sources);
                 Ticket::new(&frame.stage)
             });
         }
         let ticket = ticket.expect("one of both");
         // Nobody would tell an idle submitter that a record is due.
-        let wake = inner.in_flight == 0 || inner.wants_submitter(&shared.options);
+        let wake = inner.in_flight == 0 || inner.wants_writer(&shared.options);
         drop(inner);
         if wake {
             shared.wake.wake();
@@ -403,6 +472,7 @@ impl Log {
             cached_bytes: inner.cache.bytes() as u64,
             failure: match &inner.status {
                 Status::Failed(failure) => Some(failure.to_string()),
+                _ if inner.panicked => Some(PANICKED.to_string()),
                 _ => None,
             },
             full: inner.room.closed.then(|| match &inner.prepare_failed {
@@ -467,6 +537,21 @@ impl Drop for Handle {
 }
 
 pub(crate) const DISK_FULL: &str = "the disk has no space for another segment; released events free some";
+/// A commit that waits to be written.
+struct Staged {
+    ticket: Ticket,
+    /// Somebody shall write now.
+    wanted: bool,
+    /// It is the first of its frame.
+    is_first: bool,
+}
+
+/// How long a committer waits before it looks whether everybody waits for somebody who does not come: about as long as a
+/// write. Then twice as long each time, for a device that is slow is no reason to look often.
+const PATIENCE_MIN: Duration = Duration::from_micros(100);
+const PATIENCE_MAX: Duration = Duration::from_millis(10);
+
+const PANICKED: &str = "a thread panicked while it wrote to the log, which is closed until the next start";
 const BUDGET_FULL: &str = "too many bytes wait to be written";
 
 fn lock(

@@ -1,7 +1,7 @@
 //! What the callers, the submitter and the keeper share.
 //!
-//! One lock, [`Shared::inner`], held for no I/O and for no more than a copy of one commit. The reader has a lock of its own,
-//! taken before this one; the keeper's and the submitter's file work excludes each other by [`Shared::files`].
+//! One lock, [`Shared::inner`], held for no I/O and for no copy of a payload. The reader has a lock of its own, and so has the
+//! writer, both taken before this one; the keeper's and the submitter's file work excludes each other by [`Shared::files`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,13 +13,11 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::append::room::Room;
 use crate::append::staging::{OpenFrame, Pending, Pool, Span, Staged};
-use crate::append::ticket::{Stage, Ticket};
-use crate::commit::Commit;
+use crate::append::ticket::Ticket;
 use crate::directories::Directories;
 use crate::environment::Environment;
 use crate::error::{Failure, LogError};
 use crate::format::checkpoint::Checkpoint;
-use crate::format::record::{self, COMMIT_PREFIX_LEN, HEADER_LEN};
 use crate::options::Options;
 use crate::read::cache::Cache;
 use crate::recovery::life::NewLife;
@@ -88,8 +86,14 @@ pub struct Inner {
     /// The keeper could not prepare a segment: when, and why.
     pub prepare_failed: Option<(Duration, String)>,
     pub counters: Counters,
+    /// How many threads are about to commit and wait.
+    pub expected: u32,
+    /// The writer waits for a copy that is under way, and is to be woken behind it.
+    pub copy_awaited: bool,
     /// Threads shall end without closing the log properly.
     pub abandoned: bool,
+    /// A thread panicked while it wrote; the log is closed.
+    pub panicked: bool,
 }
 
 /// Counts since the log was opened.
@@ -123,11 +127,31 @@ impl Inner {
         }
     }
 
-    /// Whether the submitter would write now if it were awake.
-    pub fn wants_submitter(&self, options: &Options) -> bool {
-        let free = self.in_flight < options.in_flight;
-        let waiting = self.open.as_ref().map_or(0, |open| open.len);
-        free && (self.in_flight == 0 || !self.staged.is_empty() || waiting >= options.eager_bytes)
+    /// Whether what is staged would be written now if anybody looked.
+    pub fn wants_writer(&self, options: &Options) -> bool {
+        self.in_flight < options.in_flight
+            && (!self.staged.is_empty()
+                || self.open.as_ref().is_some_and(|open| self.goes(open, self.in_flight == 0, options)))
+    }
+
+    /// Whether an open frame goes out now. Else it gathers more: while the device is busy, or for the moment that those
+    /// need to come back whose commits were synced last. One write for all is cheaper than one for the first of them and
+    /// another for the rest.
+    pub fn goes(&self, open: &OpenFrame, free: bool, options: &Options) -> bool {
+        open.len >= options.eager_bytes
+            || match open.committers {
+                Some(committers) if self.expected > 0 => committers >= self.expected,
+                _ => free,
+            }
+    }
+
+    /// Stops waiting for committers that do not come. Returns whether somebody was waited for.
+    pub fn give_up_gathering(&mut self) -> bool {
+        let waits = self.open.as_ref().is_some_and(|open| self.in_flight == 0 && open.committers.is_some());
+        if waits {
+            self.expected = 0;
+        }
+        waits
     }
 }
 
@@ -166,7 +190,10 @@ impl Inner {
             ages: backlog.then_some((life.next_event, now)).into_iter().collect(),
             prepare_failed: None,
             counters: Counters::default(),
+            expected: 0,
+            copy_awaited: false,
             abandoned: false,
+            panicked: false,
         }
     }
 
@@ -178,35 +205,13 @@ impl Inner {
         self.open.get_or_insert_with(|| OpenFrame::new(pool.get(), first_event))
     }
 
-    pub fn stage_span(
-        &mut self,
-        commit: Commit<'_>,
-        payload_len: usize,
-        progress: &[u8],
-        first_event: u64,
-        reserved: u64,
-    ) -> Ticket {
+    /// Puts a commit too large for one frame behind everything that is staged.
+    pub fn stage_span(&mut self, span: Span) -> Ticket {
         if let Some(before) = self.open.take() {
             self.staged.push_back(Staged::Frame(before));
         }
-        let prefix = if commit.events > 0 { HEADER_LEN + COMMIT_PREFIX_LEN } else { 0 };
-        let mut bytes = vec![0; prefix + payload_len];
-        if commit.events > 0 {
-            record::write_commit_prefix(&mut bytes, commit.events, payload_len);
-            commit.payload.write_to(&mut bytes[prefix..]);
-        }
-        bytes.extend_from_slice(progress);
-        let stage = Arc::<Stage>::default();
-        let ticket = Ticket::new(&stage);
-        self.staged.push_back(Staged::Span(Span {
-            bytes,
-            sent: 0,
-            first_event,
-            events: commit.events,
-            updates: commit.progress,
-            stage,
-            reserved,
-        }));
+        let ticket = Ticket::new(&span.stage);
+        self.staged.push_back(Staged::Span(span));
         ticket
     }
 

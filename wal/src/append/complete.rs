@@ -1,36 +1,38 @@
-//! The submitter's completions: acks in order, for the unbroken synced prefix only.
+//! The writer's completions: acks in order, for the unbroken synced prefix only.
 
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::submitter::{REOPEN_DELAY_MIN, Submitter};
+use super::writer::{REOPEN_DELAY_MIN, Writer};
 use crate::shared::Shared;
-use crate::storage::AlignedBuf;
+use crate::storage::{AlignedBuf, Completion};
 
-impl Submitter {
-    /// Takes completions; acks the unbroken prefix.
-    pub(super) fn complete(&mut self) {
-        let mut done = std::mem::take(&mut self.done);
-        for completion in done.drain(..) {
+impl Writer {
+    /// Takes completions; acks the unbroken prefix. Returns who is to be woken.
+    #[must_use]
+    pub(super) fn complete(&mut self, done: impl IntoIterator<Item = Completion>) -> Vec<Waker> {
+        for completion in done {
             let sent = self.in_flight.iter_mut().find(|sent| sent.token == completion.token);
             let sent = sent.expect("a completion of a frame in flight");
             match completion.result {
                 Ok(()) => sent.done = true,
                 Err(source) => {
                     let offset = sent.offset;
-                    return self.fail("write", offset, source);
+                    self.fail("write", offset, source);
+                    return Vec::new();
                 }
             }
         }
-        self.done = done;
         if !self.in_flight.front().is_some_and(|sent| sent.done) {
-            return;
+            return Vec::new();
         }
         let mut wakers = Vec::new();
         let now = self.shared.now();
         let mut inner = self.shared.inner.lock();
         let mut readable = false;
+        inner.expected = inner.open.as_ref().and_then(|open| open.committers).unwrap_or(0)
+            + self.in_flight.iter().map(|sent| sent.committers).sum::<u32>();
         while self.in_flight.front().is_some_and(|sent| sent.done)
             && let Some(sent) = self.in_flight.pop_front()
         {
@@ -98,7 +100,7 @@ impl Submitter {
         if keep {
             self.shared.keeper.notify_all();
         }
-        wakers.into_iter().for_each(Waker::wake);
+        wakers
     }
 }
 
@@ -110,8 +112,6 @@ const AGE_STEP: Duration = Duration::from_millis(100);
 
 impl Shared {
     pub(super) fn recycle(&self, buffer: Arc<AlignedBuf>) {
-        if let Some(buffer) = Arc::into_inner(buffer) {
-            self.pool.put(buffer);
-        }
+        self.pool.put(buffer);
     }
 }

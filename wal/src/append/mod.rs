@@ -1,9 +1,11 @@
-//! From a commit to a synced frame: room, staging, the one thread that writes, and the tickets that tell.
+//! From a commit to a synced frame: room, staging, sealing, the two who write, and the tickets that tell.
 
 mod complete;
+pub mod lead;
 mod reopen;
 pub mod room;
 mod seal;
 pub mod staging;
 pub mod submitter;
 pub mod ticket;
+pub mod writer;

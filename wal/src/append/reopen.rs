@@ -8,13 +8,13 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::staging::{Pending, Staged};
-use super::submitter::{REOPEN_DELAY_MIN, Submitter};
+use super::writer::{REOPEN_DELAY_MIN, Writer};
 use crate::error::Failure;
 use crate::recovery::{self, life};
 use crate::segment::file::path_of;
 use crate::shared::Status;
 
-impl Submitter {
+impl Writer {
     /// The log has failed: everything on its way is unknown.
     pub(super) fn fail(&mut self, stage: &'static str, offset: u64, source: std::io::Error) {
         let path = path_of(&*self.shared.dirs.data, &self.active.number().file_name());
@@ -64,16 +64,9 @@ impl Submitter {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Recovers in process: the same path as a start, but for the lock. Returns whether anything was done, and how long
+    /// Recovers in process: the same path as a start, but for the lock. No write is in flight. Returns whether anything was done, and how long
     /// until the next attempt.
     pub(super) fn try_reopen(&mut self) -> (bool, Option<Duration>) {
-        let mut worked = false;
-        // No write of the failed life may land in what recovery reads.
-        while self.queue.in_flight() > 0 {
-            self.queue.wait(None, &mut self.done);
-            self.done.clear();
-            worked = true;
-        }
         let now = self.shared.now();
         let shared = Arc::clone(&self.shared);
         let mut inner = shared.inner.lock();
@@ -83,7 +76,7 @@ impl Submitter {
         }
         drop(inner);
         if let Some(at) = self.reopen_at.filter(|at| now < *at) {
-            return (worked, Some(at - now));
+            return (false, Some(at - now));
         }
         let known = recovery::Known { synced_frame: self.synced_frame, synced_event: self.synced_event };
         let files = self.shared.files.lock();
@@ -126,12 +119,9 @@ impl Submitter {
     }
 }
 
-/// A submitter that panics takes nobody along who waits for it.
-impl Drop for Submitter {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
-        }
+impl Writer {
+    /// Somebody panicked with the writer in hand: what it says is not to be trusted any more. Nobody waits for it in vain.
+    pub(super) fn abandon(&mut self) {
         let mut wakers = Vec::new();
         let mut inner = self.shared.inner.lock();
         let staged = inner.staged.drain(..).collect::<Vec<_>>();
@@ -143,10 +133,12 @@ impl Drop for Submitter {
             wakers.extend(stage.decide(Err(crate::error::LogError::Closed)));
         }
         inner.status = Status::Closed;
+        inner.panicked = true;
         wakers.extend(inner.room.wakers());
         wakers.append(&mut inner.readers);
         drop(inner);
         self.shared.keeper.notify_all();
+        self.shared.closed.notify_all();
         wakers.into_iter().for_each(Waker::wake);
     }
 }

@@ -1,9 +1,9 @@
-//! The submitter's frames: what goes into one, sealing it, and going over to the next segment.
+//! The writer's frames: what goes into one, sealing it, and going over to the next segment.
 
 use std::sync::Arc;
 
 use super::staging::{OpenFrame, Pending, Span};
-use super::submitter::{Sent, Submitter};
+use super::writer::{Sent, Writer};
 use crate::format::checkpoint::Checkpoint;
 use crate::format::frame::{self, FLAG_MORE, FLAG_SPAN, FrameHeader, Seed};
 use crate::format::record::{self, SegmentSummary, Snapshot};
@@ -11,7 +11,7 @@ use crate::numbers::Place;
 use crate::shared::Inner;
 use crate::storage::{AlignedBuf, Write};
 
-impl Submitter {
+impl Writer {
     pub(super) fn encode_snapshot(&self, inner: &Inner) -> Vec<u8> {
         let mut segments = inner.segments.table();
         if segments.len() == Snapshot::SEGMENTS_MAX {
@@ -24,7 +24,7 @@ impl Submitter {
         bytes
     }
 
-    /// Goes over to the next prepared segment and submits its snapshot.
+    /// Goes over to the next prepared segment, whose snapshot is the first write to it.
     pub(super) fn roll(&mut self, inner: &mut Inner, snapshot: Vec<u8>) {
         let next = inner.segments.prepared.pop_front().expect("checked by the caller");
         inner.segments.sealed.insert(self.active.number(), Some(self.summary));
@@ -53,39 +53,44 @@ impl Submitter {
             snapshot: Snapshot { next_event: self.sealed_event, state: self.sealed.clone(), segments: table },
         };
         inner.in_flight = self.in_flight.len() + 1;
-        self.submit(buffer, snapshot.len(), 0, (self.sealed_event, 0), |sent| {
+        self.seal_bytes(Arc::new(buffer), snapshot.len(), 0, (self.sealed_event, 0), |sent| {
             sent.checkpoint = Some(checkpoint);
         });
         self.shared.keeper.notify_all();
     }
 
-    pub(super) fn submit_frame(&mut self, mut frame: OpenFrame) {
+    /// The frame is whole.
+    pub(super) fn seal_frame(&mut self, mut frame: OpenFrame) {
         for update in &frame.updates {
             self.sealed.apply_progress(update);
         }
         // What the segment still holds bounds the frame as its buffer does.
-        let room = (frame.buffer.len() as u64).min(self.active.len - self.offset) as usize;
+        let room = (frame.capacity() as u64).min(self.active.len - self.offset) as usize;
         let controls = self.take_pending(room.saturating_sub(frame.len));
-        frame.put(&controls.encode());
+        let records = controls.encode();
+        frame.region(records.len()).bytes().copy_from_slice(&records);
         let body_len = frame.len - frame::HEADER_LEN;
         let events = (frame.first_event, frame.events);
-        self.submit(frame.buffer, body_len, 0, events, |sent| {
-            sent.stage = Some(frame.stage);
-            sent.reserved = frame.reserved;
+        let (stage, reserved, committers) = (Arc::clone(&frame.stage), frame.reserved, frame.committers);
+        self.seal_bytes(frame.into_buffer(), body_len, 0, events, |sent| {
+            sent.stage = Some(stage);
+            sent.reserved = reserved;
+            sent.committers = committers.unwrap_or(0);
             sent.controls = controls;
         });
     }
 
-    pub(super) fn submit_span_piece(&mut self, mut span: Span) {
+    pub(super) fn seal_span_piece(&mut self, mut span: Span) {
         let mut buffer = self.shared.pool.get();
-        let room = buffer.len() - frame::HEADER_LEN;
+        let out = Arc::get_mut(&mut buffer).expect("nobody else holds what the pool gives");
+        let room = out.len() - frame::HEADER_LEN;
         let rest = &span.bytes[span.sent..];
         let piece = &rest[..rest.len().min(room)];
-        buffer[frame::HEADER_LEN..frame::HEADER_LEN + piece.len()].copy_from_slice(piece);
+        out[frame::HEADER_LEN..frame::HEADER_LEN + piece.len()].copy_from_slice(piece);
         let piece_len = piece.len();
         span.sent += piece_len;
         if span.sent < span.bytes.len() {
-            self.submit(buffer, piece_len, FLAG_SPAN | FLAG_MORE, (span.first_event, 0), |_| {});
+            self.seal_bytes(buffer, piece_len, FLAG_SPAN | FLAG_MORE, (span.first_event, 0), |_| {});
             self.span = Some(span);
             return;
         }
@@ -93,14 +98,14 @@ impl Submitter {
             self.sealed.apply_progress(update);
         }
         let events = (span.first_event, span.events);
-        self.submit(buffer, piece_len, FLAG_SPAN, events, |sent| {
+        self.seal_bytes(buffer, piece_len, FLAG_SPAN, events, |sent| {
             sent.stage = Some(span.stage);
             sent.reserved = span.reserved;
         });
     }
 
     /// A frame of control records alone; also the housekeeping frame that vouches for a burst's end, and the close mark.
-    pub(super) fn submit_control(&mut self, close: bool) {
+    pub(super) fn seal_control(&mut self, close: bool) {
         // More may have become pending since room was made: what does not fit rides the next frame.
         let room = (self.active.len - self.offset) as usize - frame::HEADER_LEN;
         let controls = self.take_pending(room.saturating_sub(CLOSE_MARK_LEN));
@@ -113,7 +118,7 @@ impl Submitter {
         let mut buffer = AlignedBuf::zeroed(self.align((frame::HEADER_LEN + body.len()) as u64) as usize);
         buffer[frame::HEADER_LEN..frame::HEADER_LEN + body.len()].copy_from_slice(&body);
         self.shared.inner.lock().counters.control_frames += 1;
-        self.submit(buffer, body.len(), 0, (self.sealed_event, 0), |sent| {
+        self.seal_bytes(Arc::new(buffer), body.len(), 0, (self.sealed_event, 0), |sent| {
             sent.controls = controls;
             sent.closes = close;
         });
@@ -142,20 +147,19 @@ impl Submitter {
         pending
     }
 
-    /// Seals and submits one frame whose body stands in `buffer` behind the header's place.
-    pub(super) fn submit(
+    /// Seals one frame whose body stands in `buffer` behind the header's place.
+    pub(super) fn seal_bytes(
         &mut self,
-        mut buffer: AlignedBuf,
+        mut buffer: Arc<AlignedBuf>,
         body_len: usize,
         flags: u8,
         (first_event, event_count): (u64, u32),
         fill: impl FnOnce(&mut Sent),
     ) {
-        // A queue may start a write as late as its next wait: the disk shall work while this frame is sealed.
-        self.queue.start();
         let end = frame::HEADER_LEN + body_len;
         let padded = self.align(end as u64) as usize;
-        buffer[end..padded].fill(0);
+        let bytes = Arc::get_mut(&mut buffer).expect("a whole frame's buffer is held by nobody else");
+        bytes[end..padded].fill(0);
         let header = FrameHeader {
             body_crc: 0,
             stored_len: u32::try_from(body_len).expect("a frame below 4 GiB"),
@@ -170,10 +174,9 @@ impl Submitter {
         assert_eq!(first_event, self.sealed_event, "events are sealed in the order of their numbers");
         assert!(self.offset + padded as u64 <= self.active.len, "a frame within its segment");
         let seed = Seed::new(self.active.header.salt, self.active.number(), self.offset);
-        self.last_crc = header.seal(&mut buffer, seed);
+        self.last_crc = header.seal(bytes, seed);
         self.last_frame = header.frame;
         self.sealed_event = header.end_event();
-        let buffer = Arc::new(buffer);
         let token = self.next_token;
         self.next_token += 1;
         let mut sent = Sent {
@@ -183,6 +186,7 @@ impl Submitter {
             buffer: Arc::clone(&buffer),
             stage: None,
             reserved: 0,
+            committers: 0,
             controls: Pending::default(),
             low: self.sealed.cursor.low,
             checkpoint: None,
@@ -198,7 +202,7 @@ impl Submitter {
         self.summary.last_frame = header.frame;
         self.summary.end_event = self.sealed_event;
         self.summary.end_offset = self.offset;
-        self.queue.submit(Write { token, file, buffer, len: padded, offset });
+        self.outgoing.push(Write { token, file, buffer, len: padded, offset });
     }
 }
 

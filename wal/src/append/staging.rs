@@ -12,10 +12,18 @@ use crate::state::ProgressUpdate;
 use crate::storage::AlignedBuf;
 
 /// A frame that gathers commits. The header's place is left free.
+///
+/// ```text
+///   buffer   | header's place | region | region | region ...      | free
+///                              copied    being copied             ^ len
+/// ```
+///
+/// Place is handed out under the log's lock, and filled without it: a large commit's copy holds nobody up.
 #[derive(Debug)]
 pub struct OpenFrame {
-    pub buffer: AlignedBuf,
-    /// Bytes used, header included.
+    /// Shared with the regions that are being filled.
+    buffer: Arc<AlignedBuf>,
+    /// Bytes handed out, header included.
     pub len: usize,
     pub first_event: u64,
     pub events: u32,
@@ -23,10 +31,12 @@ pub struct OpenFrame {
     pub stage: Arc<Stage>,
     /// Room that its commits hold.
     pub reserved: u64,
+    /// How many of its commits have a thread that waits for them; `None` if one has not: then nobody is waited for.
+    pub committers: Option<u32>,
 }
 
 impl OpenFrame {
-    pub fn new(buffer: AlignedBuf, first_event: u64) -> Self {
+    pub fn new(buffer: Arc<AlignedBuf>, first_event: u64) -> Self {
         Self {
             buffer,
             len: frame::HEADER_LEN,
@@ -35,6 +45,7 @@ impl OpenFrame {
             updates: Vec::new(),
             stage: Arc::default(),
             reserved: 0,
+            committers: Some(0),
         }
     }
 
@@ -43,10 +54,44 @@ impl OpenFrame {
         self.len + bytes <= self.buffer.len()
     }
 
-    /// Appends encoded records.
-    pub fn put(&mut self, bytes: &[u8]) {
-        self.buffer[self.len..self.len + bytes.len()].copy_from_slice(bytes);
-        self.len += bytes.len();
+    /// Bytes of the buffer.
+    pub fn capacity(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Hands out the next `bytes`, which fit.
+    pub fn region(&mut self, bytes: usize) -> Region {
+        assert!(self.fits(bytes), "a region within its frame");
+        let at = self.len;
+        self.len += bytes;
+        Region { buffer: Arc::clone(&self.buffer), at, len: bytes }
+    }
+
+    /// Whether all regions are filled.
+    pub fn is_whole(&mut self) -> bool {
+        Arc::get_mut(&mut self.buffer).is_some()
+    }
+
+    /// The buffer of a whole frame.
+    pub fn into_buffer(self) -> Arc<AlignedBuf> {
+        self.buffer
+    }
+}
+
+/// A part of an open frame, to be filled by who asked for it. The frame is whole when its regions are dropped.
+#[derive(Debug)]
+pub struct Region {
+    buffer: Arc<AlignedBuf>,
+    at: usize,
+    len: usize,
+}
+
+impl Region {
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: regions of a frame do not overlap, for each begins where the one before ends, and each is handed out
+        // once. Nobody else looks at the buffer before the last region is dropped: the writer and the pool reach it by
+        // `Arc::get_mut`, which also orders their reads behind what is written here.
+        unsafe { std::slice::from_raw_parts_mut(self.buffer.start().add(self.at), self.len) }
     }
 }
 
@@ -74,6 +119,14 @@ impl Staged {
         match self {
             Self::Frame(frame) => &frame.stage,
             Self::Span(span) => &span.stage,
+        }
+    }
+
+    /// Whether all its bytes are there.
+    pub fn is_whole(&mut self) -> bool {
+        match self {
+            Self::Frame(frame) => frame.is_whole(),
+            Self::Span(_) => true,
         }
     }
 
@@ -142,7 +195,7 @@ impl Pending {
 pub struct Pool {
     size: usize,
     keep: usize,
-    free: Mutex<Vec<AlignedBuf>>,
+    free: Mutex<Vec<Arc<AlignedBuf>>>,
 }
 
 impl Pool {
@@ -150,15 +203,19 @@ impl Pool {
         Self { size, keep, free: Mutex::new(Vec::new()) }
     }
 
-    /// A buffer of the pool's size. Its content is not defined.
-    pub fn get(&self) -> AlignedBuf {
+    /// A buffer of the pool's size that nobody else holds. Its content is not defined.
+    pub fn get(&self) -> Arc<AlignedBuf> {
         let free = self.free.lock().pop();
-        free.unwrap_or_else(|| AlignedBuf::zeroed(self.size))
+        free.unwrap_or_else(|| Arc::new(AlignedBuf::zeroed(self.size)))
     }
 
-    pub fn put(&self, buffer: AlignedBuf) {
+    /// Takes a buffer back from its last holder; what others hold still is theirs.
+    pub fn put(&self, mut buffer: Arc<AlignedBuf>) {
+        if buffer.len() != self.size || Arc::get_mut(&mut buffer).is_none() {
+            return;
+        }
         let mut free = self.free.lock();
-        if buffer.len() == self.size && free.len() < self.keep {
+        if free.len() < self.keep {
             free.push(buffer);
         }
     }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -17,6 +18,8 @@ use crate::error::LogError;
 pub struct Stage {
     /// Set after `fate`, so that a ticket that is done costs no lock.
     synced: AtomicBool,
+    /// A commit's bytes are not what its caller meant to append.
+    spoilt: AtomicBool,
     fate: Mutex<Fate>,
 }
 
@@ -27,6 +30,15 @@ struct Fate {
 }
 
 impl Stage {
+    /// The frame must not be written.
+    pub fn spoil(&self) {
+        self.spoilt.store(true, Ordering::Release);
+    }
+
+    pub fn is_spoilt(&self) -> bool {
+        self.spoilt.load(Ordering::Acquire)
+    }
+
     /// Decides the fate. Returns who waits, to be woken without any lock held.
     #[must_use]
     pub fn decide(&self, result: Result<(), LogError>) -> Vec<Waker> {
@@ -52,21 +64,49 @@ impl Ticket {
     }
 
     /// Waits on this thread.
-    pub fn wait(mut self) -> Result<(), LogError> {
+    pub fn wait(self) -> Result<(), LogError> {
+        loop {
+            if let Some(result) = self.wait_for(Duration::from_secs(3600)) {
+                return result;
+            }
+        }
+    }
+
+    /// Waits on this thread, at most for `time`; `None` if the fate is not decided then.
+    pub fn wait_for(&self, time: Duration) -> Option<Result<(), LogError>> {
         struct Unpark(std::thread::Thread);
         impl Wake for Unpark {
             fn wake(self: Arc<Self>) {
                 self.0.unpark();
             }
         }
+        let deadline = Instant::now() + time;
         let waker = Arc::new(Unpark(std::thread::current())).into();
         let mut context = Context::from_waker(&waker);
         loop {
-            match Pin::new(&mut self).poll(&mut context) {
-                Poll::Ready(result) => return result,
-                Poll::Pending => std::thread::park(),
+            if let Poll::Ready(result) = self.look(&mut context) {
+                return Some(result);
             }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            std::thread::park_timeout(left);
         }
+    }
+
+    fn look(&self, cx: &mut Context<'_>) -> Poll<Result<(), LogError>> {
+        if self.0.synced.load(Ordering::Acquire) {
+            return Poll::Ready(Ok(()));
+        }
+        let mut fate = self.0.fate.lock();
+        if let Some(result) = &fate.result {
+            return Poll::Ready(result.clone());
+        }
+        if !fate.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            fate.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 
     /// The fate, if it is decided.
@@ -82,16 +122,6 @@ impl Future for Ticket {
     type Output = Result<(), LogError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.0.synced.load(Ordering::Acquire) {
-            return Poll::Ready(Ok(()));
-        }
-        let mut fate = self.0.fate.lock();
-        if let Some(result) = &fate.result {
-            return Poll::Ready(result.clone());
-        }
-        if !fate.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            fate.waiting.push(cx.waker().clone());
-        }
-        Poll::Pending
+        self.look(cx)
     }
 }

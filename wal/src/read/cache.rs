@@ -15,6 +15,8 @@ pub struct Cache {
     frames: VecDeque<CachedFrame>,
     bytes: usize,
     max: usize,
+    /// The reader found here what it looked for last; else it reads the disk, and what is here is too new for it.
+    is_read: bool,
 }
 
 /// One frame's body.
@@ -42,7 +44,7 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(buffer) = self.buffer.take().and_then(Arc::into_inner) {
+        if let Some(buffer) = self.buffer.take() {
             self.pool.put(buffer);
         }
     }
@@ -50,10 +52,11 @@ impl Drop for Lent {
 
 impl Cache {
     pub fn new(max: usize) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, max }
+        Self { frames: VecDeque::new(), bytes: 0, max, is_read: false }
     }
 
-    /// Takes a synced frame's buffer. What is mostly empty is copied, so that small frames do not hold large buffers.
+    /// Takes a synced frame's buffer. A buffer that is mostly empty is copied if lending it would push out what a reader
+    /// is about to read.
     pub fn insert(
         &mut self,
         buffer: Arc<AlignedBuf>,
@@ -63,17 +66,13 @@ impl Cache {
         pool: &Arc<Pool>,
     ) {
         debug_assert!(self.frames.back().is_none_or(|last| last.end_event <= first_event));
-        let small = body_len * 2 < buffer.len();
-        let charge = if small { body_len } else { buffer.len() };
+        let pack = self.is_read && body_len * 4 < buffer.len() && self.bytes + buffer.len() > self.max / 2;
+        let charge = if pack { body_len } else { buffer.len() };
         let lent = Lent { buffer: Some(buffer), body_len, pool: Arc::clone(pool) };
-        let body = if small { Bytes::copy_from_slice(lent.as_ref()) } else { Bytes::from_owner(lent) };
+        let body = if pack { Bytes::copy_from_slice(lent.as_ref()) } else { Bytes::from_owner(lent) };
         self.bytes += charge;
         self.frames.push_back(CachedFrame { first_event, end_event, body, charge });
-        self.shrink_to(self.max);
-    }
-
-    fn shrink_to(&mut self, max: usize) {
-        while self.bytes > max {
+        while self.bytes > self.max {
             let Some(oldest) = self.frames.pop_front() else { break };
             self.bytes -= oldest.charge;
         }
@@ -88,9 +87,11 @@ impl Cache {
     }
 
     /// The frame that holds `event`.
-    pub fn find(&self, event: u64) -> Option<&CachedFrame> {
+    pub fn find(&mut self, event: u64) -> Option<&CachedFrame> {
         let at = self.frames.partition_point(|frame| frame.end_event <= event);
-        self.frames.get(at).filter(|frame| frame.first_event <= event)
+        let found = self.frames.get(at).filter(|frame| frame.first_event <= event);
+        self.is_read = found.is_some();
+        found
     }
 
     /// Bytes held.

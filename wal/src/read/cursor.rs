@@ -245,6 +245,8 @@ impl Cursor {
                 inner.pending.release(first_event, first_event + events, now);
             }
         }
+        let low = inner.visible.cursor.low;
+        inner.cache.release(low);
         for update in progress {
             inner.visible.apply_progress(&update);
             inner.pending.update(update, now);

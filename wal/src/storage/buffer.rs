@@ -36,6 +36,11 @@ impl AlignedBuf {
         buffer
     }
 
+    /// Where the bytes are, for writing to parts of a shared buffer that nobody else uses.
+    pub(crate) fn start(&self) -> *mut u8 {
+        self.at.as_ptr()
+    }
+
     fn layout(len: usize) -> Layout {
         assert!(len > 0, "empty buffer");
         Layout::from_size_align(len, ADDRESS_ALIGNMENT).expect("buffer length within the address space")
