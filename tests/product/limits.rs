@@ -44,10 +44,13 @@ fn clients_that_take_all_descriptors_stop_nothing_for_good_and_lose_nothing() {
     }
     drop(crowd);
     world.wait_delivered(50_001 * LINE as u64);
-    assert_eq!(netcat::ask(&mut stream, &lines(50_001, 50_002)[..LINE - 1]), "OK\n");
-    world.wait_delivered(50_002 * LINE as u64);
+    let mut another = netcat::connect(&agent, port);
+    for (stream, line) in [(&mut stream, 50_001), (&mut another, 50_002)] {
+        assert_eq!(netcat::ask(stream, &lines(line, line + 1)[..LINE - 1]), "OK\n");
+    }
+    world.wait_delivered(50_003 * LINE as u64);
     agent.stop();
-    assert_each_once(&world.output(), 0..50_002);
+    assert_each_once(&world.output(), 0..50_003);
 }
 
 #[test]
