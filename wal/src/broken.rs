@@ -48,6 +48,10 @@ pub(crate) const fn skips_the_sync() -> bool {
     COUNT == 1 && cfg!(feature = "broken-skip-sync")
 }
 
+pub(crate) const fn acks_early() -> bool {
+    COUNT == 1 && cfg!(feature = "broken-ack-early")
+}
+
 pub(crate) const fn trims_early() -> bool {
     COUNT == 1 && cfg!(feature = "broken-trim-early")
 }
@@ -55,6 +59,10 @@ pub(crate) const fn trims_early() -> bool {
 pub(crate) const fn ignores_a_crc() -> bool {
     COUNT == 1 && cfg!(feature = "broken-ignore-crc")
 }
+
+/// How many frames may be in flight when a roll's snapshot is submitted: none, for it vouches for them.
+pub(crate) const IN_FLIGHT_AT_A_ROLL: usize =
+    if COUNT == 1 && cfg!(feature = "broken-snapshot-early") { 1 } else { 0 };
 
 pub(crate) const fn writes_the_first_frame_first() -> bool {
     COUNT == 1 && cfg!(feature = "broken-first-frame-first")

@@ -67,7 +67,8 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
     if dead {
         start(world, &damage)?;
     }
-    let mut stopped = look(world, &damage, if dead { Since::End } else { Since::Nothing })?;
+    let mut since = if dead { Since::End } else { Since::Nothing };
+    let mut stopped = look(world, &damage, since)?;
     world.fresh_event()?;
     if world.random.one_in(4) {
         verify(world, &damage)?;
@@ -75,7 +76,8 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
     if world.random.one_in(2) {
         world.crash();
         start(world, &damage)?;
-        stopped = look(world, &damage, Since::End)?;
+        since = Since::End;
+        stopped = look(world, &damage, since)?;
     }
     let unreadable: Vec<_> = damage.there.iter().copied().filter(|there| damage.holds(there)).collect();
     if stopped {
@@ -84,7 +86,8 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
     if world.random.one_in(2) {
         damage.repair(world);
         if world.random.one_in(2) {
-            world.look(Since::Nothing)?;
+            // What is behind the place where takes stopped is seen for the first time in this life.
+            world.look(since)?;
             return world.drain();
         }
     } else {

@@ -11,6 +11,9 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
         let after = world.random.below(60);
         world.disk.crash_at(world.disk.operations() + after);
     }
+    if world.random.one_in(8) {
+        burst(world)?;
+    }
     for _ in 0..4 + world.random.below(24) {
         world.act()?;
         if world.disk.crashed() {
@@ -23,6 +26,21 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
     world.look(Since::End)?;
     world.fresh_event()?;
     world.drain()
+}
+
+/// Fills segments while writes are in flight: what a roll must wait for shows only then.
+fn burst(world: &mut World) -> Result<(), Broken> {
+    for _ in 0..8 + world.random.below(24) {
+        let bytes = 6000 + world.random.below(8000) as usize;
+        world.append_some(bytes)?;
+        if world.random.one_in(3) {
+            world.turn()?;
+        }
+        if world.disk.crashed() {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// One start in four ends within.

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::append::staging::{OpenFrame, Pending, Span, Staged};
 use crate::append::ticket::Stage;
+use crate::broken;
 use crate::format::checkpoint::Checkpoint;
 use crate::format::frame::{self, FrameHeader};
 use crate::format::record::{SegmentSummary, Snapshot};
@@ -388,7 +389,7 @@ impl Writer {
             }
             return if failed { Fit::NoSpace } else { Fit::Later };
         }
-        if !self.in_flight.is_empty() {
+        if self.in_flight.len() > broken::IN_FLIGHT_AT_A_ROLL {
             return Fit::Later;
         }
         self.roll(inner, snapshot);
