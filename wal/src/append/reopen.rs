@@ -80,7 +80,9 @@ impl Writer {
         }
         let known = recovery::Known { synced_frame: self.synced_frame, synced_event: self.synced_event };
         let files = self.shared.files.lock();
-        let begun = recovery::recover(&self.shared.dirs, known).and_then(|recovered| {
+        let mut found = (Vec::new(), None);
+        let begun = recovery::recover(&self.shared.dirs, known).and_then(|mut recovered| {
+            found = (std::mem::take(&mut recovered.damage), recovered.missing_below);
             life::begin(&self.shared.dirs, &self.shared.options, &*self.shared.environment, recovered)
         });
         let life = match begun {
@@ -97,6 +99,9 @@ impl Writer {
         self.reopen_delay = (self.reopen_delay * 2).min(self.shared.options.reopen_delay_max);
         let mut inner = self.shared.inner.lock();
         inner.renew(&life, &self.shared.options, now);
+        // A later reopen starts behind what this one found.
+        inner.found_damage.append(&mut found.0);
+        inner.found_missing = found.1.max(inner.found_missing);
         let mut wakers = self.shared.publish(&mut inner, life.next_event);
         wakers.extend(inner.room.wakers());
         drop(inner);
