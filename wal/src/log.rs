@@ -146,6 +146,10 @@ pub struct Stats {
     pub reopens: u64,
     /// Checkpoints that could not be written.
     pub checkpoint_errors: u64,
+    /// Damaged places that reopens found; those of the start are in [`Recovery::damage`].
+    pub reopen_damage: Vec<crate::error::Damage>,
+    /// As [`Recovery::missing_below`], found by a reopen.
+    pub reopen_missing_below: Option<u64>,
 }
 
 /// A durable log. Cheap to clone; closed by [`close`](Self::close), or when the last clone is dropped.
@@ -486,6 +490,8 @@ impl Log {
             control_frames: inner.counters.control_frames,
             reopens: inner.counters.reopens,
             checkpoint_errors: inner.checkpoint_errors,
+            reopen_damage: inner.found_damage.clone(),
+            reopen_missing_below: inner.found_missing,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::append::staging::{OpenFrame, Pending, Pool, Span, Staged};
 use crate::append::ticket::Ticket;
 use crate::directories::Directories;
 use crate::environment::Environment;
-use crate::error::{Failure, LogError};
+use crate::error::{Damage, Failure, LogError};
 use crate::format::checkpoint::Checkpoint;
 use crate::options::Options;
 use crate::read::cache::Cache;
@@ -79,6 +79,9 @@ pub struct Inner {
     pub checkpoint_due: Option<Checkpoint>,
     pub checkpoint: Option<(u64, usize)>,
     pub checkpoint_errors: u64,
+    /// Damaged places, and the event below which events went missing, that reopens of this process found.
+    pub found_damage: Vec<Damage>,
+    pub found_missing: Option<u64>,
     /// Who waits for events, for a failure or for the end.
     pub readers: Vec<Waker>,
     /// (end event, when it was synced), sparse: for the age of the oldest event.
@@ -186,6 +189,8 @@ impl Inner {
             checkpoint_due: None,
             checkpoint: life.checkpoint,
             checkpoint_errors: 0,
+            found_damage: Vec::new(),
+            found_missing: None,
             readers: Vec::new(),
             ages: backlog.then_some((life.next_event, now)).into_iter().collect(),
             prepare_failed: None,
@@ -221,6 +226,7 @@ impl Inner {
         let readers = std::mem::take(&mut self.readers);
         let counters = self.counters;
         let checkpoint_errors = self.checkpoint_errors;
+        let (found_damage, found_missing) = (std::mem::take(&mut self.found_damage), self.found_missing);
         let room = std::mem::replace(&mut self.room, Room::new(options.staged_bytes_max));
         let ages = std::mem::take(&mut self.ages);
         *self = Self::new(life, options, now);
@@ -233,6 +239,7 @@ impl Inner {
         self.counters = counters;
         self.counters.reopens += 1;
         self.checkpoint_errors = checkpoint_errors;
+        (self.found_damage, self.found_missing) = (found_damage, found_missing);
         self.room = room;
         self.room.closed = false;
         if !ages.is_empty() {

@@ -49,6 +49,11 @@ fn a_reopen_notices_that_the_disk_lost_what_was_synced() {
         // The only ones who know of the last frame are the process and nobody on the disk.
         world.lose(lost);
         world.fail_and_reopen();
+        let stats = world.log().stats();
+        if lost + 1 == events {
+            let [damage] = &stats.reopen_damage[..] else { panic!("{stats:?}") };
+            assert_eq!((damage.place.segment, damage.first_frame), (frame.segment, frame.number));
+        }
         let (next, error) = world.take_from(0);
         assert_eq!(next, lost, "{events}, {lost}: {error:?}");
         match error {
@@ -175,4 +180,17 @@ fn a_segment_beside_a_damaged_one_stays() {
         world.reopen();
         assert_eq!(world.log().stats().appended_event, 1130);
     }
+}
+
+#[test]
+fn a_reopen_that_finds_segments_gone_says_so() {
+    let mut world = World::with_events(60);
+    let segments = world.segments();
+    let left = world.frames().iter().find(|frame| frame.segment == segments[1]).unwrap().first_event;
+    world.remove("data", &segments[0].file_name());
+    world.fail_and_reopen();
+    let stats = world.log().stats();
+    assert_eq!((stats.reopen_missing_below, stats.first_event), (Some(left), left));
+    world.fail_and_reopen();
+    assert_eq!(world.log().stats().reopen_missing_below, Some(left), "it stays said");
 }

@@ -112,3 +112,12 @@ fn releases_while_a_segment_cannot_be_prepared() {
     ];
     run(6_051_600_749_187_126_384, &actions.concat());
 }
+
+#[test]
+fn releases_while_the_last_prepared_segment_is_wanted() {
+    let actions = [
+        &[Turn(2), Reopen, small(1, 8058), Fail { after: 4, kind: 0 }, small(1, 16_250), small(1, 16_250)][..],
+        &[Trim, small(1, 3962), small(1, 36_602), Trim, small(1, 0), Trim, SinkProgress, Trim, Kill],
+    ];
+    run(6_051_600_749_187_126_384, &actions.concat());
+}
