@@ -150,6 +150,10 @@ pub struct Stats {
     pub reopen_damage: Vec<crate::error::Damage>,
     /// As [`Recovery::missing_below`], found by a reopen.
     pub reopen_missing_below: Option<u64>,
+    /// Events that were damaged, set aside and passed over, in this process.
+    pub given_up_events: u64,
+    /// Places that were set aside for them.
+    pub set_aside_places: u64,
 }
 
 /// A durable log. Cheap to clone; closed by [`close`](Self::close), or when the last clone is dropped.
@@ -492,6 +496,8 @@ impl Log {
             checkpoint_errors: inner.checkpoint_errors,
             reopen_damage: inner.found_damage.clone(),
             reopen_missing_below: inner.found_missing,
+            given_up_events: inner.counters.given_up,
+            set_aside_places: inner.counters.set_aside,
         }
     }
 

@@ -2,6 +2,19 @@
 
 use std::time::Duration;
 
+use crate::quarantine::Quarantine;
+
+/// What becomes of events that were acked and cannot be read any more. Puts go on in any case.
+#[derive(Clone, Debug, Default)]
+pub enum DamagePolicy {
+    /// Takes stop at the damaged place.
+    #[default]
+    Halt,
+    /// The damaged bytes are copied there; the events are counted, released and passed over. Takes stop where the disk
+    /// reports an error, or where the copy cannot be made.
+    Quarantine(Quarantine),
+}
+
 /// How a log works. Everything has a default that suits a collector's channel.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -13,9 +26,9 @@ pub struct Options {
     /// Size of the buffers that gather small commits, header included. Default 1 MiB: measured beyond it only memory
     /// grows. A multiple of 4096, at least 16 KiB, at most 4 MiB.
     pub frame_bytes: usize,
-    /// Durable writes in flight. Default 3.
+    /// Durable writes in flight. Default 4.
     pub in_flight: usize,
-    /// A further write goes out while others are in flight only when this much waits. Default 128 KiB.
+    /// A further write goes out while others are in flight only when this much waits. Default 256 KiB.
     pub eager_bytes: usize,
     /// Bytes reserved or appended and not yet synced, at most; a larger commit is let in alone. Default 8 MiB.
     pub staged_bytes_max: u64,
@@ -39,6 +52,8 @@ pub struct Options {
     pub lock_wait: Duration,
     /// The longest pause between attempts to reopen a failed log. Default 5 s.
     pub reopen_delay_max: Duration,
+    /// What becomes of damaged events. Default: takes stop.
+    pub damage: DamagePolicy,
 }
 
 impl Default for Options {
@@ -47,8 +62,8 @@ impl Default for Options {
             segment_bytes: 32 << 20,
             commit_bytes_max: 1 << 30,
             frame_bytes: 1 << 20,
-            in_flight: 3,
-            eager_bytes: 128 << 10,
+            in_flight: 4,
+            eager_bytes: 256 << 10,
             staged_bytes_max: 8 << 20,
             cache_bytes: 8 << 20,
             release_delay: Duration::from_millis(20),
@@ -60,6 +75,7 @@ impl Default for Options {
             checkpoint_on_close: true,
             lock_wait: Duration::from_secs(5),
             reopen_delay_max: Duration::from_secs(5),
+            damage: DamagePolicy::Halt,
         }
     }
 }

@@ -108,6 +108,10 @@ pub struct Counters {
     pub rolls: u64,
     pub reopens: u64,
     pub recycled: u64,
+    /// Events that were damaged, set aside and passed over.
+    pub given_up: u64,
+    /// Files in the quarantine for them.
+    pub set_aside: u64,
 }
 
 impl Shared {

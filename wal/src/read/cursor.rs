@@ -21,7 +21,9 @@ use parking_lot::Mutex;
 
 use crate::error::ReadError;
 use crate::format::record::{Record, Records};
+use crate::options::DamagePolicy;
 use crate::read::disk_reader::DiskReader;
+use crate::read::give_up;
 use crate::shared::{Shared, Status};
 use crate::state::{self, ProgressUpdate};
 
@@ -133,6 +135,28 @@ impl Reader {
         }
     }
 
+    /// Events `first..end` are not to be had any more.
+    fn pass(&mut self, first: u64, end: u64) {
+        if (first..end).contains(&self.next) {
+            self.next = end;
+        }
+        let touched: Vec<(u64, u64)> = self
+            .returned
+            .range(..end)
+            .map(|(first, end)| (*first, *end))
+            .filter(|(_, last)| *last > first)
+            .collect();
+        for (returned, last) in touched {
+            self.returned.remove(&returned);
+            if returned < first {
+                self.returned.insert(returned, first);
+            }
+            if end < last {
+                self.returned.insert(end, last);
+            }
+        }
+    }
+
     fn give_back(&mut self, first: u64, end: u64) {
         self.returned.insert(first, end);
     }
@@ -164,8 +188,37 @@ impl Cursor {
     /// The next synced events that nobody has taken, returned ones first; `None` if there are none now.
     ///
     /// At most `events`, and about `bytes` (judged by each commit's mean event size), but at least one event. May read
-    /// the disk. On an error nothing is taken; [`ReadError::Damaged`] stays until the log is repaired.
+    /// the disk. On an error nothing is taken; [`ReadError::Damaged`] stays until the log is repaired, unless the
+    /// [policy](crate::DamagePolicy) is to set damage aside.
     pub fn try_take(&self, events: usize, bytes: usize) -> Result<Option<Take>, ReadError> {
+        loop {
+            match self.take_what_is_there(events, bytes) {
+                Err(ReadError::Damaged { event, .. }) if self.give_up(event)? => {}
+                taken => return taken,
+            }
+        }
+    }
+
+    /// How many events were damaged, set aside and passed over, in this process.
+    pub fn given_up_events(&self) -> u64 {
+        self.shared.inner.lock().counters.given_up
+    }
+
+    /// Sets aside what `event` stood in, if that is the policy. Returns whether a take may find more now.
+    fn give_up(&self, event: u64) -> Result<bool, ReadError> {
+        let DamagePolicy::Quarantine(quarantine) = &self.shared.options.damage else { return Ok(false) };
+        let Some(given_up) = give_up::give_up(&self.shared, quarantine, event)? else { return Ok(false) };
+        self.reader.lock().pass(event, given_up.end);
+        {
+            let counters = &mut self.shared.inner.lock().counters;
+            counters.given_up += given_up.end - event;
+            counters.set_aside += given_up.copies;
+        }
+        self.release(event, given_up.end - event, Vec::new());
+        Ok(given_up.end > event)
+    }
+
+    fn take_what_is_there(&self, events: usize, bytes: usize) -> Result<Option<Take>, ReadError> {
         match &self.shared.inner.lock().status {
             Status::Open | Status::Closing => {}
             Status::Failed(failure) => return Err(ReadError::Failed(Arc::clone(failure))),

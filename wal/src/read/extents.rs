@@ -263,6 +263,7 @@ impl Reading {
     /// The bad place ends at `end`, where frame `next_frame` stands or would stand, and event `next_event` begins.
     fn close(&mut self, end: u64, next_frame: u64, next_event: u64) {
         let Some(open) = self.bad.take() else { return };
+        (self.expected_frame, self.expected_event) = (Some(next_frame), Some(next_event));
         let next_event = next_event.min(self.bounds.ceiling);
         let frames =
             open.first_frame.filter(|first| *first < next_frame).map(|first| (first, next_frame - 1));

@@ -4,4 +4,5 @@ pub mod cache;
 pub mod cursor;
 pub mod disk_reader;
 pub mod extents;
+pub mod give_up;
 pub mod tolerant;

@@ -1,5 +1,6 @@
 //! Repair on the simulated disk: whatever is damaged, what is left opens, and delivers what was acked, in order.
 
+mod policy;
 mod sweep;
 mod world;
 

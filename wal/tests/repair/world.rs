@@ -8,7 +8,9 @@ use std::time::Duration;
 use flumen_wal::format::checkpoint::Checkpoint;
 use flumen_wal::storage::faulty::FaultyDisk;
 use flumen_wal::tools::{self, Line, Repair};
-use flumen_wal::{Commit, Directories, Driver, Environment, Log, OpenError, Options, Quarantine, ReadError};
+use flumen_wal::{
+    Commit, DamagePolicy, Directories, Driver, Environment, Log, OpenError, Options, Quarantine, ReadError,
+};
 use proptest::sample::Index;
 
 const BLOCK: u64 = 4096;
@@ -123,6 +125,8 @@ pub struct World {
     acked: Vec<usize>,
     /// Events below this one were released, perhaps for good.
     released: u64,
+    /// What the next opening is told to do about damage.
+    pub damage_policy: DamagePolicy,
     /// Bytes that cannot be read.
     unreadable: BTreeMap<String, Vec<(u64, u64)>>,
 }
@@ -153,6 +157,7 @@ impl World {
             running: None,
             acked: Vec::new(),
             released: 0,
+            damage_policy: DamagePolicy::Halt,
             unreadable: BTreeMap::new(),
         };
         world.open().unwrap();
@@ -187,6 +192,7 @@ impl World {
             running: None,
             acked: self.acked.clone(),
             released: self.released,
+            damage_policy: DamagePolicy::Halt,
             unreadable: self.unreadable.clone(),
         }
     }
@@ -207,7 +213,11 @@ impl World {
 
     pub fn open(&mut self) -> Result<(), OpenError> {
         self.heal_what_was_used_again();
-        self.running = Some(Log::open_driven(self.dirs(), options(), self.environment.clone())?);
+        self.running = Some(Log::open_driven(
+            self.dirs(),
+            Options { damage: self.damage_policy.clone(), ..options() },
+            self.environment.clone(),
+        )?);
         Ok(())
     }
 
@@ -400,6 +410,11 @@ impl World {
     pub fn taken_until_damage(&self) -> (Vec<u64>, bool) {
         let (taken, error) = self.take_all();
         (taken, error.is_none())
+    }
+
+    /// What ends the takes, if anything does.
+    pub fn take_error(&self) -> Option<ReadError> {
+        self.take_all().1
     }
 
     fn take_all(&self) -> (Vec<u64>, Option<ReadError>) {

@@ -44,7 +44,7 @@ use tokio::time::{Instant, timeout_at};
 use super::gate::{self, Amount, Gate, Grant, Refused};
 use lineage::Lineage;
 use progress::Known;
-use settings::FileSettings;
+use settings::{DamagePolicy, FileSettings};
 use taker::FileTaker;
 
 /// The type as the registry has it.
@@ -74,6 +74,9 @@ fn owned_directories(config: &ComponentConfig) -> Vec<PathBuf> {
 /// A free lock takes microseconds; a wait worth a line is one for a dying process's last writes.
 const LOCK_WAIT_TOLD: Duration = Duration::from_millis(1);
 
+/// How often an operator is told that takes stop at damage.
+const DAMAGE_TOLD: Duration = Duration::from_secs(60);
+
 /// See the [module](self).
 pub struct FileChannel(Arc<Shared>);
 
@@ -87,6 +90,10 @@ struct Shared {
     /// Puts of sources that say where they stand.
     sources: Mutex<HashMap<Arc<str>, Arc<Mutex<Lineage>>>>,
     closed: AtomicBool,
+    /// While takes stop at damage: when that was said last.
+    damage: Mutex<Option<Instant>>,
+    /// Damage is set aside and passed over.
+    passes_damage: bool,
 }
 
 struct LogPositions(Log);
@@ -147,8 +154,8 @@ impl FileChannel {
         metrics: ChannelMetrics,
     ) -> Result<Self, OpenError> {
         let data_path = directories.data.path().to_path_buf();
-        let log =
-            Log::open(directories, settings.log_options()).map_err(|error| open_error(error, &data_path))?;
+        let log = Log::open(directories, settings.log_options(&data_path))
+            .map_err(|error| open_error(error, &data_path))?;
         tell_recovery(&name, &log);
         let gate = Gate::new(limit(settings), Arc::new(LogPositions(log.clone())));
         Ok(Self(Arc::new(Shared {
@@ -160,6 +167,8 @@ impl FileChannel {
             gate,
             sources: Mutex::default(),
             closed: AtomicBool::new(false),
+            damage: Mutex::new(None),
+            passes_damage: settings.damage_policy == DamagePolicy::Quarantine,
         })))
     }
 }
@@ -211,6 +220,34 @@ fn tell_recovery(channel: &str, log: &Log) {
 }
 
 impl Shared {
+    /// Takes stop at damage. Said once a minute for as long as that lasts: whoever looks at the log must not look for long.
+    fn stopped_at_damage(&self, reason: &str) {
+        let mut told = self.damage.lock();
+        if told.is_some_and(|told| told.elapsed() < DAMAGE_TOLD) {
+            return;
+        }
+        *told = Some(Instant::now());
+        tracing::error!(
+            channel = %self.name,
+            "takes stop, puts go on: {reason}. Stop the agent and see what `flumen wal repair --dry-run {}` says; or set \
+             damagePolicy = quarantine",
+            self.data_path.display()
+        );
+    }
+
+    /// A take went well; `given_up` events were passed over on its way.
+    fn passed_damage(&self, given_up: u64) {
+        self.damage.lock().take();
+        if given_up > 0 {
+            let folder = self.data_path.join(flumen_wal::tools::QUARANTINE);
+            tracing::error!(
+                channel = %self.name,
+                "{given_up} events were damaged and are given up; what they stood in is in {}",
+                folder.display()
+            );
+        }
+    }
+
     fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
@@ -483,6 +520,9 @@ impl Channel for FileChannel {
                 ("control_frames", stats.control_frames as f64),
                 ("reopens", stats.reopens as f64),
                 ("checkpoint_errors", stats.checkpoint_errors as f64),
+                ("damaged", f64::from(u8::from(self.0.damage.lock().is_some()))),
+                ("given_up_events", stats.given_up_events as f64),
+                ("set_aside_places", stats.set_aside_places as f64),
             ],
         }
     }

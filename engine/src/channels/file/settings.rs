@@ -1,10 +1,10 @@
 //! Keys of the file channel.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flumen_api::settings::{ComponentConfig, Key, Problems, Setting, Unit, settings};
-use flumen_wal::Options;
+use flumen_wal::{Options, Quarantine};
 
 /// Segments are no larger: recovery reads one of them, so this bounds the time of a start.
 const SEGMENT_BYTES_MAX: i64 = 32 << 20;
@@ -43,6 +43,10 @@ settings! {
         /// How often a checkpoint is written while the log is quiet; it is also written with each new file of the log. At
         /// least 1000.
         pub checkpoint_interval: i64 = key("checkpointInterval") { default: Some("30000"), unit: Unit::Millis },
+        /// What becomes of events that were put and that the disk has damaged since: `halt` keeps them and lets takes stop
+        /// there, until a repair or a backup; `quarantine` copies the damaged bytes into the folder `quarantine` beside the
+        /// log and delivers what is behind them. Puts go on in any case.
+        pub damage_policy: DamagePolicy = key("damagePolicy") { default: Some("halt"), since: "Flumen 0.1" },
         /// Whether a checkpoint is written at the end.
         pub checkpoint_on_close: bool = key("checkpointOnClose") { default: Some("true") },
         /// Whether a put is acknowledged only when it is synced.
@@ -84,6 +88,28 @@ settings! {
                  file system (LUKS, fscrypt)"
             )
         },
+    }
+}
+
+/// What the channel does about damage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DamagePolicy {
+    /// Takes stop.
+    #[default]
+    Halt,
+    /// Set aside and passed over.
+    Quarantine,
+}
+
+impl Setting for DamagePolicy {
+    const SHAPE: &'static str = "halt or quarantine";
+
+    fn read(_key: &Key, text: Option<&str>) -> Result<Self, String> {
+        match text.unwrap_or("halt").trim().to_ascii_lowercase().as_str() {
+            "halt" => Ok(Self::Halt),
+            "quarantine" => Ok(Self::Quarantine),
+            other => Err(format!("`{other}` is neither halt nor quarantine")),
+        }
     }
 }
 
@@ -158,8 +184,12 @@ impl FileSettings {
     }
 
     /// How the log shall work.
-    pub(super) fn log_options(&self) -> Options {
+    pub(super) fn log_options(&self, data: &Path) -> Options {
         Options {
+            damage: match self.damage_policy {
+                DamagePolicy::Halt => flumen_wal::DamagePolicy::Halt,
+                DamagePolicy::Quarantine => flumen_wal::DamagePolicy::Quarantine(Quarantine::within(data)),
+            },
             segment_bytes: self.max_file_size.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX).unsigned_abs(),
             commit_bytes_max: self.event_size_max,
             free_bytes_min: self.minimum_required_space.max(REQUIRED_SPACE_FLOOR).unsigned_abs(),
@@ -194,14 +224,14 @@ mod tests {
             read(&[("capacity", "0"), ("transactionCapacity", "-1"), ("checkpointInterval", "0")]);
         let settings = settings.expect("defaults");
         assert_eq!((settings.capacity, settings.transaction_capacity()), (1_000_000, 10_000));
-        assert_eq!(settings.log_options().checkpoint_interval, Duration::from_secs(30));
+        assert_eq!(settings.log_options(Path::new("/d")).checkpoint_interval, Duration::from_secs(30));
         assert_eq!((problems.0.len(), problems.errors()), (3, 0));
         assert_eq!(read(&[("capacity", "lots")]).1.errors(), 1, "no number at all is an error, as in Flume");
     }
 
     #[test]
     fn floors_and_ceilings_are_kept() {
-        let options = |pairs: &[(&str, &str)]| read(pairs).0.expect("good").log_options();
+        let options = |pairs: &[(&str, &str)]| read(pairs).0.expect("good").log_options(Path::new("/d"));
         assert_eq!(options(&[]).segment_bytes, 32 << 20);
         assert_eq!(options(&[("maxFileSize", "5000000")]).segment_bytes, 5_000_000);
         assert_eq!(options(&[("maxFileSize", "-3")]).segment_bytes, 1 << 20);

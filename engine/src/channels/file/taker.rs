@@ -46,7 +46,11 @@ impl FileTaker {
         let channel = self.shared.name.clone();
         match error {
             ReadError::Closed => TakeError::Closed { channel },
-            ReadError::Damaged { .. } => TakeError::Damaged { channel, reason: error.to_string() },
+            ReadError::Damaged { .. } => {
+                let reason = error.to_string();
+                self.shared.stopped_at_damage(&reason);
+                TakeError::Damaged { channel, reason }
+            }
             _ => TakeError::Failed { channel, reason: error.to_string() },
         }
     }
@@ -60,7 +64,13 @@ impl Taker for FileTaker {
             return Err(TakeError::Closed { channel: self.shared.name.clone() });
         }
         let count = limit.events.min(self.shared.limits.read().transaction_capacity);
-        let Some(take) = self.cursor.try_take(count, limit.bytes).map_err(|error| self.error(error))? else {
+        let before = if self.shared.passes_damage { self.cursor.given_up_events() } else { 0 };
+        let taken = self.cursor.try_take(count, limit.bytes).map_err(|error| self.error(error))?;
+        let after = if self.shared.passes_damage { self.cursor.given_up_events() } else { 0 };
+        if taken.is_some() || after > before {
+            self.shared.passed_damage(after - before);
+        }
+        let Some(take) = taken else {
             metrics.event_take_attempt.inc();
             return Ok(None);
         };

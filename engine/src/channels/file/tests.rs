@@ -184,3 +184,88 @@ async fn a_commit_that_is_no_chunk_stops_takes_at_its_place() {
     append(&channel, &ten(10)).expect("puts go on").await.expect("durable");
     channel.close().await;
 }
+
+/// A channel in `temp`, as keys and this policy say.
+fn open_in(temp: &std::path::Path, policy: &str) -> FileChannel {
+    let path = |name: &str| temp.join(name).display().to_string();
+    let (data, checkpoint) = (path("data"), path("checkpoint"));
+    let keys = [
+        ("checkpointDir", &*checkpoint),
+        ("dataDirs", &*data),
+        ("minimumRequiredSpace", "0"),
+        ("maxFileSize", "1048576"),
+        ("damagePolicy", policy),
+    ];
+    let config = ComponentConfig::of(Kind::Channel, "c1", &keys);
+    let context = flumen_api::registry::ChannelContext {
+        agent: "a1".into(),
+        memory_limit: 1 << 30,
+        ignore_flume_data: false,
+        storage: Default::default(),
+        metrics: Default::default(),
+    };
+    FileChannel::open(&config, context).expect("opens")
+}
+
+fn gauge(channel: &FileChannel, name: &str) -> f64 {
+    let status = channel.status();
+    status.gauges.iter().find(|(known, _)| *known == name).expect("a gauge").1
+}
+
+/// Positions of all events that takes give, and whether damage ended them.
+fn take_all_released(channel: &FileChannel) -> (Vec<u64>, bool) {
+    let (mut taker, mut positions) = (channel.taker(), Vec::new());
+    loop {
+        match taker.try_take(TakeLimit::events(10)) {
+            Ok(None) => return (positions, false),
+            Err(flumen_api::channel::TakeError::Damaged { .. }) => return (positions, true),
+            Err(error) => panic!("{error}"),
+            Ok(Some(taken)) => {
+                let number = |body: &[u8]| u64::from_be_bytes(body[..8].try_into().expect("eight bytes"));
+                positions.extend(taken.events().iter().map(|event| number(event.body)));
+                taken.release("k1", Vec::new());
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damage_stops_takes_or_is_set_aside_as_the_policy_says_and_puts_go_on() {
+    let temp = tempfile::tempdir().expect("a directory");
+    let channel = open_in(temp.path(), "halt");
+    for first in [0, 10, 20] {
+        append(&channel, &ten(first)).expect("appended").await.expect("durable");
+    }
+    channel.close().await;
+    drop(channel);
+    let log = temp.path().join("data/flumen");
+    let mut place = None;
+    let dirs = flumen_wal::tools::locate(&log, None).expect("a log");
+    flumen_wal::tools::dump(&dirs, &mut |line| {
+        if let flumen_wal::tools::Line::Frame { place: at, header, .. } = line
+            && (header.first_event, header.event_count) == (10, 10)
+        {
+            place = Some(at);
+        }
+    })
+    .expect("readable");
+    let place = place.expect("the frame of the second put");
+    let segment = log.join(place.segment.file_name());
+    let mut bytes = std::fs::read(&segment).expect("readable");
+    bytes[place.offset as usize + 200] ^= 1;
+    std::fs::write(&segment, &bytes).expect("writable");
+
+    let channel = open_in(temp.path(), "halt");
+    assert_eq!(take_all_released(&channel), ((1..=10).collect(), true));
+    assert_eq!((gauge(&channel, "damaged"), gauge(&channel, "given_up_events")), (1.0, 0.0));
+    append(&channel, &ten(30)).expect("puts go on").await.expect("durable");
+    channel.close().await;
+    drop(channel);
+
+    let channel = open_in(temp.path(), "quarantine");
+    assert_eq!(take_all_released(&channel), ((21..=40).collect(), false));
+    assert_eq!((gauge(&channel, "damaged"), gauge(&channel, "given_up_events")), (0.0, 10.0));
+    assert_eq!(gauge(&channel, "set_aside_places"), 1.0);
+    assert_eq!(std::fs::read_dir(log.join("quarantine")).expect("made").count(), 2);
+    channel.close().await;
+}
