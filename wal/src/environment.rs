@@ -1,7 +1,9 @@
 //! Time and chance, so that a simulated log has its own and replays from a seed.
 
 use std::fmt::Debug;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::sync::Instant;
 
 /// Where a log gets the time and its random numbers.
 pub trait Environment: Send + Sync + Debug {

@@ -38,6 +38,7 @@ mod segment;
 mod shared;
 mod state;
 pub mod storage;
+mod sync;
 pub mod tools;
 
 pub use append::ticket::Ticket;

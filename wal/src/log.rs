@@ -13,11 +13,8 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::task::{Context, Poll};
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use crate::append::lead;
 use crate::append::staging::{Pool, Span};
@@ -37,6 +34,8 @@ use crate::segment::keeper::Keeper;
 use crate::shared::{Inner, Shared, Status};
 use crate::state::{ProgressUpdate, ProgressValue, Space};
 use crate::storage::{Directory, Lock};
+use crate::sync::atomic::AtomicU64;
+use crate::sync::{Condvar, Mutex, thread};
 
 /// Room for one commit. Dropping it gives the room back.
 #[derive(Debug)]
@@ -166,7 +165,7 @@ struct Handle {
     writer: Arc<Mutex<Writer>>,
     reader: Arc<Mutex<Reader>>,
     recovery: Recovery,
-    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    threads: Mutex<Vec<thread::JoinHandle<()>>>,
 }
 
 /// The log's working parts, for a caller that is its own scheduler: simulations, and tests with their own time.
@@ -196,7 +195,7 @@ impl Log {
         let (log, driver) = Self::open_driven(dirs, options, Arc::new(System::default()))?;
         let Driver { mut submitter, mut keeper } = driver;
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new().name(name.to_string()).spawn(body).map_err(|source| OpenError::Io {
+            thread::Builder::new().name(name.to_string()).spawn(body).map_err(|source| OpenError::Io {
                 action: "start a thread for",
                 path: log.0.shared.dirs.data.path().to_path_buf(),
                 source,
@@ -579,7 +578,7 @@ fn lock(
                 if environment.now() - start >= options.lock_wait {
                     return Err(OpenError::Locked { path: dir.path().to_path_buf() });
                 }
-                std::thread::sleep(LOCK_RETRY);
+                thread::sleep(LOCK_RETRY);
             }
             Err(source) => {
                 return Err(OpenError::Io { action: "lock", path: dir.path().to_path_buf(), source });
@@ -593,18 +592,18 @@ const LOCK_RETRY: Duration = Duration::from_millis(5);
 
 /// Runs a future on this thread.
 fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
+    struct Unpark(thread::Thread);
     impl std::task::Wake for Unpark {
         fn wake(self: Arc<Self>) {
             self.0.unpark();
         }
     }
-    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let waker = Arc::new(Unpark(thread::current())).into();
     let mut context = Context::from_waker(&waker);
     loop {
         match Pin::new(&mut future).poll(&mut context) {
             Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
+            Poll::Pending => thread::park(),
         }
     }
 }

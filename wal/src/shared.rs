@@ -5,11 +5,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use crate::append::room::Room;
 use crate::append::staging::{OpenFrame, Pending, Pool, Span, Staged};
@@ -24,6 +21,8 @@ use crate::recovery::life::NewLife;
 use crate::segment::set::Segments;
 use crate::state::State;
 use crate::storage::Wake;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Condvar, Mutex};
 
 #[derive(Debug)]
 pub struct Shared {

@@ -11,11 +11,10 @@
 use std::sync::Arc;
 use std::task::Waker;
 
-use parking_lot::Mutex;
-
 use crate::append::writer::{EVENTS_RESERVE, Writer};
 use crate::shared::{Inner, Shared, Status};
 use crate::storage::{Completion, Write};
+use crate::sync::{Mutex, thread};
 
 /// Writes the open frame on this thread, or wakes the submitter to do it.
 pub fn write_here(shared: &Shared, writer: &Mutex<Writer>) {
@@ -87,7 +86,7 @@ struct Guard<'a>(&'a Mutex<Writer>);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.0.lock().abandon();
         }
     }

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use crate::append::ticket::Stage;
 use crate::format::frame;
 use crate::format::record;
 use crate::state::ProgressUpdate;
 use crate::storage::AlignedBuf;
+use crate::sync::Mutex;
 
 /// A frame that gathers commits. The header's place is left free.
 ///

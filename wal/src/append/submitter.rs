@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use crate::append::writer::Writer;
 use crate::shared::{Shared, Status};
 use crate::storage::{Completion, Lock, WriteQueue};
+use crate::sync::{Mutex, thread};
 
 /// Owns the write queue.
 #[derive(Debug)]
@@ -138,7 +137,7 @@ impl Submitter {
 
 impl Drop for Submitter {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             self.writer.lock().abandon();
         }
     }

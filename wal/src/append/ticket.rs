@@ -5,13 +5,12 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
-
-use parking_lot::Mutex;
+use std::time::Duration;
 
 use crate::error::LogError;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Instant, Mutex, thread};
 
 /// The fate of the commits that share a frame.
 #[derive(Debug, Default)]
@@ -74,14 +73,14 @@ impl Ticket {
 
     /// Waits on this thread, at most for `time`; `None` if the fate is not decided then.
     pub fn wait_for(&self, time: Duration) -> Option<Result<(), LogError>> {
-        struct Unpark(std::thread::Thread);
+        struct Unpark(thread::Thread);
         impl Wake for Unpark {
             fn wake(self: Arc<Self>) {
                 self.0.unpark();
             }
         }
         let deadline = Instant::now() + time;
-        let waker = Arc::new(Unpark(std::thread::current())).into();
+        let waker = Arc::new(Unpark(thread::current())).into();
         let mut context = Context::from_waker(&waker);
         loop {
             if let Poll::Ready(result) = self.look(&mut context) {
@@ -91,7 +90,7 @@ impl Ticket {
             if left.is_zero() {
                 return None;
             }
-            std::thread::park_timeout(left);
+            thread::park_timeout(left);
         }
     }
 

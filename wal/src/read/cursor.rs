@@ -17,7 +17,6 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
-use parking_lot::Mutex;
 
 use crate::error::ReadError;
 use crate::format::record::{Record, Records};
@@ -26,6 +25,7 @@ use crate::read::disk_reader::DiskReader;
 use crate::read::give_up;
 use crate::shared::{Shared, Status};
 use crate::state::{self, ProgressUpdate};
+use crate::sync::Mutex;
 
 /// A handle on the log's consumer position.
 #[derive(Clone, Debug)]

@@ -1,10 +1,9 @@
 //! Where the owner of a queue sleeps: completions and wakes, under one condition variable.
 
-use std::time::{Duration, Instant};
-
-use parking_lot::{Condvar, Mutex};
+use std::time::Duration;
 
 use super::{Completion, Wake};
+use crate::sync::{Condvar, Instant, Mutex};
 
 /// Completions not yet collected, and whether somebody called [`Wake::wake`].
 #[derive(Debug, Default)]

@@ -6,13 +6,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
-
-use parking_lot::{Condvar, Mutex};
 
 use crate::storage::mailbox::Mailbox;
 use crate::storage::{Completion, Lock, Wake, Write, WriteQueue, aligned};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Condvar, Mutex};
 
 /// More do not make a disk faster; queued writes beyond wait for a thread.
 const THREADS_MAX: usize = 8;
@@ -52,7 +51,7 @@ impl ThreadQueue {
         let mut queue = Self { depth, in_flight: 0, shared, threads: Vec::new(), _lock: lock };
         for number in 0..depth.clamp(1, THREADS_MAX) {
             let shared = queue.shared.clone();
-            let builder = std::thread::Builder::new().name(format!("wal-write-{number}"));
+            let builder = thread::Builder::new().name(format!("wal-write-{number}"));
             // Those that were started before a failure end with `queue`.
             queue.threads.push(builder.spawn(move || shared.work())?);
         }
