@@ -166,6 +166,21 @@ fn without_any_snapshot_or_checkpoint_the_frames_tell_the_state() {
 }
 
 #[test]
+fn a_damaged_first_frame_beside_a_checkpoint_costs_no_event() {
+    for events in [5, 60] {
+        let mut world = World::with_events(events);
+        let newest = world.segment_names().pop().unwrap();
+        world.disk.flip_bit(format!("data/{newest}"), 8192 + 30, 1).unwrap();
+        world.open().unwrap();
+        assert_eq!(world.log().recovery().missing_below, None);
+        world.assert_takes(0..events as u64);
+        world.close();
+        world.open().unwrap();
+        world.assert_takes(0..events as u64);
+    }
+}
+
+#[test]
 fn bad_sectors_cost_only_the_frames_that_they_are_in() {
     let mut world = World::with_events(60);
     let (old, new) = (world.frame_of(10), world.frame_of(58));

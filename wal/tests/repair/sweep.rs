@@ -63,6 +63,13 @@ fn opened(world: &World) -> Option<(Vec<u64>, bool)> {
     Some(world.taken_until_damage())
 }
 
+/// What stands in the quarantine with its note.
+fn notes(world: &World) -> usize {
+    let files = world.files();
+    let noted = files.iter().filter(|(path, bytes)| path.ends_with(".json") && bytes.contains(&b'}'));
+    noted.filter(|(path, _)| files.contains_key(path.trim_end_matches(".json"))).count()
+}
+
 fn sweep(plan: impl Fn(&FaultyDisk, u64), end: impl Fn(&FaultyDisk)) {
     for which in 0..3 {
         let (world, left) = damaged(which);
@@ -73,6 +80,7 @@ fn sweep(plan: impl Fn(&FaultyDisk, u64), end: impl Fn(&FaultyDisk)) {
         let operations = undisturbed.disk.operations() - before;
         let repaired = opened(&undisturbed);
         assert_eq!(repaired, Some((left.clone(), true)), "{which}");
+        assert!(notes(&undisturbed) > 0);
         let mut repaired_after = 0;
         for at in 0..operations {
             let mut cut = world.fork();
@@ -91,6 +99,10 @@ fn sweep(plan: impl Fn(&FaultyDisk, u64), end: impl Fn(&FaultyDisk)) {
                 old.as_ref().is_none_or(|(old, _)| now.as_ref().is_some_and(|(now, _)| now.starts_with(old)));
             let invents = now.as_ref().is_some_and(|(now, _)| !left.starts_with(now));
             assert!(is_repaired || (gives_as_before && !invents), "{message}: {now:?} after {old:?}");
+            assert!(
+                !is_repaired || notes(&cut) >= notes(&undisturbed),
+                "{message}: nothing is changed before it is kept"
+            );
             repaired_after += usize::from(is_repaired && outcome.is_err());
             cut.repair().unwrap_or_else(|error| panic!("{message}: again: {error}"));
             assert_eq!(opened(&cut), repaired, "{message}: again");
