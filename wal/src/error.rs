@@ -87,7 +87,7 @@ pub enum LogError {
     #[error("no room in the log: {reason}")]
     Full {
         /// Which kind of room, and what frees it.
-        reason: &'static str,
+        reason: std::borrow::Cow<'static, str>,
     },
     /// The log is closed.
     #[error("the log is closed")]

@@ -127,7 +127,8 @@ pub struct Stats {
     pub staged_bytes: u64,
     /// Bytes of synced frames in memory.
     pub cached_bytes: u64,
-    /// Set while the log is failed and being reopened.
+    /// Set while the log is failed and being reopened, when a thread of it panicked, and while segments cannot be prepared for
+    /// another reason than a full disk.
     pub failure: Option<String>,
     /// The disk has no space for events; why.
     pub full: Option<String>,
@@ -275,7 +276,12 @@ impl Log {
         if inner.room.try_take(bytes) {
             return Ok(Reserved { shared: Arc::clone(shared), bytes });
         }
-        Err(LogError::Full { reason: if inner.room.closed { DISK_FULL } else { BUDGET_FULL } })
+        let reason = match &inner.prepare_failed {
+            Some(failure) if inner.room.closed && !failure.lacks_space => failure.why.clone().into(),
+            _ if inner.room.closed => DISK_FULL.into(),
+            _ => BUDGET_FULL.into(),
+        };
+        Err(LogError::Full { reason })
     }
 
     /// Waits for room, for as long as it takes; dropping the future stops waiting.
@@ -480,10 +486,14 @@ impl Log {
             failure: match &inner.status {
                 Status::Failed(failure) => Some(failure.to_string()),
                 _ if inner.panicked => Some(PANICKED.to_string()),
-                _ => None,
+                _ => inner
+                    .prepare_failed
+                    .as_ref()
+                    .filter(|failure| !failure.lacks_space)
+                    .map(|failure| failure.why.clone()),
             },
             full: inner.room.closed.then(|| match &inner.prepare_failed {
-                Some((_, why)) => why.clone(),
+                Some(failure) => failure.why.clone(),
                 None => DISK_FULL.to_string(),
             }),
             oldest: ages.filter(|_| first_event < synced_event).map(|(_, since)| now.saturating_sub(*since)),

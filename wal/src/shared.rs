@@ -43,6 +43,15 @@ pub struct Shared {
     pub synced_event: AtomicU64,
 }
 
+/// Why there is no further segment.
+#[derive(Clone, Debug)]
+pub struct PrepareFailure {
+    pub at: Duration,
+    pub why: String,
+    /// The disk is full: takes and time help. Anything else is for somebody to look at.
+    pub lacks_space: bool,
+}
+
 /// Whether the log works.
 #[derive(Clone, Debug)]
 pub enum Status {
@@ -86,7 +95,7 @@ pub struct Inner {
     /// (end event, when it was synced), sparse: for the age of the oldest event.
     pub ages: VecDeque<(u64, Duration)>,
     /// The keeper could not prepare a segment: when, and why.
-    pub prepare_failed: Option<(Duration, String)>,
+    pub prepare_failed: Option<PrepareFailure>,
     pub counters: Counters,
     /// How many threads are about to commit and wait.
     pub expected: u32,

@@ -185,3 +185,26 @@ fn a_log_closes_on_a_disk_that_has_no_room_for_its_last_words() {
     let stands = log.progress_of(Space::Sink, &"k1".into(), "k").map(|value| value.to);
     assert_eq!(stands, Some(said));
 }
+
+/// A full disk is waited for; a disk that cannot make files needs somebody to look at it. Method: every allocation fails
+/// until the log has used what it had prepared.
+#[test]
+fn segments_that_cannot_be_made_are_a_failure_that_names_its_cause() {
+    let disk = FaultyDisk::new(3);
+    let (log, mut driver) = open(disk.directory("/d"));
+    (0..1000).for_each(|_| disk.fail_next("allocate", Fault::Io));
+    let body = vec![1u8; 8000];
+    let mut refused = None;
+    for _ in 0..100 {
+        match log.try_reserve(body.len() as u64) {
+            Ok(room) => {
+                drop(log.append(room, Commit { events: 1, payload: &body, progress: vec![] }).unwrap())
+            }
+            Err(error) => refused = Some(error.to_string()),
+        }
+        (0..20).for_each(|_| drop(driver.turn()));
+    }
+    let why = refused.expect("what is prepared is used up");
+    assert!(why.contains("cannot prepare a segment in /d"), "{why}");
+    assert!(log.stats().failure.is_some_and(|failure| failure.contains("cannot prepare")));
+}

@@ -8,7 +8,7 @@ use crate::numbers::SegmentNumber;
 use crate::recovery::life::write_checkpoint;
 use crate::recovery::{ScanError, read_snapshot_frame};
 use crate::segment::file::{self, Opened};
-use crate::shared::{Shared, Status};
+use crate::shared::{PrepareFailure, Shared, Status};
 use crate::storage::Directory;
 
 /// One unit of work at a time, decided under the log's lock, done outside it.
@@ -96,7 +96,8 @@ impl Keeper {
         let wants_more = segments.prepared.len() < self.shared.options.prepared_segments;
         let wants_larger = segments.wanted_bytes > 0
             && segments.prepared.front().is_some_and(|p| p.len < segments.wanted_bytes);
-        let rested = inner.prepare_failed.as_ref().is_none_or(|(at, _)| self.shared.now() >= *at + RETRY);
+        let rested =
+            inner.prepare_failed.as_ref().is_none_or(|failure| self.shared.now() >= failure.at + RETRY);
         if (wants_more || wants_larger) && rested {
             return Some(Job::Prepare);
         }
@@ -138,8 +139,8 @@ impl Keeper {
             Err(_) => return,
         }
         // Whoever failed for lack of space need not wait any longer.
-        if let Some((at, _)) = &mut inner.prepare_failed {
-            *at = Duration::ZERO;
+        if let Some(failure) = &mut inner.prepare_failed {
+            failure.at = Duration::ZERO;
         }
     }
 
@@ -239,7 +240,13 @@ impl Keeper {
                     inner.segments.spares = spares;
                 }
                 let why = format!("cannot prepare a segment in {}: {error}", data.path().display());
-                inner.prepare_failed = Some((shared.now(), why));
+                let lacks_space = matches!(
+                    error.kind(),
+                    std::io::ErrorKind::StorageFull
+                        | std::io::ErrorKind::QuotaExceeded
+                        | std::io::ErrorKind::FileTooLarge
+                );
+                inner.prepare_failed = Some(PrepareFailure { at: shared.now(), why, lacks_space });
                 drop(inner);
             }
         }
