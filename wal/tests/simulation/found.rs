@@ -114,9 +114,9 @@ fn releases_while_a_segment_cannot_be_prepared() {
 }
 
 #[test]
-fn releases_while_the_last_prepared_segment_is_wanted() {
+fn releases_while_no_spare_can_be_prepared() {
     let actions = [
-        &[Turn(2), Reopen, small(1, 8058), Fail { after: 4, kind: 0 }, small(1, 16_250), small(1, 16_250)][..],
+        &[Turn(2), Reopen, small(1, 8058), Fail { after: 5, kind: 0 }, small(1, 16_250), small(1, 16_250)][..],
         &[Trim, small(1, 3962), small(1, 36_602), Trim, small(1, 0), Trim, SinkProgress, Trim, Kill],
     ];
     run(6_051_600_749_187_126_384, &actions.concat());

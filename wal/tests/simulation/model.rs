@@ -69,6 +69,8 @@ pub struct Simulation {
     tickets: Vec<(usize, Ticket)>,
     takes: Vec<Take>,
     full: bool,
+    /// Something was planned to fail.
+    faults: bool,
     /// How many lives ended.
     life: u64,
     /// How the life ends at a planned crash.
@@ -82,7 +84,9 @@ fn set(space: Space, owner: &str, to: u64) -> Vec<ProgressUpdate> {
 
 impl Simulation {
     pub fn new(seed: u64) -> Self {
-        Self::with_faults(seed, |_, _| ())
+        let mut simulation = Self::with_faults(seed, |_, _| ());
+        simulation.faults = false;
+        simulation
     }
 
     /// A simulation on a disk whose faults are planned before the log is first opened.
@@ -93,11 +97,13 @@ impl Simulation {
             tickets: Vec::new(),
             takes: Vec::new(),
             full: false,
+            faults: false,
             life: 0,
             planned_end: End::Kill,
         };
         let disk = simulation.world.disk.clone();
         plan(&mut simulation, &disk);
+        simulation.faults = true;
         simulation.open();
         simulation
     }
@@ -246,15 +252,19 @@ impl Simulation {
                 disk.crash_at(disk.operations() + after);
             }
             Action::Fail { after, kind } => {
+                self.faults = true;
                 let fault = [Fault::Io, Fault::NoSpace, Fault::Short][usize::from(kind % 3)];
                 disk.fail_at(disk.operations() + after, fault);
             }
-            Action::FailSync => disk.fail_next("sync", Fault::Io),
+            Action::FailSync => {
+                self.faults = true;
+                disk.fail_next("sync", Fault::Io);
+            }
             Action::Slow(millis) => disk.set_latency(Duration::from_millis(millis)),
             Action::FlipBit { place, restart: false } => self.flip_a_bit_while_running(place),
             Action::FlipBit { place, restart: true } => self.flip_a_bit_before_a_start(place),
             Action::FillDisk(more) if !self.full => {
-                self.full = true;
+                (self.full, self.faults) = (true, true);
                 disk.set_capacity(self.world.used(u64::MAX).saturating_add_signed(more));
             }
             Action::FillDisk(_) => {}
@@ -313,7 +323,8 @@ impl Simulation {
     /// Lets time pass. Whether the log rests, and no life ended meanwhile.
     fn quiesce(&mut self) -> bool {
         let life = self.life;
-        for _ in 0..60 {
+        // Past the delays of releases and claims; after a fault also past the time until a segment is prepared again.
+        for _ in 0..if self.faults { 600 } else { 60 } {
             self.turn();
         }
         let before = self.world.log().stats();
@@ -326,8 +337,6 @@ impl Simulation {
         // Writes that take their time are on their way still.
         let rests = self.life == life
             && !self.world.disk.crashed()
-            // A segment that could not be prepared is tried again only after a while, and releases may wait for it.
-            && after.reserve_segments >= 3
             && after.reopens == before.reopens
             && after.failure.is_none()
             && self.in_flight() == 0;
