@@ -151,7 +151,11 @@ pub fn begin(
                 log_id,
                 frame: recovered.last_seen,
                 place: Place::default(),
-                snapshot: Snapshot { segments: segments.clone(), ..snapshot.clone() },
+                // Those without events are spares, or gone, when the next start looks for what this names.
+                snapshot: Snapshot {
+                    segments: segments.iter().filter(|s| s.first_event < s.end_event).copied().collect(),
+                    ..snapshot.clone()
+                },
             };
             checkpoint_slot = Some(write_checkpoint(&*dirs.checkpoint, &checkpoint, checkpoint_slot)?);
             let again = summary.segment.file_name();

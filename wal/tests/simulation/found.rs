@@ -121,3 +121,20 @@ fn releases_while_no_spare_can_be_prepared() {
     ];
     run(6_051_600_749_187_126_384, &actions.concat());
 }
+
+/// The checkpoint that lets a last segment be used again on a full disk named segments without events, which were spares by then:
+/// the next start missed them, and refused.
+#[test]
+fn a_crash_while_the_last_segment_is_used_again() {
+    run(
+        0,
+        &[
+            FillDisk(0),
+            Reopen,
+            Fail { after: 0, kind: 0 },
+            CrashAfter { after: 18, cut: None },
+            SinkProgress,
+            Wait(100),
+        ],
+    );
+}
