@@ -28,6 +28,8 @@ mod directories;
 mod environment;
 mod error;
 pub mod format;
+#[cfg(all(test, feature = "shuttle"))]
+mod interleavings;
 mod log;
 mod numbers;
 mod options;

@@ -7,7 +7,7 @@ use crate::sync::{Condvar, Instant, Mutex};
 
 /// Completions not yet collected, and whether somebody called [`Wake::wake`].
 #[derive(Debug, Default)]
-pub(super) struct Mailbox {
+pub(crate) struct Mailbox {
     content: Mutex<Content>,
     changed: Condvar,
 }
@@ -20,13 +20,13 @@ struct Content {
 
 impl Mailbox {
     /// Hands over a completion.
-    pub(super) fn post(&self, completion: Completion) {
+    pub(crate) fn post(&self, completion: Completion) {
         self.content.lock().done.push(completion);
         self.changed.notify_one();
     }
 
     /// Waits as [`super::WriteQueue::wait`] does; returns how many completions were appended to `done`.
-    pub(super) fn collect(&self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> usize {
+    pub(crate) fn collect(&self, timeout: Option<Duration>, done: &mut Vec<Completion>) -> usize {
         // A timeout beyond the clock's range is as good as none.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut content = self.content.lock();
@@ -47,7 +47,7 @@ impl Mailbox {
     }
 
     /// Whether there was a wake, which is over now.
-    pub(super) fn take_wake(&self) -> bool {
+    pub(crate) fn take_wake(&self) -> bool {
         std::mem::take(&mut self.content.lock().woken)
     }
 }

@@ -41,6 +41,10 @@ mod suite;
 
 pub use buffer::AlignedBuf;
 pub use disk::{Backend, open};
+#[cfg(all(test, feature = "shuttle"))]
+pub(crate) use disk::{ThreadQueue, Word};
+#[cfg(all(test, feature = "shuttle"))]
+pub(crate) use mailbox::Mailbox;
 
 /// The file that [`Directory::lock`] locks. It is listed like any other and is never removed.
 pub const LOCK_FILE: &str = "lock";

@@ -28,6 +28,9 @@ struct World {
     unparked: BTreeSet<usize>,
 }
 
+/// When a thread goes on that is parked without a timeout.
+pub const FOR_EVER: Duration = Duration::MAX;
+
 struct Sleeper {
     until: Duration,
     /// It holds no lock any more and waits.
@@ -80,6 +83,7 @@ fn sleep() -> bool {
     world(|world| {
         let Some(sleeper) = world.sleepers.remove(&task) else { return true };
         if !sleeper.notified {
+            assert!(sleeper.until < FOR_EVER, "deadlock: a parked thread that nobody is left to unpark");
             world.now = world.now.max(sleeper.until);
         }
         sleeper.notified
@@ -239,10 +243,10 @@ impl Add<Duration> for Instant {
 pub mod thread {
     use std::time::Duration;
 
-    pub use shuttle::thread::{Builder, JoinHandle, scope, spawn, yield_now};
+    pub use shuttle::thread::{Builder, JoinHandle, spawn, yield_now};
     pub use std::thread::panicking;
 
-    use super::{end_sleep, lie_down, me, now, world};
+    use super::{FOR_EVER, end_sleep, lie_down, me, now, world};
 
     /// A handle on a thread, to end its parking.
     #[derive(Clone, Debug)]
@@ -257,20 +261,22 @@ pub mod thread {
             let task = self.0.id().into();
             world(|world| world.unparked.insert(task));
             end_sleep(task, true);
-            self.0.unpark();
+            yield_now();
         }
     }
 
     pub fn park() {
-        while !world(|world| world.unparked.remove(&me())) {
-            shuttle::thread::park();
-        }
+        park_until(FOR_EVER);
     }
 
     pub fn park_timeout(time: Duration) {
+        park_until(now() + time);
+    }
+
+    fn park_until(until: Duration) {
         let unparked = || world(|world| world.unparked.remove(&me()));
         if !unparked() {
-            lie_down(now() + time, true);
+            lie_down(until, true);
             super::sleep();
             unparked();
         }

@@ -13,6 +13,7 @@
 mod file;
 mod threads;
 mod uring;
+mod word;
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,8 @@ use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, StatxFlag
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use self::file::DiskFile;
+#[cfg(all(test, feature = "shuttle"))]
+pub(crate) use self::{threads::ThreadQueue, word::Word};
 use super::{AlignedBuf, Directory, Entry, File, LOCK_FILE, Lock, WriteQueue};
 
 /// Which queue to use on a real disk.

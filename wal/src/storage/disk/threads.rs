@@ -17,7 +17,7 @@ use crate::sync::{Condvar, Mutex};
 const THREADS_MAX: usize = 8;
 
 #[derive(Debug)]
-pub(super) struct ThreadQueue {
+pub(crate) struct ThreadQueue {
     depth: usize,
     in_flight: usize,
     shared: Arc<Shared>,
@@ -41,7 +41,7 @@ struct Jobs {
 }
 
 impl ThreadQueue {
-    pub(super) fn new(lock: Box<dyn Lock>, depth: usize, alignment: usize) -> io::Result<Self> {
+    pub(crate) fn new(lock: Box<dyn Lock>, depth: usize, alignment: usize) -> io::Result<Self> {
         let shared = Arc::new(Shared {
             alignment,
             jobs: Mutex::new(Jobs::default()),

@@ -4,7 +4,7 @@
 //! the very call in which it sleeps. So a write costs one `io_uring_enter` between its submission and its completion.
 //!
 //! **Waking.** One read of an eventfd is always in the ring. A waker writes to the eventfd only if the queue's thread is
-//! about to sleep or asleep, which a word in memory says:
+//! about to sleep or asleep, which a [word](Word) in memory says:
 //!
 //! ```text
 //!             wait, nothing there              wake: write to the eventfd
@@ -28,7 +28,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,7 @@ use io_uring::{IoUring, Probe, opcode, squeue, types};
 use rustix::event::EventfdFlags;
 use rustix::fs::FlockOperation;
 
+use super::word::Word;
 use crate::storage::{Completion, Lock, Wake, Write, WriteQueue, aligned};
 
 /// Tags of entries that are no writes; those have the number of their slot.
@@ -98,7 +99,7 @@ impl UringQueue {
             slots: (0..depth).map(|_slot| None).collect(),
             in_flight: 0,
             refused: Vec::new(),
-            signal: Arc::new(Signal { state: AtomicU32::new(AWAKE), eventfd }),
+            signal: Arc::new(Signal { word: Word::default(), eventfd }),
             wake_read: Arc::default(),
             wake_armed: false,
             alignment,
@@ -302,7 +303,7 @@ impl WriteQueue for UringQueue {
         loop {
             self.reap(done);
             let signal = self.signal.clone();
-            let sleep = done.is_empty() && self.broken.is_none() && signal.fall_asleep();
+            let sleep = done.is_empty() && self.broken.is_none() && signal.word.fall_asleep();
             if sleep {
                 self.arm_wake();
                 let time = match deadline {
@@ -318,7 +319,7 @@ impl WriteQueue for UringQueue {
                     self.enter(None);
                 }
             }
-            let woken = signal.wake_up();
+            let woken = signal.word.wake_up();
             self.reap(done);
             let over = deadline.is_some_and(|deadline| Instant::now() >= deadline);
             if !done.is_empty() || woken || over {
@@ -371,46 +372,29 @@ impl Drop for UringQueue {
     }
 }
 
-const AWAKE: u32 = 0;
-const SLEEPING: u32 = 1;
-const NOTIFIED: u32 = 2;
-
 #[derive(Debug)]
 struct Signal {
-    state: AtomicU32,
+    word: Word,
     eventfd: OwnedFd,
 }
 
 impl Signal {
-    /// False if there was a wake since the last wait.
-    fn fall_asleep(&self) -> bool {
-        self.state.compare_exchange(AWAKE, SLEEPING, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    /// Whether there was a wake.
-    fn wake_up(&self) -> bool {
-        self.state.swap(AWAKE, Ordering::AcqRel) == NOTIFIED
-    }
-
     fn notify(&self) {
         // Cannot fail but by overflow, and then the reader has reason enough to wake.
         rustix::io::retry_on_intr(|| rustix::io::write(&self.eventfd, &1_u64.to_ne_bytes())).ok();
     }
 
     fn sleep_without_ring(&self, deadline: Option<Instant>) {
-        while self.state.load(Ordering::Acquire) != NOTIFIED
-            && deadline.is_none_or(|deadline| Instant::now() < deadline)
-        {
+        while !self.word.is_notified() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
             thread::sleep(Duration::from_millis(1));
         }
-        self.wake_up();
+        self.word.wake_up();
     }
 }
 
 impl Wake for Signal {
     fn wake(&self) {
-        // Always an exchange, never a mere look: what the caller wrote before must be visible to the thread that sees this.
-        if self.state.swap(NOTIFIED, Ordering::AcqRel) == SLEEPING {
+        if self.word.notify() {
             self.notify();
         }
     }
