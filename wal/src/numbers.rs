@@ -2,6 +2,13 @@
 
 use std::fmt;
 
+/// No frame, event or segment has a higher number and no file a larger offset: what claims one is refused where it is
+/// read, so that sums of such numbers never overflow. At a billion events a second they last for 146 years.
+pub const NUMBER_MAX: u64 = 1 << 62;
+
+/// Numbers of segments are below this one.
+const SEGMENTS_MAX: u64 = 10_u64.pow(15);
+
 /// Counts frames, dense within a life of the log; a new life starts above every number ever seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrameNumber(pub u64);
@@ -54,8 +61,11 @@ impl SegmentNumber {
 
 fn parse_numbered(name: &str, prefix: &str) -> Option<SegmentNumber> {
     let digits = name.strip_prefix(prefix)?.strip_suffix(".log")?;
-    (digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit()))
-        .then(|| digits.parse().ok().map(SegmentNumber))?
+    if digits.len() != 16 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    // No log of ours comes so far, and behind the last number of 16 digits there would be no name for the next segment.
+    digits.parse().ok().filter(|number| *number < SEGMENTS_MAX).map(SegmentNumber)
 }
 
 impl fmt::Display for SegmentNumber {
@@ -85,14 +95,18 @@ mod tests {
 
     #[test]
     fn names_and_numbers_are_each_others_inverse() {
-        for n in [0, 7, 9_999_999_999_999_999] {
+        for n in [0, 7, SEGMENTS_MAX - 1] {
             let segment = SegmentNumber(n);
             assert_eq!(SegmentNumber::parse(&segment.file_name()), Some(segment));
             assert_eq!(SegmentNumber::parse_spare(&segment.spare_name()), Some(segment));
         }
-        for foreign in
-            ["segment-7.log", "segment-00000000000000x7.log", "log-1", "segment-0000000000000007.log.bak"]
-        {
+        for foreign in [
+            "segment-7.log",
+            "segment-00000000000000x7.log",
+            "log-1",
+            "segment-0000000000000007.log.bak",
+            "segment-9999999999999999.log",
+        ] {
             assert_eq!(SegmentNumber::parse(foreign), None, "{foreign}");
         }
     }

@@ -13,10 +13,13 @@
 //! A durable channel keeps the positions too, and is never older than this file. So that a person can still change,
 //! bring or remove it, the channel also keeps a [`Record`] of what we wrote.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// More is no position file: an entry has some hundred bytes, and a source follows some thousand files.
@@ -68,10 +71,39 @@ pub fn load(path: &Path) -> io::Result<Found> {
         return Ok(Found::Unreadable("the file is empty".into()));
     }
     let modified_ns = super::tail::status_at(path).map_or(0, |status| status.modified_ns);
-    Ok(match serde_json::from_slice(&bytes) {
+    Ok(match decode(&bytes) {
         Ok(entries) => Found::Entries { entries, hash: hash(&bytes), modified_ns },
-        Err(error) => Found::Unreadable(error.to_string()),
+        Err(why) => Found::Unreadable(why),
     })
+}
+
+/// The entries that a file's bytes hold, or why they are no list of positions.
+pub fn decode(bytes: &[u8]) -> Result<Vec<Entry>, String> {
+    let lines: Vec<Line> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    Ok(lines.into_iter().map(|Line(entry)| entry).collect())
+}
+
+/// An entry that is written as an object: by itself serde takes a list of its values as well.
+struct Line(Entry);
+
+impl<'de> Deserialize<'de> for Line {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(LineVisitor)
+    }
+}
+
+struct LineVisitor;
+
+impl<'de> Visitor<'de> for LineVisitor {
+    type Value = Line;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with inode, pos and file")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Line, A::Error> {
+        Entry::deserialize(MapAccessDeserializer::new(map)).map(Line)
+    }
 }
 
 /// The file's bytes.
@@ -197,6 +229,7 @@ mod tests {
         fs::write(&path, r#"[{"inode":1,"pos":-4,"file":"/x"}]"#).unwrap();
         let Found::Unreadable(why) = load(&path).unwrap() else { panic!() };
         assert!(why.contains("column 20"), "{why}");
+        assert!(decode(br#"[[1,4,"/x"]]"#).unwrap_err().contains("expected an object"));
     }
 
     #[test]

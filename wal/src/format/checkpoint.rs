@@ -15,8 +15,8 @@
 use super::FormatError;
 use super::record::{SegmentSummary, Snapshot};
 use super::wire::{Input, Output};
-use crate::numbers::{FrameNumber, Place, SegmentNumber};
-use crate::state::{Cursor, Owner, ProgressValue, Space, State};
+use crate::numbers::{FrameNumber, NUMBER_MAX, Place, SegmentNumber};
+use crate::state::{Owner, ProgressValue, Space};
 
 /// First bytes of a checkpoint file.
 pub const MAGIC: [u8; 8] = *b"FLUMENCP";
@@ -57,11 +57,28 @@ struct Payload {
     segments: Vec<[u64; 7]>,
 }
 
-/// A limit on what a damaged length can make the decoder allocate.
-const PAYLOAD_MAX: usize = 256 << 20;
+/// bincode's settings; with it `LIMIT` bounds what a length in a payload can make it allocate.
+fn config<const LIMIT: usize>() -> impl bincode::config::Config {
+    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<LIMIT>()
+}
 
-fn config() -> impl bincode::config::Config {
-    bincode::config::standard().with_little_endian().with_fixed_int_encoding().with_limit::<PAYLOAD_MAX>()
+impl Payload {
+    /// Reads a payload; a wrong length in it makes bincode allocate some hundred times the payload's size at most. What
+    /// bincode counts is the size in memory, about four times that in the file.
+    fn read(bytes: &[u8]) -> Option<Self> {
+        fn within<const LIMIT: usize>(bytes: &[u8]) -> Option<Payload> {
+            // Why it does not decode says nothing that its reader could use: the checksum was right.
+            bincode::decode_from_slice(bytes, config::<LIMIT>()).ok().map(|(payload, _)| payload)
+        }
+        let read: fn(&[u8]) -> Option<Self> = match bytes.len().checked_ilog2().unwrap_or(0) {
+            0..12 => within::<0x1_0000>,
+            12..16 => within::<0x10_0000>,
+            16..20 => within::<0x100_0000>,
+            20..24 => within::<0x1000_0000>,
+            _ => within::<0x1_0000_0000>,
+        };
+        read(bytes)
+    }
 }
 
 impl Checkpoint {
@@ -87,7 +104,8 @@ impl Checkpoint {
                 .collect(),
             segments: self.snapshot.segments.iter().map(summary_to_array).collect(),
         };
-        let payload = bincode::encode_to_vec(payload, config()).expect("encoding into memory");
+        let payload =
+            bincode::encode_to_vec(payload, config::<0x1_0000_0000>()).expect("encoding into memory");
         let mut covered = Vec::with_capacity(payload.len() + HEADER_LEN);
         covered.put_u16(VERSION);
         covered.put_u16(0);
@@ -120,29 +138,27 @@ impl Checkpoint {
         if version != VERSION {
             return Err(CheckpointError::Newer { version });
         }
-        let (payload, _): (Payload, _) = bincode::decode_from_slice(payload, config())
-            .map_err(|_bincode| FormatError { what: "checkpoint payload does not decode", at: HEADER_LEN })?;
-        let mut cursor = Cursor::at(payload.cursor_low);
-        for (first, end) in payload.released_above {
-            cursor.release(first, end);
+        let bad = |what| FormatError { what, at: HEADER_LEN };
+        let payload = Payload::read(payload).ok_or(bad("checkpoint payload does not decode"))?;
+        if payload.frame.max(payload.segment).max(payload.offset).max(sequence) > NUMBER_MAX {
+            return Err(bad("checkpoint with impossible numbers").into());
         }
-        let mut state = State { cursor, ..State::default() };
+        let segments = payload.segments.iter().map(summary_from_array).collect();
+        let mut snapshot =
+            Snapshot::checked(payload.next_event, payload.cursor_low, payload.released_above, segments)
+                .map_err(bad)?;
         for (space, name, keys) in payload.owners {
             let space = if space == 0 { Space::Source } else { Space::Sink };
             let keys = keys.into_iter().map(|(key, generation, from, to, rest)| {
                 (key, ProgressValue { generation, from, to, rest: rest.into() })
             });
-            state.owners.insert((space, name.into()), Owner { keys: keys.collect() });
+            snapshot.state.owners.insert((space, name.into()), Owner { keys: keys.collect() });
         }
         let checkpoint = Self {
             log_id: payload.log_id,
             frame: FrameNumber(payload.frame),
             place: Place { segment: SegmentNumber(payload.segment), offset: payload.offset },
-            snapshot: Snapshot {
-                next_event: payload.next_event,
-                state,
-                segments: payload.segments.iter().map(summary_from_array).collect(),
-            },
+            snapshot,
         };
         Ok((checkpoint, sequence))
     }
@@ -183,7 +199,7 @@ mod tests {
     use super::*;
 
     fn checkpoint() -> Checkpoint {
-        let mut state = State::default();
+        let mut state = crate::state::State::default();
         state.apply_release(0, 4);
         state.apply_release(6, 7);
         let value = ProgressValue { generation: 2, from: 33, to: 99, rest: bytes::Bytes::from_static(b"/x") };

@@ -28,7 +28,7 @@
 use super::FormatError;
 use super::wire::Input;
 use crate::broken;
-use crate::numbers::{FrameNumber, SegmentNumber};
+use crate::numbers::{FrameNumber, NUMBER_MAX, SegmentNumber};
 
 /// Length of a frame's header.
 pub const HEADER_LEN: usize = 64;
@@ -159,7 +159,8 @@ impl FrameHeader {
         let sound = flags & !(FLAG_SPAN | FLAG_MORE) == 0
             && flags != FLAG_MORE
             && header.synced_frame < header.frame
-            && header.first_event.checked_add(u64::from(header.event_count)).is_some()
+            && header.frame.0 <= NUMBER_MAX
+            && header.first_event <= NUMBER_MAX
             && input.u64()? == 0;
         if !sound {
             return Err(FormatError { what: "frame header with impossible fields", at: 21 });

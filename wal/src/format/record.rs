@@ -19,13 +19,14 @@
 //! without it such a record refuses the log. A commit's progress, and a release's, stand in the same frame (or span) right
 //! behind it: they hold together or not at all.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::FormatError;
 use super::wire::{Input, Output};
-use crate::numbers::{FrameNumber, SegmentNumber};
+use crate::numbers::{FrameNumber, NUMBER_MAX, SegmentNumber};
 use crate::state::{Cursor, Owner, OwnerKey, ProgressOp, ProgressUpdate, ProgressValue, Space, State};
 
 /// Length of a record's own header.
@@ -89,6 +90,33 @@ pub struct Snapshot {
 impl Snapshot {
     /// How many segments the table holds.
     pub const SEGMENTS_MAX: usize = 64;
+
+    /// A snapshot without progress, or the reason why no log can have these numbers.
+    pub(crate) fn checked(
+        next_event: u64,
+        low: u64,
+        ranges: Vec<(u64, u64)>,
+        segments: Vec<SegmentSummary>,
+    ) -> Result<Self, &'static str> {
+        if next_event.max(low) > NUMBER_MAX {
+            return Err("snapshot with impossible numbers");
+        }
+        if segments.len() > Self::SEGMENTS_MAX {
+            return Err("segment table too long");
+        }
+        let possible = segments.iter().all(|summary| summary.is_possible(next_event));
+        if !possible || !segments.is_sorted_by(|a, b| a.segment < b.segment) {
+            return Err("segment table with impossible numbers");
+        }
+        let mut cursor = Cursor::at(low);
+        for (first, end) in ranges {
+            if first >= end || first <= cursor.low || end > next_event {
+                return Err("released range outside the log");
+            }
+            cursor.release(first, end);
+        }
+        Ok(Self { next_event, state: State { cursor, ..State::default() }, segments })
+    }
 }
 
 /// What a snapshot says of a sealed segment.
@@ -108,6 +136,15 @@ pub struct SegmentSummary {
     pub end_event: u64,
     /// Offset behind its last valid frame.
     pub end_offset: u64,
+}
+
+impl SegmentSummary {
+    fn is_possible(&self, next_event: u64) -> bool {
+        self.segment.0.max(self.last_frame.0).max(self.end_offset) <= NUMBER_MAX
+            && self.first_frame <= self.last_frame
+            && self.first_event <= self.end_event
+            && self.end_event <= next_event
+    }
 }
 
 /// How the life before ended: what a reader of the old segments needs to know.
@@ -326,11 +363,11 @@ fn decode(kind: u8, content: &[u8]) -> Result<Option<Record<'_>>, FormatError> {
         KIND_PROGRESS => Record::Progress(read_progress(&mut input)?),
         KIND_SNAPSHOT => Record::Snapshot(read_snapshot(&mut input)?),
         KIND_LIFE => Record::Life(Life {
-            last_kept: FrameNumber(input.u64()?),
-            last_seen: FrameNumber(input.u64()?),
-            rewritten: input.u64()?,
+            last_kept: FrameNumber(read_number(&mut input)?),
+            last_seen: FrameNumber(read_number(&mut input)?),
+            rewritten: read_number(&mut input)?,
         }),
-        KIND_CLOSE => Record::Close(FrameNumber(input.u64()?)),
+        KIND_CLOSE => Record::Close(FrameNumber(read_number(&mut input)?)),
         _ => return Ok(None),
     };
     if !input.is_empty() {
@@ -339,11 +376,19 @@ fn decode(kind: u8, content: &[u8]) -> Result<Option<Record<'_>>, FormatError> {
     Ok(Some(record))
 }
 
+fn read_number(input: &mut Input<'_>) -> Result<u64, FormatError> {
+    let number = input.u64()?;
+    if number > NUMBER_MAX {
+        return Err(input.error("impossible number"));
+    }
+    Ok(number)
+}
+
 fn read_ranges(input: &mut Input<'_>) -> Result<Vec<(u64, u64)>, FormatError> {
     let count = input.u32()?;
     let mut ranges = Vec::new();
     for _ in 0..count {
-        let (first, end) = (input.u64()?, input.u64()?);
+        let (first, end) = (read_number(input)?, read_number(input)?);
         if first >= end {
             return Err(input.error("empty range of events"));
         }
@@ -379,14 +424,9 @@ fn read_snapshot(input: &mut Input<'_>) -> Result<Snapshot, FormatError> {
     if input.u32()? != 1 || input.u32()? != CURSOR_ID {
         return Err(input.error("unknown cursor"));
     }
-    let mut cursor = Cursor::at(input.u64()?);
-    for (first, end) in read_ranges(input)? {
-        if first <= cursor.low || end > next_event {
-            return Err(input.error("released range outside the log"));
-        }
-        cursor.release(first, end);
-    }
-    let mut state = State { cursor, ..State::default() };
+    let low = input.u64()?;
+    let ranges = read_ranges(input)?;
+    let mut owners = BTreeMap::new();
     for _ in 0..input.u32()? {
         let key: OwnerKey = (read_space(input)?, input.text()?.into());
         let mut owner = Owner::default();
@@ -400,7 +440,7 @@ fn read_snapshot(input: &mut Input<'_>) -> Result<Snapshot, FormatError> {
             };
             owner.keys.insert(name, value);
         }
-        state.owners.insert(key, owner);
+        owners.insert(key, owner);
     }
     let mut segments = Vec::new();
     for _ in 0..input.u32()? {
@@ -414,10 +454,10 @@ fn read_snapshot(input: &mut Input<'_>) -> Result<Snapshot, FormatError> {
             end_offset: input.u64()?,
         });
     }
-    if segments.len() > Snapshot::SEGMENTS_MAX {
-        return Err(input.error("segment table too long"));
-    }
-    Ok(Snapshot { next_event, state, segments })
+    let mut snapshot =
+        Snapshot::checked(next_event, low, ranges, segments).map_err(|what| input.error(what))?;
+    snapshot.state.owners = owners;
+    Ok(snapshot)
 }
 
 #[cfg(test)]

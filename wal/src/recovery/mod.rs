@@ -196,7 +196,11 @@ fn recover_from(dirs: &Directories, known: Known, rebuild: bool) -> Result<Recov
             // A checkpoint without a place was written when the segment that it speaks of was about to be used again.
             let nowhere = checkpoint.place == Place::default();
             let lacks_all = !checkpoint.snapshot.segments.is_empty() && numbers.is_empty();
-            if if nowhere { lacks_all } else { own.is_none_or(|file| file.len < checkpoint.place.offset) } {
+            let missing = match nowhere {
+                true => lacks_all,
+                false => own.is_none_or(|file| !file.has_place(checkpoint.place.offset)),
+            };
+            if missing {
                 let reason = format!(
                     "the checkpoint in {} is newer than all of the log that is here: {} is missing or too short. \
                      Mount the right data directory; only where the rest is lost for good, give it up by a repair, or by \
@@ -213,6 +217,9 @@ fn recover_from(dirs: &Directories, known: Known, rebuild: bool) -> Result<Recov
                 (None, Some(own)) => segment_begins(data, own, &checkpoint)?,
                 (None, None) => (checkpoint.frame, checkpoint.snapshot.next_event),
             };
+            // A number above all files is about to be given to a new one.
+            let mut segments = checkpoint.snapshot.segments;
+            segments.retain(|summary| summary.segment <= recovered.highest_number);
             start = Some(Start {
                 frame: checkpoint.frame,
                 evidence: checkpoint.frame,
@@ -221,7 +228,7 @@ fn recover_from(dirs: &Directories, known: Known, rebuild: bool) -> Result<Recov
                 first_frame,
                 first_event,
                 state: checkpoint.snapshot.state,
-                segments: checkpoint.snapshot.segments,
+                segments,
             });
         }
     }
@@ -282,8 +289,9 @@ fn recover_from(dirs: &Directories, known: Known, rebuild: bool) -> Result<Recov
         }
     }
     recovered.live.sort_unstable();
-    check_released(data, &recovered)?;
+    check_order(data, &recovered)?;
     check_low_end(data, &mut recovered);
+    check_released(data, &recovered)?;
     Ok(recovered)
 }
 
@@ -536,9 +544,38 @@ pub fn apply(state: &mut State, controls: &[Record<'static>]) {
     }
 }
 
+/// What is to be written again goes on where the kept frames end: event numbers never fall.
+fn check_order(data: &dyn Directory, recovered: &Recovered) -> Result<(), OpenError> {
+    let mut next_event = recovered.next_event;
+    for Unvouched { file, header, .. } in &recovered.unvouched {
+        if header.first_event < next_event {
+            let (frame, first) = (header.frame, header.first_event);
+            let reason =
+                format!("{frame} begins with event {first}, and those before it end with {next_event}");
+            let path = path_of(data, &file.number().file_name());
+            return Err(OpenError::Foreign { path, reason, repairable: false });
+        }
+        next_event = header.end_event();
+    }
+    Ok(())
+}
+
+/// The cursor as it is when what is unvouched is written again.
+fn cursor_with_unvouched(recovered: &Recovered) -> Cursor {
+    let mut cursor = recovered.state.cursor.clone();
+    for control in recovered.unvouched.iter().flat_map(|unvouched| &unvouched.controls) {
+        match control {
+            Record::Release(ranges) => ranges.iter().for_each(|&(first, end)| cursor.release(first, end)),
+            Record::Snapshot(snapshot) => cursor = snapshot.state.cursor.clone(),
+            _ => {}
+        }
+    }
+    cursor
+}
+
 /// No event is released that the log never held: a sound checksum over nonsense.
 fn check_released(data: &dyn Directory, recovered: &Recovered) -> Result<(), OpenError> {
-    let cursor = &recovered.state.cursor;
+    let cursor = cursor_with_unvouched(recovered);
     let released = cursor.above().last().map_or(cursor.low, |(_, end)| end);
     let unvouched = recovered.unvouched.iter().map(|unvouched| unvouched.header.end_event());
     let end = unvouched.chain([recovered.next_event]).max().unwrap_or(recovered.next_event);
@@ -553,13 +590,7 @@ fn check_released(data: &dyn Directory, recovered: &Recovered) -> Result<(), Ope
 /// Segments missing at the low end only: the cursor moves up to what is there.
 fn check_low_end(data: &dyn Directory, recovered: &mut Recovered) {
     // A segment may be gone on the strength of a release that was synced and that nothing vouches for yet.
-    let mut cursor = recovered.state.cursor.clone();
-    for control in recovered.unvouched.iter().flat_map(|unvouched| &unvouched.controls) {
-        if let Record::Release(ranges) = control {
-            ranges.iter().for_each(|&(first, end)| cursor.release(first, end));
-        }
-    }
-    let low = cursor.low;
+    let low = cursor_with_unvouched(recovered).low;
     let Some(&lowest) = recovered.live.first() else { return };
     let first_event = match recovered.segments.iter().find(|summary| summary.segment == lowest) {
         Some(summary) => summary.first_event,

@@ -124,7 +124,13 @@ pub fn read_snapshot_frame(segment: &SegmentFile) -> Result<Option<FirstFrame>, 
     for control in read_controls(body).map_err(|error| ScanError::Format(offset, error))? {
         match control {
             Record::Life(life) => vouches_for = FrameNumber(header.frame.0.saturating_add(life.rewritten)),
-            Record::Snapshot(snapshot) => return Ok(Some(FirstFrame { header, snapshot, vouches_for })),
+            Record::Snapshot(snapshot) => {
+                if snapshot.segments.last().is_some_and(|last| last.segment >= segment.number()) {
+                    let what = "segment table names a segment that is not below its own";
+                    return Err(ScanError::Format(offset, FormatError { what, at: 0 }));
+                }
+                return Ok(Some(FirstFrame { header, snapshot, vouches_for }));
+            }
             _ => break,
         }
     }

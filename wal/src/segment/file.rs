@@ -30,6 +30,12 @@ impl SegmentFile {
     pub fn number(&self) -> SegmentNumber {
         self.header.segment
     }
+
+    /// Whether a frame may begin, or the last one end, at `offset`.
+    pub fn has_place(&self, offset: u64) -> bool {
+        (self.header.data_offset()..=self.len).contains(&offset)
+            && offset.is_multiple_of(u64::from(self.header.alignment))
+    }
 }
 
 /// What a file with a segment's name turned out to be.
