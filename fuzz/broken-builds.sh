@@ -31,7 +31,7 @@ failed=0
 try() {
   # The options are words, or none.
   # shellcheck disable=SC2086
-  cargo build --quiet --locked --target-dir "$target" -p flumen-crash --no-default-features $1
+  cargo build --quiet --locked --target-dir "$target" -p flumen-crash $1
   begun=$(date +%s)
   status=0
   timeout 60 "$target/debug/flumen-crash" --mode "$2" --cycles "$3" --seed "$seed" --dir "$scratch" \

@@ -15,11 +15,7 @@
 //!                       \            /
 //!                     violation::Violation
 //! ```
-//!
-//! [`decoders`] has what the fuzz targets call, so that their corpora also run as an ordinary test.
 
-#[cfg(feature = "decoders")]
-pub mod decoders;
 pub mod interrupt;
 pub mod kill;
 mod random;

@@ -1,7 +1,7 @@
 //! The corpora of the fuzz targets, run by the same functions as an ordinary test; and the seeds they grew from.
 //!
 //! Files named `seed-…` are what today's encoders write, so a change of a format shows here too. To write them anew:
-//! `FLUMEN_WRITE_SEEDS=1 cargo test -p flumen-crash --test corpus`. Files named `found-…` once broke a decoder.
+//! `FLUMEN_WRITE_SEEDS=1 cargo test -p flumen-decoders --test corpus`. Files named `found-…` once broke a decoder.
 
 use std::fs;
 use std::panic;
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use flumen_api::batch::Batch;
 use flumen_api::chunk::ChunkWriter;
 use flumen_api::event::Headers;
-use flumen_crash::decoders;
+use flumen_sources::taildir::position_file::{self, Entry, Record};
 use flumen_wal::format::checkpoint::Checkpoint;
 use flumen_wal::format::frame::{FrameHeader, HEADER_LEN, Seed};
 use flumen_wal::format::record::{self, Life, SegmentSummary, Snapshot};
@@ -19,12 +19,12 @@ use flumen_wal::format::segment::SegmentHeader;
 use flumen_wal::{FrameNumber, Place, ProgressOp, ProgressUpdate, SegmentNumber, Space};
 
 fn corpus(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/corpus").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../targets/corpus").join(name)
 }
 
 #[test]
 fn every_corpus_passes() {
-    for (name, decoder) in decoders::ALL {
+    for (name, decoder) in flumen_decoders::ALL {
         let mut files: Vec<_> =
             fs::read_dir(corpus(name)).unwrap().map(|entry| entry.unwrap().path()).collect();
         files.sort();
@@ -37,21 +37,50 @@ fn every_corpus_passes() {
     }
 }
 
+fn found(target: &str, name: &str) -> Vec<u8> {
+    fs::read(corpus(target).join(format!("found-{name}"))).unwrap()
+}
+
 #[test]
 fn a_release_beyond_the_end_does_no_harm() {
-    decoders::segment(include_bytes!("../targets/open/segment-release-beyond-the-end"));
+    flumen_decoders::segment(&found("segment", "release-beyond-the-end"));
 }
 
 #[test]
 fn a_frame_with_fewer_events_than_it_counts_does_no_harm() {
-    decoders::segment(include_bytes!("../targets/open/segment-event-count-beyond-the-body"));
+    flumen_decoders::segment(&found("segment", "event-count-beyond-the-body"));
+}
+
+#[test]
+fn a_checkpoint_whose_next_event_is_far_above_the_frames_behind_it_is_refused() {
+    flumen_decoders::checkpoint(&found("checkpoint", "numbers-above-the-next-frames"));
+}
+
+#[test]
+fn a_checkpoint_that_points_into_a_block_is_refused() {
+    flumen_decoders::checkpoint(&found("checkpoint", "offset-within-a-block"));
+}
+
+#[test]
+fn a_checkpoint_that_knows_segments_above_all_files_starts_a_log_that_starts_again() {
+    flumen_decoders::checkpoint(&found("checkpoint", "table-above-all-files"));
+}
+
+#[test]
+fn a_checkpoint_after_which_no_other_could_come_is_refused() {
+    flumen_decoders::checkpoint(&found("checkpoint", "last-sequence"));
+}
+
+#[test]
+fn a_segment_table_beyond_the_next_event_is_refused() {
+    flumen_decoders::snapshot(&found("snapshot", "table-beyond-the-next-event"));
 }
 
 #[test]
 fn every_decoder_has_a_fuzz_target() {
-    let manifest = include_str!("../targets/Cargo.toml");
-    for (name, _) in decoders::ALL {
-        assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "{name}");
+    let manifest = include_str!("../../targets/Cargo.toml");
+    for (name, _) in flumen_decoders::ALL {
+        assert!(manifest.contains(&format!("path = \"fuzz_targets/fuzz_{name}.rs\"")), "{name}");
     }
 }
 
@@ -59,7 +88,7 @@ fn every_decoder_has_a_fuzz_target() {
 fn the_seeds_are_what_the_encoders_write() {
     let write = std::env::var_os("FLUMEN_WRITE_SEEDS").is_some();
     for (target, name, bytes) in seeds() {
-        assert!(decoders::ALL.iter().any(|(known, _)| *known == target), "{target}");
+        assert!(flumen_decoders::ALL.iter().any(|(known, _)| *known == target), "{target}");
         let path = corpus(target).join(format!("seed-{name}"));
         if write {
             fs::create_dir_all(corpus(target)).unwrap();
@@ -75,9 +104,20 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     vec![
         ("checkpoint", "empty", checkpoint(Snapshot::default())),
         ("checkpoint", "full", checkpoint(snapshot())),
+        ("checkpoint", "of-the-log", checkpoint_of_the_log()),
         ("chunk", "lines", chunk(false)),
         ("chunk", "headers", chunk(true)),
+        ("configuration", "template", fs::read(repository("conf/flume-conf.properties.template")).unwrap()),
+        ("configuration", "tail", fs::read(repository("examples/tail-to-files.conf")).unwrap()),
+        ("configuration", "everything", EVERYTHING.into()),
+        ("configuration", "mistakes", MISTAKES.into()),
         ("frame_header", "commit", frame()),
+        ("image", "sound", Vec::new()),
+        ("image", "each-step", EACH_STEP.into()),
+        ("image", "forged-frame", vec![1, 2, 2, 24, 0, 2, 200, 1]),
+        ("positions", "entries", positions()),
+        ("positions", "foreign", br#" [ {"file":"/b","x":[{"y":null}],"pos":1e0,"inode":1} ] "#.into()),
+        ("positions", "record", Record { clean: true, newest: 7, before: u64::MAX }.encode().into()),
         ("properties", "plain", plain),
         ("properties", "escapes", escapes),
         ("records", "every-kind", every_record()),
@@ -85,7 +125,104 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("segment", "no-snapshot", segment(0, &[sound_records(), commit(b"first")])),
         ("segment", "span", span()),
         ("segment_header", "header", segment_header()),
+        ("snapshot", "empty", content(&Snapshot::default())),
+        ("snapshot", "full", content(&snapshot())),
+        ("snapshot", "of-the-log", content(&Snapshot { next_event: 3, ..Snapshot::default() })),
     ]
+}
+
+/// Two files: each kind of component, substitution of each sort, a config filter, a group, an override.
+const EVERYTHING: &str = "!\n\
+base = /data\n\
+a.configfilters = f\n\
+a.configfilters.f.type = env\n\
+a.sources = r s\n\
+a.channels = c d\n\
+a.sinks = k l\n\
+a.sinkgroups = g\n\
+a.sources.r.type = TAILDIR\n\
+a.sources.r.channels = c\n\
+a.sources.r.filegroups = g1\n\
+a.sources.r.filegroups.g1 = ${base}/(?!x).*\\\\.log\n\
+a.sources.r.headers.g1.host = ${env:HOME:-none}\n\
+a.sources.r.positionFile = ${base}/${sys:name}.json\n\
+a.sources.s.type = seq\n\
+a.sources.s.channels = c d\n\
+a.sources.s.selector.type = replicating\n\
+a.sources.s.selector.optional = d\n\
+a.sources.s.totalEvents = 5\n\
+a.channels.c.type = file\n\
+a.channels.c.checkpointDir = ${base}/c\n\
+a.channels.c.dataDirs = ${base}/d1,${base}/d2\n\
+a.channels.d.type = memory\n\
+a.channels.d.transactionCapacity = 50\n\
+a.sinks.k.type = file_roll\n\
+a.sinks.k.channel = c\n\
+a.sinks.k.sink.directory = ${f['KEY']}/${date:yyyy}\n\
+a.sinks.l.type = logger\n\
+a.sinks.l.channel = c\n\
+a.sinkgroups.g.sinks = k l\n\
+a.sinkgroups.g.processor.type = failover\n\
+a.sinkgroups.g.processor.priority.k = 5\n\
+\0a.sinks.l.type = null\n";
+
+/// What `check` has advice for, a circle, and a second agent.
+const MISTAKES: &str = "a1.sources = r1, r2\n\
+a1.channels = c1 c1\n\
+a1.sink = k1\n\
+a1.sinks = k1 k2\n\
+a1.sources.r1.typ = netcat\n\
+a1.sources.r2.type = avro\n\
+a1.sources.r2.channel = c1\n\
+a1.channels.c1.type = memory\n\
+a1.channels.c1.capacity = 1x\n\
+a1.sinks.k1.type = hdfs\n\
+a1.sinks.k1.path = /%D\n\
+a1.sinks.k2.type = org.example.Sink\n\
+a1.sinks.k2.channel = c2\n\
+a1.sinks.k2.x = ${a1.sinks.k2.y}\n\
+a1.sinks.k2.y = ${a1.sinks.k2.x} a1.sinks.k3.type = null\n\
+b.sources = s\n\
+b.sources.s.type = seq\n\
+b.sources.s.interceptors = i\n\
+b.sources.s.interceptors.i.type = timestamp\n\
+bad = \\u12\n";
+
+/// One step of each kind, none of them forging.
+const EACH_STEP: &[u8] = &[
+    0, 2, 3, 70, 0, 4, b'r', b'o', b't', b'!', // overwrite
+    3, 2, 3, 2, 2, // copy
+    6, 2, 3, 3, 3, // swap
+    2, 3, 3, // zero to the end
+    4, 4, 3, // cut off
+    7, 4, 0, 9, // rename
+    5, 0, 0, // remove
+];
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+fn positions() -> Vec<u8> {
+    position_file::encode(&[
+        Entry { inode: 10_125_717, pos: 6, file: "/path/app.log".into() },
+        Entry { inode: u64::MAX, pos: 0, file: "/b \"\u{e9}\n".into() },
+    ])
+}
+
+/// The content of a snapshot's record.
+fn content(snapshot: &Snapshot) -> Vec<u8> {
+    let mut body = Vec::new();
+    record::put_snapshot(&mut body, snapshot);
+    body.split_off(record::HEADER_LEN)
+}
+
+/// As the target's own segment has it behind its third frame.
+fn checkpoint_of_the_log() -> Vec<u8> {
+    let mut snapshot = Snapshot { next_event: 2, ..Snapshot::default() };
+    snapshot.state.cursor.raise(1);
+    let place = Place { segment: SegmentNumber(1), offset: 5 * 4096 };
+    Checkpoint { log_id: 7, frame: FrameNumber(3), place, snapshot }.encode(1)
 }
 
 fn snapshot() -> Snapshot {
