@@ -171,15 +171,11 @@ fn a_reopen_waits_for_a_committers_own_write_that_is_still_in_the_air() {
         for _ in 0..100 {
             driver.turn();
         }
-        assert_eq!(
-            directory.look(|state| state.listed),
-            recoveries,
-            "a recovery read what was still in the air"
-        );
-        assert!(log.stats().failure.is_some());
-
+        let (listed, failure) = (directory.look(|state| state.listed), log.stats().failure);
         directory.look(|state| state.released = true);
         let unknown = held.join().unwrap();
+        assert_eq!(listed, recoveries, "a recovery read what was still in the air");
+        assert!(failure.is_some());
         assert!(matches!(unknown, Err(LogError::Failed(_))), "decided by the failure: {unknown:?}");
     });
     assert!(driver.settle(1000));

@@ -31,7 +31,7 @@ use shuttle::{Config, MaxSteps, Runner};
 use crate::sync::model;
 
 /// Interleavings of a test, in all.
-const RUNS: usize = 600;
+const RUNS: usize = 100;
 
 /// Steps of one interleaving; more are a loop without end.
 const STEPS_MAX: usize = 200_000;

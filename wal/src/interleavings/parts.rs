@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use shuttle::rand::RngCore;
 use shuttle::scheduler::DfsScheduler;
 
 use super::{check, number, run};
@@ -170,7 +171,7 @@ fn the_pool_gives_only_what_nobody_else_holds() {
 fn everybody_with_a_ticket_learns_its_fate() {
     check(|| {
         let stage = Arc::new(Stage::default());
-        let fails = shuttle::rand::RngCore::next_u32(&mut shuttle::rand::thread_rng()) % 2 == 0;
+        let fails = shuttle::rand::thread_rng().next_u32().is_multiple_of(2);
         let [waits, looks, polls] = [0, 1, 2].map(|_| Ticket::new(&stage));
         let threads = [
             thread::spawn(move || waits.wait().is_ok()),

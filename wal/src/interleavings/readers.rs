@@ -158,6 +158,20 @@ fn releases_are_durable_after_the_release_delay_whatever_committers_do() {
     });
 }
 
+/// Method: everybody sleeps when the release comes.
+#[test]
+fn a_release_wakes_a_log_at_rest() {
+    check_patiently(|| {
+        let world = World::new(Options { release_delay: DELAY, ..options() });
+        world.append_and_wait(Body::new(0, 0, 100)).unwrap();
+        thread::sleep(DELAY);
+        world.log.cursor().release(0, 1, vec![progress(1)]);
+        thread::sleep(2 * DELAY);
+        assert!(world.air.has_landed(SINK), "a release that waits for ever");
+        world.close_leaving(1);
+    });
+}
+
 /// A burst's end is vouched for, also if its last frame was written by a committer while the submitter slept.
 #[test]
 fn what_committers_wrote_is_vouched_for_after_the_idle_delay() {
