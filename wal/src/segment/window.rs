@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
+use crate::format::segment::ALIGNMENT_MIN;
 use crate::storage::{AlignedBuf, File};
 
 /// Read at once: large enough to run at the device's sequential speed, small enough to be one of several.
@@ -36,7 +37,7 @@ impl Window {
         self.len = 0;
     }
 
-    /// The same buffer for another file.
+    /// The same buffer for another file, whose alignment may be another.
     #[must_use]
     pub fn cleared(mut self) -> Self {
         self.clear();
@@ -50,7 +51,7 @@ impl Window {
         offset: u64,
         len: usize,
     ) -> io::Result<(&Arc<AlignedBuf>, std::ops::Range<usize>)> {
-        debug_assert_eq!(offset % self.alignment as u64, 0);
+        debug_assert!(offset.is_multiple_of(ALIGNMENT_MIN as u64));
         let covered = offset >= self.start && offset + len as u64 <= self.start + self.len as u64;
         if !covered {
             // No more than there is: a buffer costs the kernel a page fault for each of its pages, read into or not.
