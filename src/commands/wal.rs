@@ -638,14 +638,26 @@ mod tests {
 
     use super::*;
 
-    fn fixture() -> flumen_wal::Directories {
-        let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("wal/tests/fixtures/log-v1");
-        tools::locate(&dir, None).unwrap()
+    /// The log's kept files at their length when they were written; gone with the first value.
+    fn fixture() -> (tempfile::TempDir, flumen_wal::Directories) {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("wal/tests/fixtures/log-v1");
+        let full = tempfile::tempdir().unwrap();
+        for part in ["data", "checkpoint"] {
+            std::fs::create_dir(full.path().join(part)).unwrap();
+            for entry in std::fs::read_dir(kept.join(part)).unwrap() {
+                let entry = entry.unwrap();
+                let copy = full.path().join(part).join(entry.file_name());
+                std::fs::copy(entry.path(), &copy).unwrap();
+                std::fs::File::options().write(true).open(copy).unwrap().set_len(64 << 10).unwrap();
+            }
+        }
+        let directories = tools::locate(full.path(), None).unwrap();
+        (full, directories)
     }
 
     #[test]
     fn an_inspection_says_what_an_operator_asks() {
-        let inspection = tools::inspect(&fixture()).unwrap();
+        let inspection = tools::inspect(&fixture().1).unwrap();
         let text = inspection_text(&inspection);
         for part in [
             "segment-0000000000000002.log",
@@ -663,7 +675,7 @@ mod tests {
 
     #[test]
     fn a_verification_ends_with_its_verdict() {
-        let mut report = tools::verify(&fixture()).unwrap();
+        let mut report = tools::verify(&fixture().1).unwrap();
         assert!(verification_text(&report).ends_with("\nclean"));
         report.damage.push(Finding {
             path: "/d/segment-1.log".into(),
@@ -681,12 +693,12 @@ mod tests {
     #[test]
     fn a_dump_has_a_line_for_each_frame_and_record() {
         let mut out = Printer(BufWriter::new(Vec::new()));
-        tools::dump(&fixture(), &mut |line| print_line(&mut out, &line, false)).unwrap();
+        tools::dump(&fixture().1, &mut |line| print_line(&mut out, &line, false)).unwrap();
         let text = String::from_utf8(out.0.into_inner().unwrap()).unwrap();
         for kind in ["commit ", "release ", "progress ", "snapshot ", "life ", "close ", ", more follow"] {
             assert!(text.contains(kind), "{kind} in {text}");
         }
-        let report = tools::verify(&fixture()).unwrap();
+        let report = tools::verify(&fixture().1).unwrap();
         let frames = text.lines().filter(|line| line.contains("  frame ")).count();
         assert_eq!(frames as u64, report.frames + report.unvouched);
     }

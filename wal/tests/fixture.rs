@@ -177,7 +177,14 @@ fn a_log_of_version_1_is_read() {
     let dirs = kept_log();
     let verified = tools::verify(&dirs).unwrap();
     assert_eq!((verified.damage, verified.notes), (vec![], vec![]));
-    let on_disk = tools::verify(&tools::locate(&fixture(), None).unwrap()).unwrap();
+    let full = tempfile::tempdir().unwrap();
+    for (path, bytes) in kept_files() {
+        let path = full.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, bytes).unwrap();
+        std::fs::File::options().write(true).open(path).unwrap().set_len(64 << 10).unwrap();
+    }
+    let on_disk = tools::verify(&tools::locate(full.path(), None).unwrap()).unwrap();
     assert_eq!((on_disk.damage, on_disk.frames), (vec![], verified.frames));
     let (log, _driver) = Log::open_driven(dirs, options(), Arc::new(Fixed::default())).unwrap();
     assert_eq!((log.recovery().backlog, log.recovery().cut, &log.recovery().damage[..]), (5, 0, &[][..]));
