@@ -172,6 +172,18 @@ fn a_release_wakes_a_log_at_rest() {
     });
 }
 
+#[test]
+fn progress_wakes_a_log_at_rest() {
+    check_patiently(|| {
+        let world = World::new(Options { release_delay: DELAY, ..options() });
+        world.append_and_wait(Body::new(0, 0, 100)).unwrap();
+        thread::sleep(DELAY);
+        world.log.record(vec![progress(1)]).unwrap().wait().unwrap();
+        assert_waited_at_most(3 * DELAY);
+        world.close();
+    });
+}
+
 /// A burst's end is vouched for, also if its last frame was written by a committer while the submitter slept.
 #[test]
 fn what_committers_wrote_is_vouched_for_after_the_idle_delay() {
