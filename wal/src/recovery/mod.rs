@@ -482,7 +482,13 @@ fn walk(
         });
     }
     recovered.empty.extend(files.iter().map(SegmentFile::number).filter(|n| !summaries.contains_key(n)));
-    recovered.segments = summaries.into_values().collect();
+    // Behind a damaged first frame the first one that is left may be one that is written again, or cut: a table that names it
+    // and not the last kept one before it is refused by the next start.
+    let ends_behind_its_begin = |summary: SegmentSummary| SegmentSummary {
+        first_frame: summary.first_frame.min(summary.last_frame),
+        ..summary
+    };
+    recovered.segments = summaries.into_values().map(ends_behind_its_begin).collect();
     recovered.last_segment = kept_files.pop();
     Ok(())
 }

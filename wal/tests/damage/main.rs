@@ -187,6 +187,22 @@ fn a_damaged_newest_snapshot_costs_no_event() {
     }
 }
 
+/// The checkpoint stands right behind the first frame, and nothing vouches for what follows it.
+#[test]
+fn a_start_behind_a_damaged_first_frame_is_followed_by_another() {
+    for byte in [30, 100] {
+        let mut world = World::with_events(1);
+        world.kill();
+        let first = world.frames().remove(0);
+        assert_eq!((first.offset, first.events), (2 * BLOCK, 0));
+        world.flip(&first, byte);
+        world.open().unwrap();
+        world.assert_all_there(1);
+        world.reopen();
+        world.assert_all_there(1);
+    }
+}
+
 #[test]
 fn checkpoints_may_be_damaged_old_or_gone() {
     type Spoil = fn(&World);
