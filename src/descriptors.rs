@@ -15,6 +15,18 @@ pub fn raise() -> Option<u64> {
     }
 }
 
+/// An error unless as many more can be opened as an agent needs to begin: its signals, its runtime and a log of its own.
+/// Without that much the libraries beneath would panic where they cannot say no.
+pub fn check() -> std::io::Result<()> {
+    (0..LEAST)
+        .map(|_| rustix::io::fcntl_dupfd_cloexec(std::io::stderr(), 0))
+        .collect::<Result<Vec<_>, _>>()
+        .map(drop)
+        .map_err(Into::into)
+}
+
+const LEAST: usize = 8;
+
 #[cfg(test)]
 mod tests {
     use super::*;

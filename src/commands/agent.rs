@@ -48,6 +48,10 @@ const LEAVE_BEHIND: Duration = Duration::from_millis(200);
 
 /// Runs the agent that the arguments name.
 pub fn run(arguments: &AgentArguments, registry: Registry) -> Exit {
+    if let Err(error) = descriptors::check() {
+        eprintln!("flumen agent: cannot open what an agent needs to begin: {error}");
+        return Exit::Fatal;
+    }
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("flumen-worker").build() {
             Ok(runtime) => runtime,

@@ -127,9 +127,11 @@ pub struct Stats {
     pub staged_bytes: u64,
     /// Bytes of synced frames in memory.
     pub cached_bytes: u64,
-    /// Set while the log is failed and being reopened, when a thread of it panicked, and while segments cannot be prepared for
-    /// another reason than a full disk.
+    /// Set while the log is failed and being reopened, and for good when a thread of it panicked.
     pub failure: Option<String>,
+    /// Why no further segment can be prepared, if it is not for lack of space: puts go on for as long as there are prepared
+    /// ones.
+    pub cannot_grow: Option<String>,
     /// The disk has no space for events; why.
     pub full: Option<String>,
     /// Time since the oldest unreleased event was synced; for one of an earlier life, since this life's start.
@@ -486,12 +488,13 @@ impl Log {
             failure: match &inner.status {
                 Status::Failed(failure) => Some(failure.to_string()),
                 _ if inner.panicked => Some(PANICKED.to_string()),
-                _ => inner
-                    .prepare_failed
-                    .as_ref()
-                    .filter(|failure| !failure.lacks_space)
-                    .map(|failure| failure.why.clone()),
+                _ => None,
             },
+            cannot_grow: inner
+                .prepare_failed
+                .as_ref()
+                .filter(|failure| !failure.lacks_space)
+                .map(|failure| failure.why.clone()),
             full: inner.room.closed.then(|| match &inner.prepare_failed {
                 Some(failure) => failure.why.clone(),
                 None => DISK_FULL.to_string(),

@@ -189,7 +189,7 @@ fn a_log_closes_on_a_disk_that_has_no_room_for_its_last_words() {
 /// A full disk is waited for; a disk that cannot make files needs somebody to look at it. Method: every allocation fails
 /// until the log has used what it had prepared.
 #[test]
-fn segments_that_cannot_be_made_are_a_failure_that_names_its_cause() {
+fn segments_that_cannot_be_made_are_told_with_their_cause() {
     let disk = FaultyDisk::new(3);
     let (log, mut driver) = open(disk.directory("/d"));
     (0..1000).for_each(|_| disk.fail_next("allocate", Fault::Io));
@@ -206,5 +206,5 @@ fn segments_that_cannot_be_made_are_a_failure_that_names_its_cause() {
     }
     let why = refused.expect("what is prepared is used up");
     assert!(why.contains("cannot prepare a segment in /d"), "{why}");
-    assert!(log.stats().failure.is_some_and(|failure| failure.contains("cannot prepare")));
+    assert!(log.stats().cannot_grow.is_some_and(|why| why.contains("cannot prepare")));
 }

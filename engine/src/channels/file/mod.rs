@@ -506,7 +506,7 @@ impl Channel for FileChannel {
             events: synced.saturating_sub(stats.released_above),
             capacity: self.0.gate.limit().events,
             oldest: stats.oldest,
-            failure: stats.failure,
+            failure: stats.failure.or(stats.cannot_grow),
             gauges: vec![
                 ("disk_bytes", stats.disk_bytes as f64),
                 ("segments", stats.segments as f64),
