@@ -72,6 +72,11 @@ fn a_checkpoint_after_which_no_other_could_come_is_refused() {
 }
 
 #[test]
+fn a_repair_that_leaves_a_segment_without_frames_leaves_a_log_that_opens() {
+    flumen_decoders::image(&found("image", "repaired-segment-without-frames"));
+}
+
+#[test]
 fn a_segment_table_beyond_the_next_event_is_refused() {
     flumen_decoders::snapshot(&found("snapshot", "table-beyond-the-next-event"));
 }
@@ -116,6 +121,8 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("image", "each-step", EACH_STEP.into()),
         ("image", "forged-frame", vec![1, 2, 2, 24, 0, 2, 200, 1]),
         ("image", "forged-version", vec![1, 2, 0, 12, 0, 1, 2]),
+        ("image", "forged-last-frame-number", last_number(24)),
+        ("image", "forged-last-event-number", last_number(32)),
         ("image", "forged-alignment", vec![1, 2, 0, 20, 0, 4, 0, 32, 0, 0]),
         ("image", "one-header-copy-lost", vec![0, 2, 0, 0, 0, 1, 0]),
         ("positions", "entries", positions()),
@@ -201,6 +208,13 @@ const EACH_STEP: &[u8] = &[
     7, 4, 0, 9, // rename
     5, 0, 0, // remove
 ];
+
+/// The number at `at` of a frame's header that has none above it.
+fn last_number(at: u8) -> Vec<u8> {
+    let mut step = vec![1, 7, 10, at, 0, 8];
+    step.extend_from_slice(&u64::MAX.to_le_bytes());
+    step
+}
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)

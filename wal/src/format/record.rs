@@ -140,8 +140,8 @@ pub struct SegmentSummary {
 
 impl SegmentSummary {
     fn is_possible(&self, next_event: u64) -> bool {
-        self.segment.0.max(self.last_frame.0).max(self.end_offset) <= NUMBER_MAX
-            && self.first_frame <= self.last_frame
+        // A segment whose frames are all lost ends before it begins, by frames; never by events.
+        self.segment.0.max(self.first_frame.0).max(self.last_frame.0).max(self.end_offset) <= NUMBER_MAX
             && self.first_event <= self.end_event
             && self.end_event <= next_event
     }
