@@ -8,13 +8,18 @@
 //! - puts go on;
 //! - when the bytes are put right, or the events that they held are given up, all else arrives.
 //!
+//! A damaged frame may be the one that said that events are released. Then a start has them again, or, where their segment
+//! went on the strength of that frame, misses them: takes stop there too, until an operator gives them up.
+//!
 //! Which bytes change is chosen so that this is decidable: the frame that says last what was synced is not damaged together
-//! with others, and one copy of a segment's header stays.
+//! with others, one copy of a segment's header stays, and something to start from.
 
 use std::collections::BTreeSet;
-use std::ops::RangeInclusive;
+use std::ops::{Range, RangeInclusive};
 
 use flumen_wal::ReadError;
+use flumen_wal::format::checkpoint::Checkpoint;
+use flumen_wal::storage::faulty::FaultyDisk;
 use flumen_wal::tools;
 
 use super::book::Since;
@@ -46,6 +51,17 @@ struct Damage {
     sound: BTreeSet<u64>,
     /// What was there and not released, by event number.
     there: Vec<Numbered>,
+    /// Number of the event that came next.
+    next_event: u64,
+    /// How many commits there had been.
+    commits: usize,
+}
+
+/// Where takes stopped.
+#[derive(Debug)]
+struct Stop {
+    event: u64,
+    error: String,
 }
 
 /// Works, damages what is synced, and compares what can still be read.
@@ -55,7 +71,12 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
     }
     world.rest()?;
     world.look(Since::Nothing)?;
-    let mut damage = Damage { there: world.seen.clone(), ..Damage::default() };
+    let mut damage = Damage {
+        there: world.seen.clone(),
+        next_event: world.stats().appended_event,
+        commits: world.book.len(),
+        ..Damage::default()
+    };
     let dead = world.random.one_in(2);
     if dead {
         if world.random.one_in(3) { world.close()? } else { world.crash() }
@@ -80,14 +101,15 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
         stopped = look(world, &damage, since)?;
     }
     let unreadable: Vec<_> = damage.there.iter().copied().filter(|there| damage.holds(there)).collect();
-    if stopped {
+    if stopped.is_some() {
         world.report.unreadable += unreadable.iter().map(|numbered| u64::from(numbered.events)).sum::<u64>();
     }
+    let mut forgotten = false;
     if world.random.one_in(2) {
         damage.repair(world);
         if world.random.one_in(2) {
             // What is behind the place where takes stopped is seen for the first time in this life.
-            world.look(since)?;
+            look_through(world, &damage, since)?;
             return world.drain();
         }
     } else {
@@ -96,13 +118,21 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
         }
         // Also of events that were released, for damage may have taken their release back.
         damage.frames.iter().for_each(|frame| world.give_up(frame.events.clone()));
+        forgotten = stopped.is_some_and(|stop| damage.was_released(stop.event));
+        if forgotten {
+            damage.release_again(world);
+        }
         world.rest()?;
         // Which releases were lost of events behind the place where takes stopped, no look has seen yet.
         world.book.releases_may_be_lost();
     }
     world.crash();
     start(world, &damage)?;
-    world.look(Since::End)?;
+    if forgotten {
+        world.look(Since::End)?
+    } else {
+        look_through(world, &damage, Since::End)?
+    }
     world.fresh_event()?;
     world.drain()
 }
@@ -119,12 +149,35 @@ fn start(world: &mut World, damage: &Damage) -> Result<(), Broken> {
     Ok(())
 }
 
-fn look(world: &mut World, damage: &Damage, since: Since) -> Result<bool, Broken> {
-    let commits = world.book.len();
+/// Compares what takes give, up to where they may stop.
+fn look(world: &mut World, damage: &Damage, since: Since) -> Result<Option<Stop>, Broken> {
+    let mut stop = None;
+    let disk = world.disk.clone();
     let damaged = std::mem::take(&mut world.damaged);
-    let looked = world.look_until(since, |error| damage.judge(error, &damaged, commits));
+    let looked = world.look_until(since, |error| {
+        let event = damage.judge(error, &damaged, &disk, since)?;
+        stop = Some(Stop { event, error: error.to_string() });
+        Ok(damage.first_behind(event))
+    });
     world.damaged = damaged;
-    looked
+    looked.map(|_| stop)
+}
+
+/// All arrives: the bytes are as they were, or what they held is given up. Only what was released may still be missing, and is
+/// given up here.
+fn look_through(world: &mut World, damage: &Damage, since: Since) -> Result<(), Broken> {
+    match look(world, damage, since)? {
+        None => world.look_at_progress(),
+        Some(stop) if damage.was_released(stop.event) => {
+            damage.release_again(world);
+            world.rest()?;
+            // What takes have stopped at they pass in the next life.
+            world.crash();
+            start(world, damage)?;
+            world.look(Since::End)
+        }
+        Some(stop) => Err(Broken::new(Kind::Lost, format!("events cannot be read: {}", stop.error))),
+    }
 }
 
 /// `verify` names nothing that is sound, and beneath a log that has run all the time every frame with events that cannot be
@@ -145,7 +198,9 @@ fn verify(world: &World, damage: &Damage, since: Since) -> Result<(), Broken> {
             within(frame, &path, finding.offset)
                 || finding.events.is_some_and(|events| overlap(frame, events))
         };
-        if !known && !world.damaged.iter().any(placed) {
+        let forgotten =
+            since == Since::End && finding.events.is_some_and(|(first, _)| damage.was_released(first));
+        if !known && !forgotten && !world.damaged.iter().any(placed) {
             let what = format!("verify finds {finding:?}; damaged are {:?}", damage.frames);
             return Err(Broken::new(Kind::Failed, what));
         }
@@ -176,8 +231,7 @@ fn overlap(frame: &Frame, (first, end): (u64, Option<u64>)) -> bool {
 
 impl Frame {
     fn holds(&self, numbered: &Numbered) -> bool {
-        let end = numbered.first_event + u64::from(numbered.events);
-        self.events.start < end && numbered.first_event < self.events.end
+        self.events.start < numbered.end() && numbered.first_event < self.events.end
     }
 }
 
@@ -194,7 +248,7 @@ impl Damage {
 
     /// Changes bytes of what is synced. Nothing, where no way was found that leaves everything decidable.
     fn inflict(&mut self, world: &mut World) {
-        let before = Survey::of(world).expect("a disk that works");
+        let before = Survey::of(&world.disk).expect("a disk that works");
         for _ in 0..ATTEMPTS {
             let mut after = before.clone();
             let mut patches = Vec::new();
@@ -225,23 +279,73 @@ impl Damage {
         }
     }
 
-    /// Where takes may stop: in a damaged frame, and at an event of it. Returns the first commit, and event of it, that
-    /// need not have arrived.
-    fn judge(&self, error: &ReadError, damaged: &[Frame], commits: usize) -> Result<(usize, u32), Broken> {
-        let ReadError::Damaged { path, offset, event, .. } = error else {
+    /// Where takes may stop: in a damaged frame, and at an event of it; after a start also at an event that was released and
+    /// that no frame holds. Returns the event.
+    fn judge(
+        &self,
+        error: &ReadError,
+        damaged: &[Frame],
+        disk: &FaultyDisk,
+        since: Since,
+    ) -> Result<u64, Broken> {
+        let &ReadError::Damaged { ref path, offset, event, .. } = error else {
             return Err(Broken::new(Kind::Lost, format!("events cannot be read: {error}")));
         };
-        // A gap may begin with a frame that was damaged earlier and whose events were given up.
-        let here: Vec<_> = damaged.iter().filter(|frame| path.as_os_str() == &*frame.path).collect();
-        let placed = here.iter().any(|frame| (frame.offset..frame.end).contains(offset));
-        if !placed || !here.iter().any(|frame| frame.events.contains(event)) {
+        // A gap may begin with a frame that was damaged earlier and whose events were given up, or end with a segment's first
+        // frame, so that nobody can say which of two segments held the event.
+        let intact = Survey::of(disk).expect("a disk that works").frames;
+        let same = |one: &Frame, other: &Frame| one.path == other.path && one.offset == other.offset;
+        let damaged: Vec<_> =
+            damaged.iter().filter(|frame| !intact.iter().any(|intact| same(frame, intact))).collect();
+        let mut here = damaged.iter().filter(|frame| path.as_os_str() == &*frame.path);
+        let placed = here.any(|frame| (frame.offset..frame.end).contains(&offset));
+        let known = placed && damaged.iter().any(|frame| frame.events.contains(&event));
+        // What is left of a commit over several frames holds nothing.
+        let holds = |frame: &Frame| {
+            let (start, end) = (frame.events.start, frame.events.end);
+            (start..end).contains(&event)
+                && !damaged.iter().any(|damaged| overlap(damaged, (start, Some(end))))
+        };
+        let forgotten = since == Since::End && self.was_released(event) && !intact.iter().any(holds);
+        if !known && !forgotten {
             let what = format!("`{error}`, but damaged are {:?}", self.frames);
             return Err(Broken::new(Kind::Lost, what));
         }
-        let next = self.there.iter().find(|there| there.first_event + u64::from(there.events) > *event);
-        Ok(next.map_or((commits, 0), |there| {
+        Ok(event)
+    }
+
+    /// The first commit, and event of it, that need not have arrived when takes stopped at `event`.
+    fn first_behind(&self, event: u64) -> (usize, u32) {
+        let next = self.there.iter().find(|there| there.end() > event);
+        next.map_or((self.commits, 0), |there| {
             (there.id, there.skip + event.saturating_sub(there.first_event) as u32)
-        }))
+        })
+    }
+
+    /// What was released when the damage happened, by event numbers.
+    fn released(&self) -> impl Iterator<Item = Range<u64>> {
+        let ends = std::iter::once(0).chain(self.there.iter().map(Numbered::end));
+        let firsts = self.there.iter().map(|there| there.first_event).chain([self.next_event]);
+        ends.zip(firsts).map(|(end, first)| end..first).filter(|gap| !gap.is_empty())
+    }
+
+    fn was_released(&self, event: u64) -> bool {
+        self.released().any(|events| events.contains(&event))
+    }
+
+    /// Gives up what was released, whether the log remembers it or not.
+    fn release_again(&self, world: &mut World) {
+        for events in self.released() {
+            for seen in &world.seen {
+                let from = events.start.max(seen.first_event);
+                let to = events.end.min(seen.end());
+                if from < to {
+                    let skip = |event| seen.skip + (event - seen.first_event) as u32;
+                    world.book.release(seen.id, skip(from)..skip(to));
+                }
+            }
+            world.give_up(events);
+        }
     }
 }
 
@@ -320,8 +424,8 @@ fn patch(after: &mut Survey, path: &str, offset: usize, new: Vec<u8>) -> Patch {
 
 /// The frames that are not as they were; `None` if nobody could then tell what was synced and what was not.
 fn damaged(before: &Survey, after: &Survey) -> Option<Vec<Frame>> {
-    for path in before.segments() {
-        let (was, is) = (header_copies(&before.files[path]), header_copies(&after.files[path]));
+    for (path, number) in before.segments() {
+        let [was, is] = [before, after].map(|survey| header_copies(&survey.files[path], number));
         let kept = was.iter().zip(&is).any(|(was, is)| was.is_some() && was == is);
         if !kept && was.iter().any(Option::is_some) {
             return None;
@@ -336,7 +440,27 @@ fn damaged(before: &Survey, after: &Survey) -> Option<Vec<Frame>> {
         frame.header.synced_frame.max(if frame.first { frame.header.frame } else { Default::default() })
     };
     let evidence = sound.iter().map(vouches).max()?;
+    if !has_a_start(&sound, after) {
+        return None;
+    }
     let highest = before.frames.iter().map(|frame| frame.header.frame).max()?;
     let decidable = |frame: &&Frame| frame.header.frame <= evidence || frame.header.frame == highest;
     damaged.iter().all(decidable).then(|| damaged.into_iter().cloned().collect())
+}
+
+/// Whether a start finds a snapshot, or a checkpoint whose segment is there. A checkpoint that is newer than any snapshot that
+/// is left, and names a segment that was used again, refuses it.
+fn has_a_start(sound: &[&Frame], survey: &Survey) -> bool {
+    let snapshot = sound.iter().filter(|frame| frame.first).map(|frame| frame.header.frame).max();
+    let checkpoints = survey.files.iter().filter(|(path, _)| path.starts_with(CHECKPOINT));
+    let newest = checkpoints
+        .filter_map(|(_, bytes)| Checkpoint::decode(bytes).ok())
+        .max_by_key(|(_, sequence)| *sequence);
+    match newest {
+        None => snapshot.is_some(),
+        Some((checkpoint, _)) => {
+            snapshot >= Some(checkpoint.frame)
+                || survey.segments().any(|(_, number)| number == checkpoint.place.segment)
+        }
+    }
 }

@@ -7,8 +7,9 @@ use std::ops::Range;
 use flumen_wal::SegmentNumber;
 use flumen_wal::format::frame::{FrameHeader, HEADER_LEN, Seed};
 use flumen_wal::format::segment::SegmentHeader;
+use flumen_wal::storage::faulty::FaultyDisk;
 
-use super::world::{CHECKPOINT, DATA, World};
+use super::world::{CHECKPOINT, DATA};
 
 /// What everything on the simulated disk is aligned to, and where a segment's second header stands.
 pub const BLOCK: usize = 4096;
@@ -42,17 +43,17 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Reads the disk of a world.
-    pub fn of(world: &World) -> io::Result<Self> {
+    /// Reads a disk.
+    pub fn of(disk: &FaultyDisk) -> io::Result<Self> {
         let mut survey = Self::default();
         for directory in [CHECKPOINT, DATA] {
-            for entry in world.disk.directory(directory).list()? {
+            for entry in disk.directory(directory).list()? {
                 let number = SegmentNumber::parse(&entry.name);
                 if number.is_none() && !entry.name.starts_with("checkpoint-") {
                     continue;
                 }
                 let path = format!("{directory}/{}", entry.name);
-                let bytes = world.disk.contents(&path)?;
+                let bytes = disk.contents(&path)?;
                 if let Some(number) = number {
                     survey.read_segment(&path, number, &bytes);
                 }
@@ -63,12 +64,14 @@ impl Survey {
     }
 
     /// Segments, by path.
-    pub fn segments(&self) -> Vec<&String> {
-        self.files.keys().filter(|path| path.starts_with(DATA)).collect()
+    pub fn segments(&self) -> impl Iterator<Item = (&String, SegmentNumber)> {
+        let number = |path: &str| SegmentNumber::parse(path.strip_prefix(DATA)?.strip_prefix('/')?);
+        self.files.keys().filter_map(move |path| Some((path, number(path)?)))
     }
 
     fn read_segment(&mut self, path: &str, number: SegmentNumber, bytes: &[u8]) {
-        let Some(salt) = header_copies(bytes).into_iter().flatten().map(|header| header.salt).next() else {
+        let Some(salt) = header_copies(bytes, number).into_iter().flatten().map(|header| header.salt).next()
+        else {
             return;
         };
         let mut at = 2 * BLOCK;
@@ -99,7 +102,9 @@ impl Survey {
     }
 }
 
-/// Both copies of a segment's header, where they verify.
-pub fn header_copies(bytes: &[u8]) -> [Option<SegmentHeader>; 2] {
-    [0, BLOCK].map(|at| SegmentHeader::decode(bytes.get(at..).unwrap_or_default()).ok())
+/// Both copies of a segment's header, where they verify. That of another segment, which a write that went astray left here,
+/// is none.
+pub fn header_copies(bytes: &[u8], number: SegmentNumber) -> [Option<SegmentHeader>; 2] {
+    let copy = |at| SegmentHeader::decode(bytes.get(at..).unwrap_or_default()).ok();
+    [0, BLOCK].map(|at| copy(at).filter(|header| header.segment == number))
 }

@@ -82,6 +82,13 @@ pub struct Numbered {
     pub skip: u32,
 }
 
+impl Numbered {
+    /// Number of the event behind them.
+    pub fn end(&self) -> u64 {
+        self.first_event + u64::from(self.events)
+    }
+}
+
 /// The disk, the log and the book.
 pub struct World {
     /// What decides what is done.
@@ -442,7 +449,7 @@ impl World {
     }
 
     /// The source's progress goes with its events: not behind the acked ones, nor behind those that are there.
-    fn look_at_progress(&self) -> Result<(), Broken> {
+    pub fn look_at_progress(&self) -> Result<(), Broken> {
         let keys = self.running.log.progress(Space::Source, "r1");
         let to = keys.and_then(|keys| Some(keys.get("k")?.to as usize));
         let acked = self.book.last_acked();
