@@ -202,7 +202,7 @@ fn segments_that_cannot_be_made_are_told_with_their_cause() {
             }
             Err(error) => refused = Some(error.to_string()),
         }
-        (0..20).for_each(|_| drop(driver.turn()));
+        driver.settle(20);
     }
     let why = refused.expect("what is prepared is used up");
     assert!(why.contains("cannot prepare a segment in /d"), "{why}");
