@@ -10,7 +10,7 @@
 //! output yet, and one that was written after the start; one in five starts is itself killed before that, at a random
 //! moment. Every few cycles the writer rests until everything should have arrived, and output and input are compared.
 //!
-//! A kill leaves what the kernel was handed: it shows nothing about missing syncs. That is for [`power`](crate::power).
+//! A kill leaves what the kernel was handed: it shows nothing about missing syncs. That is for [`simulation`](crate::simulation).
 
 mod agent;
 mod ledger;
