@@ -14,7 +14,8 @@ impl Writer {
     pub(super) fn complete(&mut self, done: impl IntoIterator<Item = Completion>) -> Vec<Waker> {
         for completion in done {
             let sent = self.in_flight.iter_mut().find(|sent| sent.token == completion.token);
-            let sent = sent.expect("a completion of a frame in flight");
+            // A committer's failed write has decided the fate of all that was in flight.
+            let Some(sent) = sent else { continue };
             match completion.result {
                 Ok(()) => sent.done = true,
                 Err(source) => {

@@ -4,7 +4,8 @@
 //!   submit what is staged -> wake whose commits are synced -> wait for completions or a wake -> complete
 //! ```
 //!
-//! It shares the [`Writer`] with committers that write for themselves (see [`super::lead`]) and holds its lock for no I/O.
+//! It shares the [`Writer`] with committers that write for themselves (see [`super::lead`]) and holds its lock for no I/O
+//! but that of a reopen and of the last checkpoint.
 //! The next write goes to the device before anybody is woken: the device shall not wait for them.
 
 use std::sync::Arc;
