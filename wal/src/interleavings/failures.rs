@@ -71,6 +71,21 @@ fn a_reopen_waits_for_a_committers_own_write_that_is_in_the_air() {
     });
 }
 
+/// Method: with two slots and eager frames a committer's own write and one of the queue are in the air at once; when the
+/// committer's fails, the queue's completion comes to a log that has decided its fate.
+#[test]
+fn a_queued_write_that_lands_behind_a_committers_failed_one_harms_nobody() {
+    check(|| {
+        let air = Air::new(true);
+        let world = World::on(air.clone(), Options { eager_bytes: 1, ..failing() });
+        air.fail_write(2);
+        let shared = world.clone();
+        together(3, move |who| insist(&shared, who, who != 2, 2));
+        world.close();
+        check_recoveries(&air);
+    });
+}
+
 #[test]
 fn a_close_while_the_log_reopens_ends_every_commit() {
     check(|| {
