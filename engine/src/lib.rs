@@ -2,6 +2,7 @@
 
 pub mod channels;
 pub mod config;
+pub mod interceptors;
 pub mod plan;
 pub mod processors;
 pub mod runtime;

@@ -188,6 +188,20 @@ impl Batch {
         }
     }
 
+    /// Replaces header sets by others, for all events that have them, once for each distinct set. An interceptor that
+    /// remembers what it made of the last set spares building it again: sources share theirs across batches.
+    pub fn map_header_sets(&mut self, mut map: impl FnMut(&Arc<Headers>) -> Arc<Headers>) {
+        for set in &mut self.sets {
+            *set = map(set);
+        }
+    }
+
+    /// Gives event `i` the header set `headers` of [`add_headers`](Self::add_headers) or of another event.
+    pub fn use_headers(&mut self, i: usize, headers: u32) {
+        assert!((headers as usize) < self.sets.len(), "header set {headers} of {}", self.sets.len());
+        self.spans[i].headers = headers;
+    }
+
     /// Sets a header on event `i` alone.
     pub fn set(&mut self, i: usize, key: &str, value: &str) {
         let mut headers = Headers::clone(&self.sets[self.spans[i].headers as usize]);
