@@ -7,9 +7,15 @@
 //!   1. prepare a fresh segment            crash here: a spare, the old log is as it was
 //!   2. rewrite the unvouched frames there crash here: still a spare, for its first frame is missing
 //!   3. write its first frame, durably     from here on the new life counts; the frame claims the rewritten ones
-//!   4. truncate the old last segment, turn unused files into spares, write a checkpoint
-//!   5. serve
+//!   4. write a checkpoint                 crash up to here: what an older checkpoint or snapshot needs is as it was
+//!   5. truncate the old last segment, turn unused files into spares
+//!   6. serve
 //! ```
+//!
+//! The checkpoint comes before anything is cut off or renamed, because until then the first frame alone speaks for the new
+//! life. Should that one frame rot, a start goes back to an older snapshot, reads there what was rewritten, and finds the
+//! segment that the older checkpoint names; with the new checkpoint it needs neither. Where a full disk has no room for a
+//! checkpoint file the frame stays alone, and its damage is refused as a missing segment is: a repair helps.
 //!
 //! Rewritten frames get new numbers above all that were ever seen and keep their events' numbers. What lies behind a hole
 //! is not rewritten: acks come in order, so it was never acked.
@@ -205,32 +211,6 @@ pub fn begin(
     }
     active.file.write_durable_at(&first, first_offset).map_err(io("write", &name))?;
 
-    if let Some(old) = &last_segment {
-        // One without events is about to be a spare, for which its length is all that counts.
-        let summary = segments.iter().find(|s| s.segment == old.number() && s.first_event < s.end_event);
-        if let Some(summary) = summary.filter(|s| s.end_offset < old.len) {
-            let name = old.number().file_name();
-            old.file.truncate(summary.end_offset).map_err(io("truncate", &name))?;
-            old.file.sync().map_err(io("sync", &name))?;
-        }
-    }
-    // Segments without events are spares now that a newer snapshot stands: a restart loop must not eat the disk.
-    segments.retain(|summary| {
-        let there = live.contains(&summary.segment);
-        let eventless = summary.first_event == summary.end_event;
-        if eventless && there {
-            live.retain(|number| *number != summary.segment);
-            empty.push(summary.segment);
-        }
-        there && !eventless
-    });
-    for unused in empty {
-        let (from, to) = (unused.file_name(), unused.spare_name());
-        data.rename(&from, &to).map_err(io("rename", &from))?;
-        spares.push(unused);
-    }
-    data.sync().map_err(io("sync", ""))?;
-
     let summary = SegmentSummary {
         segment: number,
         salt: active.header.salt,
@@ -240,7 +220,13 @@ pub fn begin(
         end_event: next_event,
         end_offset: offset,
     };
-    let mut new_life = NewLife {
+    let checkpoint = Checkpoint {
+        log_id,
+        frame: last_frame,
+        place: Place { segment: number, offset },
+        snapshot: Snapshot { next_event, state: state.clone(), segments: snapshot.segments },
+    };
+    let mut life = NewLife {
         log_id,
         active,
         summary,
@@ -255,23 +241,58 @@ pub fn begin(
         highest_number: number,
         checkpoint: checkpoint_slot,
     };
-    let checkpoint = Checkpoint {
-        log_id,
-        frame: last_frame,
-        place: Place { segment: number, offset },
-        snapshot: Snapshot { next_event, state: new_life.state.clone(), segments: snapshot.segments },
-    };
     // Both files of a new log at once: later a full disk must not lack the second.
-    let files = if new_life.checkpoint.is_none() { 2 } else { 1 };
-    for _ in 0..files {
-        match write_checkpoint(&*dirs.checkpoint, &checkpoint, new_life.checkpoint) {
-            Ok(written) => new_life.checkpoint = Some(written),
+    let files = if life.checkpoint.is_none() { 2 } else { 1 };
+    let written = (0..files).try_for_each(|_| {
+        match write_checkpoint(&*dirs.checkpoint, &checkpoint, life.checkpoint) {
+            Ok(written) => life.checkpoint = Some(written),
             // Derived: the log goes on without one.
             Err(OpenError::Io { source, .. }) if is_full(&source) => {}
             Err(error) => return Err(error),
         }
+        Ok(())
+    });
+    // Also where the checkpoint failed and the start with it: attempts that leave a segment each would eat the disk.
+    tidy(data, &mut life, last_segment.as_ref(), empty)?;
+    written.map(|()| life)
+}
+
+/// Cuts off what the old last segment has behind its frames, and makes spares of segments that hold nothing.
+fn tidy(
+    data: &dyn Directory,
+    life: &mut NewLife,
+    last_segment: Option<&SegmentFile>,
+    mut empty: Vec<SegmentNumber>,
+) -> Result<(), OpenError> {
+    let io = |action, name: &str| {
+        let path = path_of(data, name);
+        move |source| OpenError::Io { action, path, source }
+    };
+    if let Some(old) = last_segment {
+        // One without events is about to be a spare, for which its length is all that counts.
+        let of_old = |s: &&SegmentSummary| s.segment == old.number() && s.first_event < s.end_event;
+        if let Some(summary) = life.segments.iter().find(of_old).filter(|s| s.end_offset < old.len) {
+            let name = old.number().file_name();
+            old.file.truncate(summary.end_offset).map_err(io("truncate", &name))?;
+            old.file.sync().map_err(io("sync", &name))?;
+        }
     }
-    Ok(new_life)
+    // Segments without events are spares now that a newer snapshot stands: a restart loop must not eat the disk.
+    life.segments.retain(|summary| {
+        let there = life.live.contains(&summary.segment);
+        let eventless = summary.first_event == summary.end_event;
+        if eventless && there {
+            life.live.retain(|number| *number != summary.segment);
+            empty.push(summary.segment);
+        }
+        there && !eventless
+    });
+    for unused in empty {
+        let (from, to) = (unused.file_name(), unused.spare_name());
+        data.rename(&from, &to).map_err(io("rename", &from))?;
+        life.spares.push(unused);
+    }
+    data.sync().map_err(io("sync", ""))
 }
 
 /// The whole frame, padded, as it stands.

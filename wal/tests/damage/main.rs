@@ -2,6 +2,7 @@
 
 mod reopen;
 mod restart;
+mod start;
 mod world;
 
 use std::sync::atomic::Ordering;
