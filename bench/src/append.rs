@@ -8,9 +8,9 @@
 //!   close, remove
 //! ```
 //!
-//! Every contender keeps all it has in its first life and forgets as it goes in the second. Within a round the
+//! A contender that never uses its files again has a first life only. Every contender keeps all it has in its first life and forgets as it goes in the second. Within a round the
 //! contenders take turns shape by shape and the ceiling is measured among them, so that a neighbour's burst on a shared
-//! machine falls on all of them alike over the rounds.
+//! machine falls on all of them alike over the rounds. Right behind a log of ours, its own writes are made again without it.
 
 use std::path::Path;
 use std::sync::Barrier;
@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::ceiling::{Ceiling, RawFile};
-use crate::contender::{Contender, DurableLog, RECORD_BYTES, Shape};
+use crate::ceiling::{Ceiling, RawFile, SameWrites};
+use crate::contender::{self, Contender, DurableLog, RECORD_BYTES, Shape, Writes};
 use crate::failure::{Context, Failure};
 use crate::options::Options;
 use crate::place::Place;
@@ -30,7 +30,7 @@ use crate::report::{Stored, median, print_table};
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
 
 /// Options of the command.
-pub const OPTIONS: &[&str] = &["dir", "results", "rounds", "seconds", "shapes"];
+pub const OPTIONS: &[&str] = &["dir", "results", "rounds", "seconds", "shapes", "only"];
 
 /// One contender's life in one round.
 #[derive(Clone, Debug, Serialize)]
@@ -55,6 +55,12 @@ pub struct Run {
     pub p99_us: f64,
     /// Slowest commit.
     pub max_us: f64,
+    /// What the same writes give without the log, where the log counts its writes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub same_writes: Option<SameWrites>,
+    /// The writes that it made.
+    #[serde(skip)]
+    made: Writes,
 }
 
 /// The ceiling in one round.
@@ -81,17 +87,21 @@ enum AnyRun {
 struct Row {
     shape: String,
     life: &'static str,
-    /// (contender, median MB/s, median p99 in µs).
+    /// (contender, median MB/s, median p99 in µs), ours first; those that have no such life are left out.
     contenders: Vec<(String, f64, f64)>,
     ceiling_mb_per_s: f64,
+    /// What the writes that uring made give without it.
+    same_writes_mb_per_s: f64,
     std_over_uring: f64,
     uring_over_rival: Option<f64>,
     uring_over_ceiling: f64,
+    uring_over_same_writes: f64,
 }
 
 /// Runs the command. The first two contenders are ours (uring, std), the others are rivals; the ratio is against the
 /// faster one.
 pub fn run(contenders: &[&dyn Contender], options: &Options) -> Result<(), Failure> {
+    let contenders = contender::chosen(contenders, options)?;
     let directory = options.directory()?;
     std::fs::create_dir_all(&directory).context(|| format!("create {}", directory.display()))?;
     let rounds: usize = options.get("rounds", 5)?;
@@ -110,13 +120,13 @@ pub fn run(contenders: &[&dyn Contender], options: &Options) -> Result<(), Failu
             // Who goes first changes from round to round: the one after a heavy writer meets its write-back.
             for turn in 0..contenders.len() {
                 let contender = contenders[(turn + round) % contenders.len()];
-                runs.extend(lives(contender, shape, round, time, &directory)?);
+                runs.extend(lives(contender, shape, round, time, &directory, &raw)?);
             }
         }
     }
 
-    let rows = rows(contenders, &shapes, &runs, &ceilings);
-    print(contenders, &rows);
+    let rows = rows(&contenders, &shapes, &runs, &ceilings);
+    print(&contenders, &rows);
     let setting = serde_json::json!({
         "durability": "synced before a commit returns",
         "record_bytes": RECORD_BYTES,
@@ -130,36 +140,52 @@ pub fn run(contenders: &[&dyn Contender], options: &Options) -> Result<(), Failu
     Ok(())
 }
 
-/// Both lives of one contender.
+/// The lives that a contender has.
 fn lives(
     contender: &dyn Contender,
     shape: Shape,
     round: usize,
     time: Duration,
     directory: &Path,
-) -> Result<[Run; 2], Failure> {
+    raw: &RawFile,
+) -> Result<Vec<Run>, Failure> {
     let fresh = tempfile::Builder::new()
         .prefix("append-")
         .tempdir_in(directory)
         .context(|| format!("make a directory in {}", directory.display()))?;
     let log = contender.open(fresh.path())?;
     let measured = |life, spans: Spans| spans.into_run(round, contender.name(), shape, life);
-    let first = measured("first", commit_for(&*log, shape, time)?);
+    let mut runs = vec![measured("first", commit_for(&*log, shape, time)?)];
+    if contender.recycles() {
+        let recycled = beside_consumer(&*log, || {
+            commit_for(&*log, shape, time / 2)?;
+            commit_for(&*log, shape, time)
+        })?;
+        runs.push(measured("recycled", recycled));
+    }
+    log.close()?;
+    for run in &mut runs {
+        let payload = run.commits as f64 * shape.commit_bytes() as f64;
+        run.same_writes = raw.measure_as(run.made, payload, run.seconds, time / 2)?;
+    }
+    Ok(runs)
+}
 
+/// Runs `measure` once a consumer has caught up, and while it keeps up.
+pub(crate) fn beside_consumer<T>(
+    log: &dyn DurableLog,
+    measure: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let stop = AtomicBool::new(false);
-    let recycled = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let consumer = scope.spawn(|| log.consume(&stop));
-        let second = catch_up(&*log)
-            .and_then(|()| commit_for(&*log, shape, time / 2))
-            .and_then(|_warm_up| commit_for(&*log, shape, time));
+        let measured = catch_up(log).and_then(|()| measure());
         stop.store(true, Ordering::Relaxed);
         match consumer.join() {
-            Ok(consumed) => consumed.and(second),
+            Ok(consumed) => consumed.and(measured),
             Err(panic) => std::panic::resume_unwind(panic),
         }
-    })?;
-    log.close()?;
-    Ok([first, measured("recycled", recycled)])
+    })
 }
 
 fn catch_up(log: &dyn DurableLog) -> Result<(), Failure> {
@@ -174,12 +200,17 @@ fn catch_up(log: &dyn DurableLog) -> Result<(), Failure> {
 }
 
 /// What the writers saw.
-struct Spans {
+pub(crate) struct Spans {
     seconds: f64,
     commits_ns: Vec<u32>,
+    made: Writes,
 }
 
 impl Spans {
+    pub(crate) fn commits_per_s(&self) -> f64 {
+        self.commits_ns.len() as f64 / self.seconds
+    }
+
     fn into_run(mut self, round: usize, contender: &str, shape: Shape, life: &'static str) -> Run {
         self.commits_ns.sort_unstable();
         let at = |share: f64| {
@@ -198,12 +229,15 @@ impl Spans {
             p50_us: at(0.5),
             p99_us: at(0.99),
             max_us: at(1.0),
+            same_writes: None,
+            made: self.made,
         }
     }
 }
 
 /// All threads commit until the time is over. The clock stops when the last one's last commit is durable.
-fn commit_for(log: &dyn DurableLog, shape: Shape, time: Duration) -> Result<Spans, Failure> {
+pub(crate) fn commit_for(log: &dyn DurableLog, shape: Shape, time: Duration) -> Result<Spans, Failure> {
+    let before = log.writes().unwrap_or_default();
     let ready = Barrier::new(shape.threads + 1);
     std::thread::scope(|scope| {
         let writers: Vec<_> = (0..shape.threads)
@@ -237,12 +271,14 @@ fn commit_for(log: &dyn DurableLog, shape: Shape, time: Duration) -> Result<Span
                 Err(panic) => std::panic::resume_unwind(panic),
             }
         }
-        Ok(Spans { seconds: start.elapsed().as_secs_f64(), commits_ns })
+        let seconds = start.elapsed().as_secs_f64();
+        let made = log.writes().unwrap_or_default().since(before);
+        Ok(Spans { seconds, commits_ns, made })
     })
 }
 
 /// Bytes without pattern (xorshift), for devices and hosts that compress.
-fn fill(records: &mut [[u8; RECORD_BYTES]], seed: u64) {
+pub(crate) fn fill(records: &mut [[u8; RECORD_BYTES]], seed: u64) {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     for word in records.as_flattened_mut().chunks_exact_mut(8) {
         state ^= state << 13;
@@ -262,22 +298,25 @@ fn rows(contenders: &[&dyn Contender], shapes: &[Shape], runs: &[Run], ceilings:
                 let is = |run: &&Run| run.contender == name && run.shape == shape && run.life == life;
                 median(runs.iter().filter(is).map(value))
             };
-            let figures: Vec<_> = contenders
-                .iter()
+            let lives = contenders.iter().filter(|c| life == "first" || c.recycles());
+            let figures: Vec<_> = lives
                 .map(|c| {
                     (c.name().to_string(), of(c.name(), |run| run.mb_per_s), of(c.name(), |run| run.p99_us))
                 })
                 .collect();
             let (uring, std) = (figures[0].1, figures[1].1);
             let rival = figures[2..].iter().map(|(_, speed, _)| *speed).reduce(f64::max);
+            let same_writes = of(&figures[0].0, |run| run.same_writes.map_or(0.0, |same| same.mb_per_s));
             rows.push(Row {
                 shape: shape.clone(),
                 life,
                 contenders: figures,
                 ceiling_mb_per_s: ceiling,
+                same_writes_mb_per_s: same_writes,
                 std_over_uring: std / uring,
                 uring_over_rival: rival.map(|rival| uring / rival),
                 uring_over_ceiling: uring / ceiling,
+                uring_over_same_writes: uring / same_writes,
             });
         }
     }
@@ -288,13 +327,25 @@ fn print(contenders: &[&dyn Contender], rows: &[Row]) {
     let mut heads = vec!["threads x records, life"];
     let names: Vec<String> = contenders.iter().map(|c| format!("{} MB/s (p99 µs)", c.name())).collect();
     heads.extend(names.iter().map(String::as_str));
-    heads.extend(["ceiling MB/s", "uring/rival", "uring/ceiling", "std/uring"]);
+    heads.extend([
+        "ceiling MB/s",
+        "same writes MB/s",
+        "uring/rival",
+        "uring/ceiling",
+        "uring/same writes",
+        "std/uring",
+    ]);
     let cells = |row: &Row| {
         let mut cells = vec![format!("{} {}", row.shape, row.life)];
-        cells.extend(row.contenders.iter().map(|(_, speed, p99)| format!("{speed:.0} ({p99:.0})")));
+        cells.extend(contenders.iter().map(|c| {
+            let figures = row.contenders.iter().find(|(name, ..)| name == c.name());
+            figures.map_or_else(|| "-".into(), |(_, speed, p99)| format!("{speed:.0} ({p99:.0})"))
+        }));
         cells.push(format!("{:.0}", row.ceiling_mb_per_s));
+        cells.push(format!("{:.0}", row.same_writes_mb_per_s));
         cells.push(row.uring_over_rival.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}")));
         cells.push(format!("{:.0} %", row.uring_over_ceiling * 100.0));
+        cells.push(format!("{:.0} %", row.uring_over_same_writes * 100.0));
         cells.push(format!("{:.0} %", row.std_over_uring * 100.0));
         cells
     };

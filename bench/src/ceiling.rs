@@ -5,6 +5,10 @@
 //! time; so the ceiling for a shape is the best over the ways to cut these T commits into concurrent writes: depth d
 //! from 1 to T (powers of two), each write of ceil(T / d) commits, aligned up to 4 KiB. Counted are the commits' payload
 //! bytes, as for the logs; padding counts for nothing.
+//!
+//! That is what *any* log could reach. Beside it stands what the same writes give without a log: writes of the mean size of
+//! those that the log made in this run, as many in flight as were on the average. What lies between the two is the price of
+//! how the log cut its commits into writes; what lies between this one and the log is the price of everything else.
 
 use std::alloc::Layout;
 use std::fs::{File, OpenOptions};
@@ -17,10 +21,10 @@ use std::time::{Duration, Instant};
 use io_uring::{IoUring, opcode, types};
 use serde::Serialize;
 
-use crate::contender::Shape;
+use crate::contender::{Shape, Writes};
 use crate::failure::{Context, Failure};
 
-const BLOCK: usize = 4096;
+pub(crate) const BLOCK: usize = 4096;
 const FILE_BYTES: u64 = 256 << 20;
 /// What a log's frames and commits add to a payload at the very least; keeps the ceiling's writes from being smaller
 /// than any log's could be.
@@ -35,6 +39,17 @@ pub struct Ceiling {
     pub depth: usize,
     /// Bytes of one write.
     pub write_bytes: usize,
+}
+
+/// What the writes of a log give without the log.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SameWrites {
+    /// Payload MB/s, interpolated between the whole depths below and above.
+    pub mb_per_s: f64,
+    /// Writes in flight at a time, on the average; below 1 where the device was idle between writes.
+    pub mean_depth: f64,
+    /// Bytes of a write, padding included.
+    pub mean_bytes: f64,
 }
 
 /// A prewritten file to measure against.
@@ -65,6 +80,22 @@ impl RawFile {
         Ok(Self { file })
     }
 
+    /// One durable write of all of `buffer` at `offset`, which goes round in the file.
+    pub(crate) fn write_durable(&self, buffer: &Aligned, offset: u64) -> Result<(), Failure> {
+        let len = buffer.bytes().len();
+        let offset = (offset % FILE_BYTES).min(FILE_BYTES - len as u64);
+        let part = [libc::iovec { iov_base: buffer.pointer().cast_mut().cast(), iov_len: len }];
+        // SAFETY: one part, which lies in the buffer; the call only reads from it, and returns when it has.
+        let written = unsafe {
+            libc::pwritev2(self.file.as_raw_fd(), part.as_ptr(), 1, offset as libc::off_t, libc::RWF_DSYNC)
+        };
+        match written {
+            _ if written == len as isize => Ok(()),
+            -1 => Err(Failure(format!("raw write: {}", std::io::Error::last_os_error()))),
+            short => Err(Failure(format!("raw write of {len} bytes returned {short}"))),
+        }
+    }
+
     /// The ceiling for `shape`, spending about `time` on it.
     pub fn measure(&self, shape: Shape, time: Duration) -> Result<Ceiling, Failure> {
         let depths: Vec<usize> =
@@ -81,6 +112,29 @@ impl RawFile {
             }
         }
         best.ok_or_else(|| Failure("a shape without threads".into()))
+    }
+
+    /// What writes like those of a log give: `made` in `seconds`, for `payload` bytes. `None` if it made none.
+    pub fn measure_as(
+        &self,
+        made: Writes,
+        payload: f64,
+        seconds: f64,
+        time: Duration,
+    ) -> Result<Option<SameWrites>, Failure> {
+        if made.count == 0 {
+            return Ok(None);
+        }
+        let mean_bytes = made.bytes as f64 / made.count as f64;
+        let write_bytes = (mean_bytes.round() as usize).next_multiple_of(BLOCK);
+        let mean_depth = made.in_flight.as_secs_f64() / seconds;
+        // A device that idles between two writes of a lone committer is not what is measured here.
+        let depth = mean_depth.max(1.0);
+        let below = self.writes_per_s(depth as usize, write_bytes, time / 2)?;
+        let above = self.writes_per_s(depth.ceil() as usize, write_bytes, time / 2)?;
+        let writes_per_s = below + (above - below) * depth.fract();
+        let payload_of_one = payload / made.count as f64;
+        Ok(Some(SameWrites { mb_per_s: writes_per_s * payload_of_one / 1e6, mean_depth, mean_bytes }))
     }
 
     fn writes_per_s(&self, depth: usize, write_bytes: usize, time: Duration) -> Result<f64, Failure> {
@@ -141,13 +195,14 @@ impl RawFile {
 }
 
 /// A zeroed buffer aligned for direct I/O.
-struct Aligned {
+pub struct Aligned {
     start: NonNull<u8>,
     layout: Layout,
 }
 
 impl Aligned {
-    fn new(len: usize) -> Self {
+    /// `len` bytes, whole blocks of 4 KiB.
+    pub fn new(len: usize) -> Self {
         assert!(len > 0 && len.is_multiple_of(BLOCK), "{len} bytes are not whole blocks");
         let layout = Layout::from_size_align(len, BLOCK).expect("a buffer far below the address space");
         // SAFETY: the layout's size is not zero.
@@ -159,11 +214,20 @@ impl Aligned {
         Self { start, layout }
     }
 
-    fn pointer(&self) -> *const u8 {
+    /// Where it begins.
+    pub fn pointer(&self) -> *const u8 {
         self.start.as_ptr()
     }
 
-    fn bytes(&self) -> &[u8] {
+    /// Overwrites its beginning.
+    pub fn fill(&mut self, bytes: &[u8]) {
+        assert!(bytes.len() <= self.layout.size(), "{} bytes into {}", bytes.len(), self.layout.size());
+        // SAFETY: the allocation is ours, long enough, and cannot overlap a slice that is borrowed beside `&mut self`.
+        unsafe { self.start.as_ptr().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+
+    /// All of it.
+    pub fn bytes(&self) -> &[u8] {
         // SAFETY: allocated and initialised by `new`, written by nobody since.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.layout.size()) }
     }

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::options::Options;
 
 /// How the writers commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,8 +55,36 @@ pub trait DurableLog: Sync {
         0
     }
 
+    /// The durable writes that it made so far, where it counts them.
+    fn writes(&self) -> Option<Writes> {
+        None
+    }
+
     /// Closes it.
     fn close(self: Box<Self>) -> Result<(), Failure>;
+}
+
+/// Durable writes of a log, counted since it was opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Writes {
+    /// How many.
+    pub count: u64,
+    /// Their bytes, padding included.
+    pub bytes: u64,
+    /// The time that each of them was in flight, summed up.
+    pub in_flight: Duration,
+}
+
+impl Writes {
+    /// What was written since `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            count: self.count - before.count,
+            bytes: self.bytes - before.bytes,
+            in_flight: self.in_flight.saturating_sub(before.in_flight),
+        }
+    }
 }
 
 /// A kind of log.
@@ -62,6 +92,19 @@ pub trait Contender {
     /// Name in tables.
     fn name(&self) -> &str;
 
+    /// Whether it uses its files again once what they held is consumed; otherwise it has a first life only.
+    fn recycles(&self) -> bool {
+        true
+    }
+
     /// Opens a log in an empty directory.
     fn open(&self, directory: &Path) -> Result<Box<dyn DurableLog>, Failure>;
+}
+
+/// Those of `all` whose names hold one of the words of `--only`; all without it. The first two, which are ours, always stay:
+/// every ratio is against them.
+pub fn chosen<'a>(all: &[&'a dyn Contender], options: &Options) -> Result<Vec<&'a dyn Contender>, Failure> {
+    let only: Vec<String> = options.list("only", &[])?;
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|word| name.contains(word.as_str()));
+    Ok(all.iter().enumerate().filter(|(n, c)| *n < 2 || wanted(c.name())).map(|(_, c)| *c).collect())
 }

@@ -1,13 +1,15 @@
 //! Flumen's own log, over one of its storage backends.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use flumen_wal::storage::metered::Meters;
 use flumen_wal::storage::{self, Backend};
 use flumen_wal::{Commit, Directories, Log, Options, Payload};
 
-use crate::contender::{Contender, DurableLog, RECORD_BYTES};
+use crate::contender::{Contender, DurableLog, RECORD_BYTES, Writes};
 use crate::failure::{Context, Failure};
 
 /// Bytes that the consumer asks for in one take: what a file channel asks for at most.
@@ -42,24 +44,28 @@ impl Contender for Ours {
                 storage::open(&path, self.backend).context(|| format!("open {}", path.display()))?;
             Ok::<_, Failure>(directory)
         };
-        let directories = Directories { data: open("data")?, checkpoint: open("checkpoint")? };
+        let meters = Arc::<Meters>::default();
+        let directories = Directories { data: meters.of(open("data")?), checkpoint: open("checkpoint")? };
         let log = Log::open(directories, Options::default())
             .context(|| format!("open the log in {}", directory.display()))?;
-        Ok(Box::new(OurLog(log)))
+        Ok(Box::new(OurLog { log, meters }))
     }
 }
 
-struct OurLog(Log);
+struct OurLog {
+    log: Log,
+    meters: Arc<Meters>,
+}
 
 impl DurableLog for OurLog {
     fn append(&self, records: &[[u8; RECORD_BYTES]]) -> Result<(), Failure> {
         let payload = Records(records);
         let commit = Commit { events: records.len() as u32, payload: &payload, progress: Vec::new() };
-        self.0.append_and_wait(commit).context(|| "commit".into())
+        self.log.append_and_wait(commit).context(|| "commit".into())
     }
 
     fn consume(&self, stop: &AtomicBool) -> Result<(), Failure> {
-        let cursor = self.0.cursor();
+        let cursor = self.log.cursor();
         while !stop.load(Ordering::Relaxed) {
             match cursor.try_take(usize::MAX, TAKE_BYTES).context(|| "take".into())? {
                 Some(take) => cursor.release(take.first_event, take.events, Vec::new()),
@@ -70,12 +76,17 @@ impl DurableLog for OurLog {
     }
 
     fn backlog_events(&self) -> u64 {
-        let stats = self.0.stats();
+        let stats = self.log.stats();
         stats.synced_event - stats.first_event
     }
 
+    fn writes(&self) -> Option<Writes> {
+        let meter = &self.meters.durable_writes;
+        Some(Writes { count: meter.count(), bytes: meter.bytes(), in_flight: meter.latencies().total })
+    }
+
     fn close(self: Box<Self>) -> Result<(), Failure> {
-        self.0.close();
+        self.log.close();
         Ok(())
     }
 }

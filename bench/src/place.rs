@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::failure::{Context, Failure};
 
-/// The machine, the medium and the revision.
+/// The machine, the medium and the revision. Neither host nor directory: kept results are read by others.
 #[derive(Clone, Debug, Serialize)]
 pub struct Place {
     /// Seconds since 1970.
@@ -23,8 +23,6 @@ pub struct Place {
     pub cpus: usize,
     /// Memory of the machine in MiB.
     pub memory_mib: u64,
-    /// The directory measured in.
-    pub directory: String,
     /// Its mount's source.
     pub device: String,
     /// Its file system with mount options.
@@ -56,7 +54,6 @@ impl Place {
             cpu: field("/proc/cpuinfo", "model name"),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory_mib: kib("/proc/meminfo", "MemTotal") / 1024,
-            directory: directory.display().to_string(),
             write_cache: queue("write_cache"),
             fua: queue("fua"),
             device: mount.source,
