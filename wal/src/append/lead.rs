@@ -21,7 +21,7 @@ pub fn write_here(shared: &Shared, writer: &Mutex<Writer>) {
     let _guard = Guard(writer);
     let sealed = writer.try_lock().and_then(|mut writer| writer.seal_for_committer());
     let Some(write) = sealed else { return shared.wake.wake() };
-    let result = write.file.write_durable_at(&write.buffer[..write.len], write.offset);
+    let result = write.file.write_durable_at(&write.buffer[write.from..write.from + write.len], write.offset);
     let completion = Completion { token: write.token, result };
     // The buffer is lent to readers, and goes back to the pool, only by who holds it alone.
     drop(write);
@@ -47,8 +47,12 @@ impl Writer {
             return None;
         }
         let left = self.active.len - self.offset;
+        // This thread would write the parts of a large one, for several disks, one after the other.
+        let at_once =
+            |len: u64| self.active.file.parts(self.offset, len as usize).is_none_or(|parts| parts.len() < 2);
         let open = inner.open.take_if(|open| {
-            open.is_whole() && !open.stage.is_spoilt() && self.align(open.len as u64) <= left
+            let len = self.align(open.len as u64);
+            open.is_whole() && !open.stage.is_spoilt() && len <= left && at_once(len)
         })?;
         inner.in_flight = self.in_flight.len() + 1;
         drop(inner);

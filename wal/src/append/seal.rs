@@ -209,7 +209,7 @@ impl Writer {
         self.summary.last_frame = header.frame;
         self.summary.end_event = self.sealed_event;
         self.summary.end_offset = self.offset;
-        self.outgoing.push(Write { token, file, buffer, len: padded, offset });
+        self.outgoing.push(Write { token, file, buffer, from: 0, len: padded, offset });
     }
 }
 

@@ -23,10 +23,11 @@ pub(super) fn check(alignment: usize, bytes: &[u8], offset: u64) -> io::Result<(
 
 /// The bytes that a queued write covers, checked like those of any other.
 pub(super) fn bytes_of(alignment: usize, write: &super::Write) -> io::Result<&[u8]> {
-    let bytes = write.buffer.get(..write.len).ok_or_else(|| {
+    let range = write.from..write.from.saturating_add(write.len);
+    let bytes = write.buffer.get(range).ok_or_else(|| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("write of {} bytes from a buffer of {}", write.len, write.buffer.len()),
+            format!("write of {} bytes from {} of a buffer of {}", write.len, write.from, write.buffer.len()),
         )
     })?;
     check(alignment, bytes, write.offset)?;

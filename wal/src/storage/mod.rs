@@ -8,6 +8,7 @@
 //! | [`open`] | real disks: a ring (`uring`), or threads (`std`) where io_uring or direct I/O is refused |
 //! | [`memory`] | a directory that nothing befalls, for tests |
 //! | [`faulty`] | the simulated disk, with power cuts, kills and every fault |
+//! | [`striped`] | one directory over several others: each file in pieces that lie in all of them |
 //! | [`recording`], [`metered`] | decorators: a list of operations; counts, bytes and latencies |
 //!
 //! What is durable when:
@@ -36,6 +37,7 @@ mod mailbox;
 pub mod memory;
 pub mod metered;
 pub mod recording;
+pub mod striped;
 #[cfg(test)]
 mod suite;
 
@@ -60,14 +62,14 @@ pub struct Entry {
 
 /// Exclusive use of a directory, held until it is dropped *and* no write that was submitted under it can still land.
 pub trait Lock: Send + Debug {
-    /// The descriptor that carries the lock, for a queue that must hold it as long as its writes are in flight.
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        None
+    /// The descriptors that carry the lock, for a queue that must hold them as long as its writes are in flight.
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        Vec::new()
     }
 
-    /// What the same implementation's queue knows the lock by where there is no descriptor.
-    fn key(&self) -> Option<u64> {
-        None
+    /// What the same implementation's queue knows the lock by where there are no descriptors.
+    fn keys(&self) -> Vec<u64> {
+        Vec::new()
     }
 }
 
@@ -153,9 +155,25 @@ pub trait File: Send + Sync + Debug {
     fn beneath(&self) -> Option<Arc<dyn File>> {
         None
     }
+
+    /// Where `len` bytes at `offset` lie, in order, if the file is laid over several others.
+    fn parts(&self, _offset: u64, _len: usize) -> Option<Vec<Part>> {
+        None
+    }
 }
 
-/// One durable write for a [`WriteQueue`]: `buffer[..len]` at `offset`.
+/// A part of a range of a file, in a file beneath it.
+#[derive(Debug)]
+pub struct Part {
+    /// Which file.
+    pub file: Arc<dyn File>,
+    /// Offset in that file.
+    pub offset: u64,
+    /// How many bytes.
+    pub len: usize,
+}
+
+/// One durable write for a [`WriteQueue`]: `buffer[from..from + len]` at `offset`.
 #[derive(Debug)]
 pub struct Write {
     /// Comes back with the completion.
@@ -164,7 +182,9 @@ pub struct Write {
     pub file: Arc<dyn File>,
     /// The bytes; the queue keeps them alive until the write completes.
     pub buffer: Arc<AlignedBuf>,
-    /// How many bytes of the buffer.
+    /// Where in the buffer they begin.
+    pub from: usize,
+    /// How many there are.
     pub len: usize,
     /// Offset in the file.
     pub offset: u64,

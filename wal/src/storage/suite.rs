@@ -101,6 +101,7 @@ fn write_blocks(
                 token: next,
                 file: file.clone(),
                 buffer: Arc::new(filled(directory, 1, next as u8 + 1)),
+                from: 0,
                 len: block,
                 offset: next * block as u64,
             });
@@ -139,7 +140,7 @@ pub(super) fn a_buffer_is_free_for_reuse_only_when_its_write_is_done(directory: 
     let file = ready_file(directory, "file", 64);
     let mut queue = queue(directory, 1);
     let buffer = Arc::new(filled(directory, 64, 9));
-    queue.submit(Write { token: 0, file, buffer: buffer.clone(), len: buffer.len(), offset: 0 });
+    queue.submit(Write { token: 0, file, buffer: buffer.clone(), from: 0, len: buffer.len(), offset: 0 });
     let mut done = Vec::new();
     while done.is_empty() {
         queue.wait(FOREVER, &mut done);
@@ -246,6 +247,7 @@ pub(super) fn a_dropped_queue_lands_nothing_afterwards(directory: &dyn Directory
                 token: part,
                 file: file.clone(),
                 buffer: buffer.clone(),
+                from: 0,
                 len: buffer.len(),
                 offset,
             });
@@ -263,7 +265,14 @@ pub(super) fn a_refused_write_completes_with_an_error_and_harms_no_other(directo
     let file = ready_file(directory, "file", 4);
     let mut queue = queue(directory, 4);
     let buffer = Arc::new(filled(directory, 1, 7));
-    let write = |token, len, offset| Write { token, file: file.clone(), buffer: buffer.clone(), len, offset };
+    let write = |token, len, offset| Write {
+        token,
+        file: file.clone(),
+        buffer: buffer.clone(),
+        from: 0,
+        len,
+        offset,
+    };
     queue.submit(write(1, block, 0));
     queue.submit(write(2, block - 1, 0));
     queue.submit(write(3, 2 * block, 0));

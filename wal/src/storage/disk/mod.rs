@@ -246,7 +246,7 @@ struct DiskLock {
 }
 
 impl Lock for DiskLock {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        vec![self.file.as_fd()]
     }
 }

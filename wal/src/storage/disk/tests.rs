@@ -161,7 +161,7 @@ fn a_ring_dropped_by_another_thread_frees_the_lock_when_its_writes_have_landed()
             .spawn(|| {
                 for token in 0..8 {
                     let (file, buffer, len) = (file.clone(), buffer.clone(), buffer.len());
-                    queue.submit(Write { token, file, buffer, len, offset: token * len as u64 });
+                    queue.submit(Write { token, file, buffer, from: 0, len, offset: token * len as u64 });
                 }
                 queue.wait(Some(Duration::ZERO), &mut Vec::new());
                 queue
@@ -207,7 +207,14 @@ fn child_that_writes_until_it_is_killed() {
                 block[..8].copy_from_slice(&round.to_le_bytes());
             }
             let (file, len) = (file.clone(), CHILD_WRITE);
-            queue.submit(Write { token, file, buffer: Arc::new(buffer), len, offset: token * len as u64 });
+            queue.submit(Write {
+                token,
+                file,
+                buffer: Arc::new(buffer),
+                from: 0,
+                len,
+                offset: token * len as u64,
+            });
         }
         queue.wait(None, &mut done);
         free.extend(done.drain(..).map(|completion| completion.token));

@@ -88,8 +88,9 @@ impl fmt::Debug for UringQueue {
 impl UringQueue {
     pub(super) fn new(lock: Box<dyn Lock>, depth: usize, alignment: usize) -> io::Result<Self> {
         let (ring, disabled) = build(depth)?;
-        if let Some(descriptor) = lock.descriptor() {
-            ring.submitter().register_files(&[descriptor.as_raw_fd()])?;
+        let held: Vec<_> = lock.descriptors().iter().map(AsRawFd::as_raw_fd).collect();
+        if !held.is_empty() {
+            ring.submitter().register_files(&held)?;
         }
         // Blocking, for a read that could not block would fail instead of waiting in the ring.
         let eventfd = rustix::event::eventfd(0, EventfdFlags::CLOEXEC)?;
@@ -147,7 +148,7 @@ impl UringQueue {
     fn push_write(&mut self, index: usize) {
         let Some(Slot { write, written }) = &self.slots[index] else { return };
         let Some(descriptor) = write.file.descriptor() else { return };
-        let bytes = &write.buffer[*written..write.len];
+        let bytes = &write.buffer[write.from + *written..write.from + write.len];
         let len = bytes.len().min(ENTRY_BYTES_MAX) as u32;
         let entry = opcode::Write::new(types::Fd(descriptor.as_raw_fd()), bytes.as_ptr(), len)
             .offset(write.offset + *written as u64)
@@ -361,13 +362,13 @@ impl Drop for UringQueue {
             self.reap(&mut done);
             done.clear();
         }
-        if self.broken.is_none()
-            && let Some(descriptor) = self.lock.descriptor()
-        {
-            // Nothing can land any more. The ring's own hold on the lock would end only when the kernel tears the ring
-            // down, some milliseconds from now, and a reopening in this process would find it taken. If this fails, the
-            // lock ends with the ring: later, and no less surely.
-            rustix::fs::flock(descriptor, FlockOperation::Unlock).ok();
+        if self.broken.is_none() {
+            for descriptor in self.lock.descriptors() {
+                // Nothing can land any more. The ring's own hold on the lock would end only when the kernel tears the ring
+                // down, some milliseconds from now, and a reopening in this process would find it taken. If this fails,
+                // the lock ends with the ring: later, and no less surely.
+                rustix::fs::flock(descriptor, FlockOperation::Unlock).ok();
+            }
         }
     }
 }

@@ -61,7 +61,7 @@ impl Change {
 pub(super) struct InFlight {
     pub(super) queue: u64,
     pub(super) token: u64,
-    pub(super) lock: Option<u64>,
+    pub(super) locks: Vec<u64>,
     pub(super) inode: Inode,
     pub(super) bytes: Vec<u8>,
     pub(super) offset: u64,
@@ -401,7 +401,7 @@ impl Disk {
 
     /// Frees all locks but those of late writes: when a life ends, and as they land. Locks of the current life stay.
     fn free_locks_of_landed(&mut self) {
-        let late: BTreeSet<u64> = self.late.iter().filter_map(|write| write.lock).collect();
+        let late: BTreeSet<u64> = self.late.iter().flat_map(|write| write.locks.iter().copied()).collect();
         let dead = self.dead_below;
         self.locks.retain(|_directory, lock| *lock > dead || late.contains(lock));
     }

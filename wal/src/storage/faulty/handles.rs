@@ -158,8 +158,8 @@ struct FaultyLock {
 }
 
 impl Lock for FaultyLock {
-    fn key(&self) -> Option<u64> {
-        Some(self.number)
+    fn keys(&self) -> Vec<u64> {
+        vec![self.number]
     }
 }
 
@@ -313,7 +313,7 @@ impl FaultyQueue {
             disk.in_flight.push(InFlight {
                 queue: self.number,
                 token: write.token,
-                lock: self.lock.key(),
+                locks: self.lock.keys(),
                 inode,
                 bytes: bytes.to_vec(),
                 offset: write.offset,
