@@ -10,6 +10,7 @@ pub fn standard_registry() -> Registry {
         .with_all(KNOWN.iter().map(Known::spec))
         .with_all(flumen_engine::channels::specs())
         .with_all(flumen_engine::interceptors::specs())
+        .with_all(flumen_engine::processors::specs())
         .with_all(flumen_engine::selectors::specs())
         .with_all(flumen_sources::specs())
         .with_all(flumen_sinks::specs())

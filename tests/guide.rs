@@ -14,7 +14,9 @@ const KINDS: &[(Kind, &str)] = &[
     (Kind::Channel, "Channels"),
     (Kind::Sink, "Sinks"),
     (Kind::Interceptor, "Interceptors"),
+    (Kind::ValueSerializer, "Serializers of regex_extractor"),
     (Kind::Selector, "Channel selectors"),
+    (Kind::Processor, "Sink processors"),
 ];
 
 /// The README's lines between these are generated.
@@ -84,7 +86,7 @@ fn guide(registry: &Registry) -> String {
          Generated from the tables that parse the keys (`UPDATE_GUIDE=1 cargo test --test guide`): do not edit.\n\n\
          A key stands after its component's prefix: `a1.sources.r1.` for a source, `a1.channels.c1.` for a channel, \
          `a1.sinks.k1.` for a sink, `a1.sources.r1.interceptors.i1.` for an interceptor, `a1.sources.r1.selector.` for a \
-         selector. A name that ends in `.` stands for all keys that begin so. *Live* keys are changed by a reload in \
+         selector, `a1.sinkgroups.g1.processor.` for a sink processor. A name that ends in `.` stands for all keys that begin so. *Live* keys are changed by a reload in \
          place; any other restarts its component.\n",
     );
     for (kind, title) in KINDS {

@@ -70,6 +70,6 @@ pub struct GroupPlan {
     pub name: Arc<str>,
     /// Its sinks, all in the plan, in the order in which the file lists them.
     pub sinks: Vec<Arc<str>>,
-    /// The processor's type name, `default` if absent, and its keys (prefix `processor.` stripped).
-    pub processor: (String, ComponentConfig),
+    /// The processor's type and keys (prefix `processor.` stripped).
+    pub processor: (Spec, ComponentConfig),
 }

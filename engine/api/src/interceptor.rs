@@ -5,5 +5,12 @@ use crate::batch::Batch;
 /// One link of a source's interceptor chain.
 pub trait Interceptor: Send {
     /// Changes headers and bodies, or drops events with [`Batch::retain`]; dropped events are counted by the caller.
+    /// Never called with an empty batch.
     fn intercept(&mut self, batch: &mut Batch);
+}
+
+/// Turns what a group of `regex_extractor`'s expression matched into a header's value.
+pub trait ValueSerializer: Send {
+    /// The header's value, or why there is none: then the event goes on without the header, with a line in the log.
+    fn serialize(&mut self, matched: &str) -> Result<String, String>;
 }

@@ -112,8 +112,8 @@ handles! {
         channel_write_fail: Counter, "ChannelWriteFail", "channel_write_failures";
         /// Failures of another kind.
         generic_processing_fail: Counter, "GenericProcessingFail", "processing_failures";
-        /// Events that an interceptor dropped.
-        event_dropped: Counter, "", "events_dropped_by_interceptors";
+        /// Events that the selector had no channel for.
+        nowhere: Counter, "", "events_without_channel";
         /// Events that an optional channel had no room for.
         optional_dropped: Counter, "", "events_dropped_by_optional_channels";
     }

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use crate::channel::{Channel, OpenError};
-use crate::interceptor::Interceptor;
+use crate::interceptor::{Interceptor, ValueSerializer};
+use crate::processor::{Processor, SinkSelector};
 use crate::selector::Selector;
 use crate::settings::{ComponentConfig, Key, Kind, Problems};
 use crate::sink::Sink;
@@ -67,6 +68,13 @@ pub type BuildSink = fn(&ComponentConfig, &mut Problems) -> Option<Built<dyn Sin
 pub type BuildInterceptor = fn(&ComponentConfig, &mut Problems) -> Option<Box<dyn Interceptor>>;
 /// Builds a selector from its keys; the list names the source's channels.
 pub type BuildSelector = fn(&ComponentConfig, &[String], &mut Problems) -> Option<Box<dyn Selector>>;
+/// Builds a sink processor from its keys; the list names the group's sinks.
+pub type BuildProcessor = fn(&ComponentConfig, &[String], &mut Problems) -> Option<Box<dyn Processor>>;
+/// Builds what chooses among the sinks of a `load_balance` group from the keys below `processor.selector.`; the list names
+/// the sinks.
+pub type BuildSinkSelector = fn(&ComponentConfig, &[String], &mut Problems) -> Option<Box<dyn SinkSelector>>;
+/// Builds a serializer of `regex_extractor` from the keys below `serializers.<name>.`.
+pub type BuildValueSerializer = fn(&ComponentConfig, &mut Problems) -> Option<Box<dyn ValueSerializer>>;
 /// Checks a channel's keys without opening it; returns its `transactionCapacity`.
 pub type CheckChannel = fn(&ComponentConfig, &mut Problems) -> Option<usize>;
 /// Opens a channel: locks directories, recovers. May block for as long as recovery takes.
@@ -92,6 +100,12 @@ pub enum Factory {
     Interceptor(BuildInterceptor),
     /// A channel selector.
     Selector(BuildSelector),
+    /// A sink processor.
+    Processor(BuildProcessor),
+    /// What chooses among the sinks of a `load_balance` group (`processor.selector`).
+    SinkSelector(BuildSinkSelector),
+    /// A serializer of `regex_extractor` (`serializers.<name>.type`).
+    ValueSerializer(BuildValueSerializer),
     /// A type that is known and not built in: the text says what to do instead.
     Unavailable(Kind, &'static str),
 }
@@ -120,14 +134,32 @@ impl Spec {
             Factory::Channel { .. } => Kind::Channel,
             Factory::Interceptor(_) => Kind::Interceptor,
             Factory::Selector(_) => Kind::Selector,
+            Factory::Processor(_) => Kind::Processor,
+            Factory::SinkSelector(_) => Kind::SinkSelector,
+            Factory::ValueSerializer(_) => Kind::ValueSerializer,
             Factory::Unavailable(kind, _) => kind,
         }
     }
 }
 
-/// All component types of a build.
+/// All component types of a build. Cheap to clone.
 #[derive(Clone, Default)]
-pub struct Registry(Vec<Spec>);
+pub struct Registry(Arc<Vec<Spec>>);
+
+/// The same list, not an equal one: functions cannot be compared.
+impl PartialEq for Registry {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || (self.0.is_empty() && other.0.is_empty())
+    }
+}
+
+impl Eq for Registry {}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Registry of {} types", self.0.len())
+    }
+}
 
 impl Registry {
     /// No types at all.
@@ -138,14 +170,14 @@ impl Registry {
     /// Adds a type. A later type of the same kind and name wins over an earlier one, so a user can replace ours.
     #[must_use]
     pub fn with(mut self, spec: Spec) -> Self {
-        self.0.push(spec);
+        Arc::make_mut(&mut self.0).push(spec);
         self
     }
 
     /// Adds all types of a crate.
     #[must_use]
     pub fn with_all(mut self, specs: impl IntoIterator<Item = Spec>) -> Self {
-        self.0.extend(specs);
+        Arc::make_mut(&mut self.0).extend(specs);
         self
     }
 

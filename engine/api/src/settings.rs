@@ -25,6 +25,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::registry::Registry;
 pub use crate::settings_macro as settings;
 
 /// One property of the file, after substitution, with where it came from.
@@ -55,6 +56,10 @@ pub enum Kind {
     Selector,
     /// `<agent>.sources.<name>.interceptors.<name>`.
     Interceptor,
+    /// `<agent>.sinkgroups.<name>.processor.selector`.
+    SinkSelector,
+    /// `<agent>.sources.<name>.interceptors.<name>.serializers.<name>`.
+    ValueSerializer,
 }
 
 impl fmt::Display for Kind {
@@ -66,6 +71,8 @@ impl fmt::Display for Kind {
             Self::Processor => "sink processor",
             Self::Selector => "channel selector",
             Self::Interceptor => "interceptor",
+            Self::SinkSelector => "sink selector",
+            Self::ValueSerializer => "value serializer",
         })
     }
 }
@@ -83,6 +90,8 @@ pub struct ComponentConfig {
     pub prefix: String,
     /// The properties.
     pub values: BTreeMap<String, Value>,
+    /// All component types, for a component that is made of parts whose types its keys name.
+    pub types: Registry,
 }
 
 impl ComponentConfig {
@@ -99,6 +108,19 @@ impl ComponentConfig {
             name: name.into(),
             prefix: format!("a1.{kind}s.{name}."),
             values: values.collect(),
+            types: Registry::empty(),
+        }
+    }
+
+    /// The keys below `prefix` (with its final dot), as the configuration of a part called `name`.
+    pub fn below(&self, kind: Kind, prefix: &str, name: &str) -> Self {
+        Self {
+            kind,
+            agent: self.agent.clone(),
+            name: name.into(),
+            prefix: format!("{}{prefix}", self.prefix),
+            values: self.family(prefix).map(|(key, value)| (key.to_string(), value.clone())).collect(),
+            types: self.types.clone(),
         }
     }
 

@@ -17,7 +17,6 @@ use flumen_api::settings::{ComponentConfig, Kind, Problem, Problems, Severity, V
 use super::merged::{KINDS, Properties, agent_and_kind};
 use super::{advice, filters, keys};
 use crate::plan::Plan;
-use crate::processors;
 
 pub(super) mod across;
 mod channels;
@@ -27,14 +26,7 @@ mod sources;
 
 /// The plan of the agent named `agent`. An agent that the files do not know has an empty plan with an error.
 pub fn plan(properties: &Properties, agent: &str, registry: &Registry) -> Plan {
-    plan_with(properties, agent, registry, |processor, sinks| processors::build(processor, sinks).map(drop))
-}
-
-/// Says why a sink processor of this type over that many sinks cannot be built.
-type TryProcessor = fn(&str, usize) -> Result<(), String>;
-
-fn plan_with(properties: &Properties, agent: &str, registry: &Registry, try_processor: TryProcessor) -> Plan {
-    let mut builder = Builder::new(properties, agent, registry, try_processor);
+    let mut builder = Builder::new(properties, agent, registry);
     builder.own_problems(properties);
     if !properties.agents().contains(&agent) {
         builder.unknown_agent(properties);
@@ -52,7 +44,6 @@ fn plan_with(properties: &Properties, agent: &str, registry: &Registry, try_proc
 struct Builder<'a> {
     agent: Arc<str>,
     registry: &'a Registry,
-    try_processor: TryProcessor,
     broken: &'a BTreeSet<String>,
     values: BTreeMap<String, Value>,
     /// `transactionCapacity` of each channel in the plan.
@@ -67,19 +58,13 @@ struct Found {
 }
 
 impl<'a> Builder<'a> {
-    fn new(
-        properties: &'a Properties,
-        agent: &str,
-        registry: &'a Registry,
-        try_processor: TryProcessor,
-    ) -> Self {
+    fn new(properties: &'a Properties, agent: &str, registry: &'a Registry) -> Self {
         let agent: Arc<str> = agent.into();
         let prefix = format!("{agent}.");
         let own = properties.values.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
         Self {
             values: own.map(|(key, value)| (key.clone(), value.clone())).collect(),
             registry,
-            try_processor,
             broken: &properties.broken,
             capacities: BTreeMap::new(),
             plan: Plan { agent: agent.clone(), ..Plan::default() },
@@ -160,7 +145,14 @@ impl<'a> Builder<'a> {
             .range(prefix.clone()..)
             .map_while(|(key, value)| Some((key.strip_prefix(&prefix)?.to_string(), value.clone())))
             .collect();
-        let config = ComponentConfig { kind, agent: self.agent.clone(), name: name.into(), prefix, values };
+        let config = ComponentConfig {
+            kind,
+            agent: self.agent.clone(),
+            name: name.into(),
+            prefix,
+            values,
+            types: self.registry.clone(),
+        };
         if self.broken.iter().any(|key| key.starts_with(&config.prefix)) {
             // The broken key itself was reported where it stands; a component must not run without one of its keys.
             let message = format!("the {kind} is left out: one of its keys cannot be read");

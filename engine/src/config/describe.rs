@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::build::across::type_name;
 use crate::plan::Plan;
+use crate::processors::failover;
 
 /// One line for each way through the agent, source → channel → sinks, then one for each group.
 pub fn describe(plan: &Plan) -> Vec<String> {
@@ -41,21 +42,17 @@ pub fn describe(plan: &Plan) -> Vec<String> {
         ));
     }
     for group in &plan.groups {
-        let (processor, config) = &group.processor;
-        let mut sinks: Vec<_> = group.sinks.iter().map(|sink| sink.to_string()).collect();
-        if processor == "failover" {
-            let priority = |at: usize, sink: &str| -> i64 {
-                let default = -1 - i64::try_from(at).unwrap_or(i64::MAX - 1);
-                config.get(&format!("priority.{sink}")).and_then(|text| text.parse().ok()).unwrap_or(default)
-            };
-            let mut ranked: Vec<_> =
-                sinks.into_iter().enumerate().map(|(at, sink)| (priority(at, &sink), sink)).collect();
-            ranked.sort_by_key(|(priority, _)| std::cmp::Reverse(*priority));
-            sinks =
-                ranked.into_iter().map(|(priority, sink)| format!("{sink} (priority {priority})")).collect();
+        let (spec, config) = &group.processor;
+        let mut sinks: Vec<String> = group.sinks.iter().map(ToString::to_string).collect();
+        let is_failover = spec.alias == "failover";
+        if is_failover {
+            let ranks = failover::ranks(config, &sinks, |_key, _reported_by_the_plan| {});
+            let ranked =
+                ranks.iter().map(|(sink, priority)| format!("{} (priority {priority})", sinks[*sink]));
+            sinks = ranked.collect();
         }
-        let between = if processor == "failover" { ", then " } else { ", " };
-        lines.push(format!("group {} ({processor}): {}", group.name, sinks.join(between)));
+        let between = if is_failover { ", then " } else { ", " };
+        lines.push(format!("group {} ({}): {}", group.name, type_name(spec), sinks.join(between)));
     }
     lines
 }

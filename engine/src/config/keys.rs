@@ -20,7 +20,10 @@ fn common(kind: Kind) -> &'static [&'static str] {
             "maxBackoffSleep",
         ],
         Kind::Sink => &["type", "channel"],
-        Kind::Channel | Kind::Interceptor | Kind::Selector | Kind::Processor => &["type"],
+        Kind::Channel | Kind::Interceptor | Kind::Selector | Kind::Processor | Kind::ValueSerializer => {
+            &["type"]
+        }
+        Kind::SinkSelector => &[],
     }
 }
 

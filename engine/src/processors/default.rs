@@ -5,44 +5,50 @@
 
 use std::time::{Duration, Instant};
 
-use super::Processor;
+use flumen_api::processor::Processor;
+use flumen_api::registry::{Factory, Spec};
 
-/// What each failure in a row adds.
-const STEP: Duration = Duration::from_secs(1);
-/// The longest rest. Flume's runner has the same: a destination that came back is noticed within this time.
-const REST_MAX: Duration = Duration::from_secs(5);
+use super::Rest;
+
+/// The type's entry in the registry.
+pub const SPEC: Spec = Spec {
+    alias: "default",
+    class_names: &["org.apache.flume.sink.DefaultSinkProcessor"],
+    keys: &[],
+    doc: "One sink, which rests after a failure: a second more with each failure in a row, up to five. Every sink that is in \
+          no group runs so.",
+    factory: Factory::Processor(|config, sinks, problems| match sinks {
+        [_] => Some(Box::new(Alone::default())),
+        _ => {
+            let message =
+                format!("the default sink processor serves one sink, the group has {}", sinks.len());
+            problems.error(config, "type", message);
+            None
+        }
+    }),
+};
 
 /// A sink on its own.
 #[derive(Debug, Default)]
-pub struct Alone {
-    failures: u32,
-    rests_until: Option<Instant>,
-}
+pub struct Alone(Rest);
 
 impl Processor for Alone {
     fn pick(&mut self, now: Instant) -> Result<usize, Duration> {
-        match self.rests_until {
-            Some(until) if now < until => Err(until - now),
-            _ => {
-                self.rests_until = None;
-                Ok(0)
-            }
-        }
+        self.0.left(now).map_or(Ok(0), Err)
     }
 
     fn succeeded(&mut self, _: usize) {
-        self.failures = 0;
+        self.0.end();
     }
 
     fn failed(&mut self, _: usize, now: Instant, retry_after: Option<Duration>) {
-        self.failures = self.failures.saturating_add(1);
-        let rest = retry_after.unwrap_or_else(|| STEP.saturating_mul(self.failures).min(REST_MAX));
-        self.rests_until = Some(now + rest);
+        self.0.begin(now, retry_after);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::{REST_MAX, STEP};
     use super::*;
 
     #[test]

@@ -1,40 +1,57 @@
 //! Sink processors: which sink of a group gets the next take.
 //!
 //! ```text
-//!   loop  pick(now) ── sink i ──> start if need be, deliver, flush ──┬─ released ──> succeeded(i)
-//!             │                                                      └─ error ─────> all unreleased takes roll back,
-//!             └── nobody for d ──> sleep d, at most until a stop                     failed(i)
+//! a1.sinkgroups.g1.processor.type = default | failover | load_balance
 //! ```
 //!
-//! A processor holds no sink and no take: it answers from what it was told. The runner flushes and releases what one
-//! sink has before it turns to another, so a group keeps the order of its channel. After a failure the events that came
-//! back are the next take, so picking another sink hands it the very same events.
-//!
-//! A sink in no group runs behind [`default`], which is where its back-off comes from. Each file here is one type.
+//! A sink in no group runs behind [`default`], which is where its back-off comes from. Each file here is one type;
+//! [`specs`] is what the registry gets.
 
 pub mod default;
+pub mod failover;
+pub mod load_balance;
+mod order;
 
 use std::time::{Duration, Instant};
 
-/// Chooses among the sinks of one runner, which are numbered in the order in which the group lists them.
-pub trait Processor: Send {
-    /// The sink that gets the next take, or how long there is none. Called before every take: it has to be cheap.
-    fn pick(&mut self, now: Instant) -> Result<usize, Duration>;
+use flumen_api::registry::Spec;
 
-    /// What `sink` was given has been flushed and released.
-    fn succeeded(&mut self, sink: usize);
-
-    /// `sink` did not start, or a delivery or a flush failed; it wants `retry_after` of rest, if it says so.
-    fn failed(&mut self, sink: usize, now: Instant, retry_after: Option<Duration>);
+/// The sink processors of this crate.
+pub fn specs() -> Vec<Spec> {
+    vec![default::SPEC, failover::SPEC, load_balance::SPEC]
 }
 
-/// The processor of `type_name` over `sinks` sinks, if there is such a type.
-pub fn build(type_name: &str, sinks: usize) -> Result<Box<dyn Processor>, String> {
-    if !type_name.eq_ignore_ascii_case("default") {
-        return Err(format!("sink processor `{type_name}` is not built in"));
+/// What each failure in a row adds to a rest.
+const STEP: Duration = Duration::from_secs(1);
+/// The longest rest. Flume's runner has the same: a destination that came back is noticed within this time.
+const REST_MAX: Duration = Duration::from_secs(5);
+
+/// The rests of Flume's runner: a second more with each failure in a row, up to five.
+#[derive(Debug, Default)]
+struct Rest {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl Rest {
+    /// How much of it is left.
+    fn left(&mut self, now: Instant) -> Option<Duration> {
+        let left =
+            self.until.and_then(|until| until.checked_duration_since(now)).filter(|left| !left.is_zero());
+        if left.is_none() {
+            self.until = None;
+        }
+        left
     }
-    match sinks {
-        1 => Ok(Box::new(default::Alone::default())),
-        n => Err(format!("the default sink processor serves one sink, the group has {n}")),
+
+    /// Begins one, as long as `wanted` if that is said.
+    fn begin(&mut self, now: Instant, wanted: Option<Duration>) {
+        self.failures = self.failures.saturating_add(1);
+        let rest = wanted.unwrap_or_else(|| STEP.saturating_mul(self.failures).min(REST_MAX));
+        self.until = now.checked_add(rest);
+    }
+
+    fn end(&mut self) {
+        *self = Self::default();
     }
 }

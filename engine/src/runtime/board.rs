@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use flumen_api::channel::Channel;
-use flumen_api::metrics::{ChannelMetrics, SinkMetrics, SourceMetrics};
+use flumen_api::metrics::{ChannelMetrics, Counter, SinkMetrics, SourceMetrics};
 use flumen_api::settings::{Kind, Severity};
 use parking_lot::Mutex;
 
@@ -80,6 +80,8 @@ pub(super) struct Entry {
     /// When it stopped; 0 while it runs.
     pub stopped_ms: AtomicU64,
     inner: Mutex<Inner>,
+    /// Events that a source's interceptors dropped, by the interceptor's name.
+    dropped: Mutex<BTreeMap<Arc<str>, Counter>>,
 }
 
 struct Inner {
@@ -98,7 +100,18 @@ impl Entry {
             started_ms: AtomicU64::new(0),
             stopped_ms: AtomicU64::new(0),
             inner: Mutex::new(Inner { state: State::Starting, since: Instant::now(), channel: None }),
+            dropped: Mutex::default(),
         }
+    }
+
+    /// The count of events dropped by the source's interceptor `name`.
+    pub fn dropped_by(&self, name: &Arc<str>) -> Counter {
+        self.dropped.lock().entry(name.clone()).or_default().clone()
+    }
+
+    /// All of these counts.
+    pub fn dropped(&self) -> Vec<(Arc<str>, u64)> {
+        self.dropped.lock().iter().map(|(name, count)| (name.clone(), count.get())).collect()
     }
 
     pub fn state(&self) -> State {

@@ -148,9 +148,7 @@ pub(super) fn same_source(a: &SourcePlan, b: &SourcePlan) -> bool {
 pub(super) fn same_runner(a: &RunnerPlan, b: &RunnerPlan) -> bool {
     let same_group = match (&a.group, &b.group) {
         (None, None) => true,
-        (Some(a), Some(b)) => {
-            a.processor.0.eq_ignore_ascii_case(&b.processor.0) && same_config(&a.processor.1, &b.processor.1)
-        }
+        (Some(a), Some(b)) => same_part(&a.processor, &b.processor),
         _ => false,
     };
     let pairs = || a.sinks.iter().zip(&b.sinks);

@@ -27,7 +27,7 @@ use flumen_api::batch::Batch;
 use flumen_api::channel::{Channel, Put, PutError, Reservation, Space, Ticket};
 use flumen_api::chunk;
 use flumen_api::interceptor::Interceptor;
-use flumen_api::metrics::SourceMetrics;
+use flumen_api::metrics::{Counter, SourceMetrics};
 use flumen_api::progress::Positions;
 use flumen_api::selector::{Route, Selected, Selector};
 use flumen_api::source::{PutRefused, PutTicket, SourceEngine};
@@ -55,8 +55,31 @@ pub(super) struct SourcePut {
 
 /// What sees each batch before it is put.
 pub(super) struct Pipeline {
-    pub interceptors: Vec<Box<dyn Interceptor>>,
+    /// In chain order.
+    pub interceptors: Vec<Link>,
     pub selector: Box<dyn Selector>,
+}
+
+/// One interceptor of the chain.
+pub(super) struct Link {
+    pub name: Arc<str>,
+    pub interceptor: Box<dyn Interceptor>,
+    /// Counts the events that it drops.
+    pub dropped: Counter,
+}
+
+impl Pipeline {
+    /// Runs the chain, which ends early when no event is left.
+    fn intercept(&mut self, batch: &mut Batch) {
+        for link in &mut self.interceptors {
+            let before = batch.len();
+            if before == 0 {
+                break;
+            }
+            link.interceptor.intercept(batch);
+            link.dropped.add(before.saturating_sub(batch.len()) as u64);
+        }
+    }
 }
 
 struct Target {
@@ -72,7 +95,7 @@ impl SourcePut {
     pub fn new(
         name: Arc<str>,
         metrics: SourceMetrics,
-        pipeline: Pipeline,
+        mut pipeline: Pipeline,
         channels: Vec<Arc<dyn Channel>>,
     ) -> Self {
         let mut order: Vec<usize> = (0..channels.len()).collect();
@@ -81,10 +104,14 @@ impl SourcePut {
             let durable = channel.limits().durable;
             Target { durable, votes: durable && pipeline.selector.may_require(i), channel }
         });
+        let targets: Vec<Target> = targets.collect();
+        if targets.iter().filter(|target| target.durable).count() > 1 {
+            pipeline.selector.route_by_position();
+        }
         Self {
             name,
             metrics,
-            targets: targets.collect(),
+            targets,
             order,
             pipeline: Mutex::new(pipeline),
             start: tokio::sync::Mutex::default(),
@@ -193,13 +220,9 @@ impl SourceEngine for SourcePut {
         let route = {
             let mut pipeline = self.pipeline.lock();
             if !batch.is_intercepted() {
-                let received = batch.len();
-                self.metrics.event_received.add(received as u64);
-                for interceptor in &mut pipeline.interceptors {
-                    interceptor.intercept(&mut batch);
-                }
+                self.metrics.event_received.add(batch.len() as u64);
+                pipeline.intercept(&mut batch);
                 batch.mark_intercepted();
-                self.metrics.event_dropped.add(received.saturating_sub(batch.len()) as u64);
             }
             match batch.is_empty() {
                 true => nowhere(self.targets.len()),
@@ -254,6 +277,7 @@ impl SourceEngine for SourcePut {
             self.gaps.closed_by(batch.progress());
         }
         self.put_optional(&batch, &route.required, &route.optional);
+        self.metrics.nowhere.add(route.nowhere as u64);
         Ok(self.watch(Ticket::all(tickets), &batch))
     }
 
@@ -318,7 +342,8 @@ impl SourcePut {
 
 /// The route of a batch without events: only its progress goes on.
 fn nowhere(channels: usize) -> Route {
-    Route { required: vec![Selected::None; channels], optional: vec![Selected::None; channels] }
+    let none = vec![Selected::None; channels];
+    Route { required: none.clone(), optional: none, nowhere: 0 }
 }
 
 fn failed(error: PutError) -> Ticket {

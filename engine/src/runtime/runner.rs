@@ -25,6 +25,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use flumen_api::channel::{TakeError, TakeLimit, Taken, Taker};
+use flumen_api::processor::Processor;
 use flumen_api::sink::{FlushFuture, Flushed, Sink, SinkContext, SinkError, Window};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -32,7 +33,6 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::board::{Entry, State};
 use super::source_unit::chain;
 use super::supervise::sleep_or_stop;
-use crate::processors::Processor;
 
 /// How often an idle sink is told so, as the sink's protocol promises.
 const IDLE_TICK: Duration = Duration::from_millis(500);
@@ -148,6 +148,8 @@ pub(super) struct Runner<'a> {
     spare: Vec<Vec<Taken>>,
     /// Takes that failed in a row.
     channel_failures: u32,
+    /// When the sinks whose turn it is not were last told that they are idle.
+    others_idle: Instant,
 }
 
 impl<'a> Runner<'a> {
@@ -171,6 +173,7 @@ impl<'a> Runner<'a> {
             flights: VecDeque::new(),
             spare: Vec::new(),
             channel_failures: 0,
+            others_idle: Instant::now(),
         }
     }
 
@@ -202,6 +205,9 @@ impl<'a> Runner<'a> {
         if sink != self.at {
             self.settle().await?;
             self.at = sink;
+        }
+        if self.slots.len() > 1 && now.duration_since(self.others_idle) >= IDLE_TICK {
+            self.idle_others(now).await;
         }
         let slot = &mut self.slots[sink];
         if !slot.started {
@@ -265,6 +271,23 @@ impl<'a> Runner<'a> {
         match is_tick {
             true => self.slots[self.at].sink.idle().await,
             false => Ok(()),
+        }
+    }
+
+    /// The sinks whose turn it is not have nothing delivered and not released, but files to roll and connections to keep.
+    /// One that has failed is left alone until it is picked.
+    async fn idle_others(&mut self, now: Instant) {
+        self.others_idle = now;
+        for at in (0..self.slots.len()).filter(|at| *at != self.at) {
+            let slot = &mut self.slots[at];
+            if slot.started
+                && slot.failures == 0
+                && let Err(error) = slot.sink.idle().await
+            {
+                slot.context.metrics.event_write_fail.inc();
+                slot.failed(&error);
+                self.processor.failed(at, now, error.retry_after);
+            }
         }
     }
 
@@ -374,6 +397,7 @@ impl<'a> Runner<'a> {
         let rest = CHANNEL_REST_STEP.saturating_mul(self.channel_failures).min(CHANNEL_REST_MAX);
         let until = Instant::now() + rest;
         while Instant::now() < until && !sleep_or_stop(IDLE_TICK.min(rest), &self.stop).await {
+            self.idle_others(Instant::now()).await;
             if let Err(error) = self.slots[self.at].sink.idle().await {
                 return self.sink_failed(error).await;
             }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use flumen_api::processor::Processor;
 use flumen_api::registry::Factory;
 use flumen_api::settings::Problems;
 use flumen_api::sink::{Sink, SinkContext};
@@ -19,7 +20,7 @@ use super::runner::{Runner, Slot};
 use super::source_unit::{state_before, text};
 use super::supervise::{Backoff, Running, catch, sleep_or_stop};
 use crate::plan::{GroupPlan, SinkPlan};
-use crate::processors::{self, Processor};
+use crate::processors::default::Alone;
 
 /// What runs on one thread: the sinks of a group, or one sink.
 #[derive(Clone)]
@@ -70,9 +71,21 @@ pub(super) fn prepare(plan: RunnerPlan) -> Result<Prepared, String> {
             return Err(format!("sinks {first} and {name} of one group have different channels"));
         }
     }
-    let type_name = plan.group.as_ref().map_or("default", |group| &group.processor.0);
-    let processor = processors::build(type_name, sinks.len())?;
+    let processor = match &plan.group {
+        Some(group) => processor(group)?,
+        None => Box::new(Alone::default()),
+    };
     Ok(Prepared { plan, sinks, processor })
+}
+
+fn processor(group: &GroupPlan) -> Result<Box<dyn Processor>, String> {
+    let (spec, config) = &group.processor;
+    let Factory::Processor(build) = spec.factory else {
+        return Err(format!("type `{}` is not a sink processor", spec.alias));
+    };
+    let sinks: Vec<String> = group.sinks.iter().map(ToString::to_string).collect();
+    let mut problems = Problems::default();
+    build(config, &sinks, &mut problems).ok_or_else(|| text(&problems))
 }
 
 impl RunnerUnit {

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use flumen_api::metrics::Counter;
 use flumen_api::registry::{Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems};
 use flumen_api::source::{Runs, Source, SourceContext};
@@ -19,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::AgentOptions;
 use super::board::{Entry, Meters, State};
 use super::channel_unit::Handle;
-use super::put::{Pipeline, SourcePut};
+use super::put::{Link, Pipeline, SourcePut};
 use super::supervise::{Backoff, Running, catch, sleep_or_stop};
 use crate::plan::SourcePlan;
 
@@ -52,7 +53,8 @@ pub(super) fn prepare(plan: SourcePlan) -> Result<Prepared, String> {
     let selector = build(config, &channels, &mut problems).ok_or_else(|| text(&problems))?;
     let mut interceptors = Vec::new();
     for (spec, config) in &plan.interceptors {
-        interceptors.push(interceptor(spec, config, &mut problems)?);
+        let interceptor = interceptor(spec, config, &mut problems)?;
+        interceptors.push(Link { name: config.name.clone(), interceptor, dropped: Counter::default() });
     }
     Ok(Prepared { plan, source, runs, pipeline: Pipeline { interceptors, selector } })
 }
@@ -117,7 +119,7 @@ impl Keeper {
         }
     }
 
-    async fn attend(&self, source: &mut dyn Source, pipeline: Pipeline, channels: Vec<Handle>) {
+    async fn attend(&self, source: &mut dyn Source, mut pipeline: Pipeline, channels: Vec<Handle>) {
         let name = &self.plan.config.name;
         let mut open = Vec::with_capacity(channels.len());
         for mut channel in channels {
@@ -130,6 +132,9 @@ impl Keeper {
             open.push(channel);
         }
         let Meters::Source(metrics) = self.entry.meters.clone() else { return };
+        for link in &mut pipeline.interceptors {
+            link.dropped = self.entry.dropped_by(&link.name);
+        }
         let engine = Arc::new(SourcePut::new(name.clone(), metrics.clone(), pipeline, open));
         let mut backoff = Backoff::new(self.options.pauses);
         loop {

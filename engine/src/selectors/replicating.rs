@@ -8,6 +8,8 @@ use flumen_api::registry::{Factory, Spec};
 use flumen_api::selector::{Route, Selected, Selector};
 use flumen_api::settings::{ComponentConfig, Problems, Words, settings};
 
+use super::named::places;
+
 settings! {
     /// Keys of the replicating selector.
     pub struct ReplicatingSettings {
@@ -32,18 +34,9 @@ fn build(
     problems: &mut Problems,
 ) -> Option<Box<dyn Selector>> {
     let settings = ReplicatingSettings::load(config, problems)?;
-    let mut optional = vec![false; channels.len()];
-    let mut known = true;
-    for name in &settings.optional.0 {
-        match channels.iter().position(|channel| channel == name) {
-            Some(at) => optional[at] = true,
-            None => {
-                problems.error(config, "optional", format!("`{name}` is not among the source's channels"));
-                known = false;
-            }
-        }
-    }
-    known.then(|| Box::new(Replicating { optional }) as Box<dyn Selector>)
+    let places = places(&settings.optional.0.join(" "), "optional", channels, config, problems)?;
+    let optional = (0..channels.len()).map(|at| places.contains(&at)).collect();
+    Some(Box::new(Replicating { optional }))
 }
 
 struct Replicating {
@@ -58,7 +51,7 @@ impl Selector for Replicating {
             let pick = |&optional: &bool| if optional == wanted { Selected::All } else { Selected::None };
             self.optional.iter().map(pick).collect()
         };
-        Route { required: all_where(false), optional: all_where(true) }
+        Route { required: all_where(false), optional: all_where(true), nowhere: 0 }
     }
 
     fn may_require(&self, channel: usize) -> bool {

@@ -14,17 +14,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use flumen_api::registry::Factory;
 use flumen_api::settings::{ComponentConfig, Kind, Severity};
 
-use super::{Builder, keys};
+use super::{Builder, Found, keys};
 use crate::plan::GroupPlan;
-
-/// Keys of the processors, after `processor.`; those that end in `.` are families.
-const PROCESSOR_KEYS: &[(&str, &[&str])] = &[
-    ("default", &["type"]),
-    ("failover", &["type", "priority.", "maxpenalty"]),
-    ("load_balance", &["type", "selector", "selector.", "backoff"]),
-];
 
 impl Builder<'_> {
     pub(super) fn groups(&mut self) {
@@ -108,40 +102,33 @@ impl Builder<'_> {
     ) -> Option<GroupPlan> {
         let key = "processor.type";
         let several = sinks.len() > 1;
-        let processor = match group.get(key).map(|text| (text, processor_name(text))) {
+        let config = group.below(Kind::Processor, "processor.", name);
+        let spec = match config.get("type") {
             None if several => {
                 let message =
                     "required key is missing: failover or load_balance. The group is left out with its sinks";
                 self.plan.problems.error(group, key, message);
-                self.drop_sinks(&sinks);
-                return None;
+                None
             }
-            None => "default",
-            Some((text, None)) => {
-                let known = PROCESSOR_KEYS.iter().map(|(known, _)| *known);
-                let meant = keys::nearest(text, known).map(|near| format!("; did you mean `{near}`?"));
-                let message = format!(
-                    "there is no sink processor `{text}` (default, failover, load_balance){}. The group is left out with \
-                     its sinks",
-                    meant.unwrap_or_default()
-                );
-                self.plan.problems.error(group, key, message);
-                self.drop_sinks(&sinks);
-                return None;
-            }
-            Some((_, Some("default"))) if several => {
-                let message =
-                    "`default` is for one sink: the group is left out, and each of its sinks runs by itself";
-                self.plan.problems.error(group, key, message);
-                return None;
-            }
-            Some((_, Some("load_balance"))) if !several => {
-                let message = "`load_balance` needs more than one sink: the group is left out, and its sink runs by itself";
-                self.plan.problems.error(group, key, message);
-                return None;
-            }
-            Some((_, Some(processor))) => processor,
+            type_name => self.spec(&config, "type", type_name.unwrap_or("default")),
         };
+        let Some(spec) = spec else {
+            self.drop_sinks(&sinks);
+            return None;
+        };
+        let alone = match spec.alias {
+            "default" if several => {
+                Some("`default` is for one sink: the group is left out, and each of its sinks runs by itself")
+            }
+            "load_balance" if !several => Some(
+                "`load_balance` needs more than one sink: the group is left out, and its sink runs by itself",
+            ),
+            _ => None,
+        };
+        if let Some(message) = alone {
+            self.plan.problems.error(group, key, message);
+            return None;
+        }
         if let Some((a, b)) = self.channels_differ(&sinks) {
             let message = format!(
                 "the group's sinks drain different channels, {a} and {b}, and what one cannot deliver no other could: \
@@ -150,24 +137,16 @@ impl Builder<'_> {
             self.plan.problems.error(group, "sinks", message);
             return None;
         }
-        let config = ComponentConfig {
-            kind: Kind::Processor,
-            agent: group.agent.clone(),
-            name: name.clone(),
-            prefix: format!("{}processor.", group.prefix),
-            values: group.family("processor.").map(|(key, value)| (key.to_string(), value.clone())).collect(),
-        };
-        let errors = self.plan.problems.errors();
         self.check_group_keys(group);
-        self.check_processor(processor, &config, &sinks);
-        if let Err(why) = (self.try_processor)(processor, sinks.len()) {
-            self.plan.problems.error(group, key, format!("{why}. The group is left out with its sinks"));
-        }
-        if self.plan.problems.errors() > errors {
+        let found = Found { config, spec };
+        self.check_keys(&found);
+        let Factory::Processor(build) = spec.factory else { return None };
+        let names: Vec<String> = sinks.iter().map(ToString::to_string).collect();
+        if self.trial(&found.config, |config, problems| build(config, &names, problems)).is_none() {
             self.drop_sinks(&sinks);
             return None;
         }
-        Some(GroupPlan { name: name.clone(), sinks, processor: (processor.to_string(), config) })
+        Some(GroupPlan { name: name.clone(), sinks, processor: (spec, found.config) })
     }
 
     /// Two different channels among those of the sinks.
@@ -195,93 +174,5 @@ impl Builder<'_> {
             let meant = meant.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
             self.plan.problems.warn(group, key, format!("a sink group has no such key: ignored{meant}"));
         }
-    }
-
-    fn check_processor(&mut self, processor: &str, config: &ComponentConfig, sinks: &[Arc<str>]) {
-        let known =
-            PROCESSOR_KEYS.iter().find(|(name, _)| *name == processor).map_or(&[][..], |(_, keys)| keys);
-        let problems = &mut self.plan.problems;
-        for key in config.values.keys() {
-            let is_known = known
-                .iter()
-                .any(|name| if name.ends_with('.') { key.starts_with(name) } else { key == name });
-            if !is_known {
-                let meant = keys::nearest(key, known.iter().copied());
-                let meant = meant.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-                problems.warn(
-                    config,
-                    key,
-                    format!("the sink processor {processor} has no such key: ignored{meant}"),
-                );
-            }
-        }
-        match processor {
-            "failover" => check_priorities(config, sinks, problems),
-            "load_balance" => {
-                let selector = config.get("selector").unwrap_or("round_robin");
-                if !["round_robin", "random"].iter().any(|known| known.eq_ignore_ascii_case(selector)) {
-                    let message = format!(
-                        "there is no selector `{selector}`: round_robin or random. The group is left out with its sinks"
-                    );
-                    problems.error(config, "selector", message);
-                }
-            }
-            _ => {}
-        }
-        for key in ["maxpenalty", "selector.maxTimeOut"] {
-            if let Some(text) = config.get(key)
-                && !text.parse::<i64>().is_ok_and(|number| number >= 0)
-            {
-                let message =
-                    format!("`{text}` is not a number of milliseconds. The group is left out with its sinks");
-                problems.error(config, key, message);
-            }
-        }
-    }
-}
-
-fn check_priorities(
-    config: &ComponentConfig,
-    sinks: &[Arc<str>],
-    problems: &mut flumen_api::settings::Problems,
-) {
-    let mut seen: BTreeMap<i32, &Arc<str>> = BTreeMap::new();
-    // In the group's order: of two equal priorities Flume ignores the sink that comes later there.
-    for sink in sinks {
-        let key = format!("priority.{sink}");
-        let Some(text) = config.get(&key) else { continue };
-        let Ok(priority) = text.parse::<i32>() else {
-            problems.warn(
-                config,
-                &key,
-                format!("`{text}` is not a whole number: the sink's default is used"),
-            );
-            continue;
-        };
-        if let Some(other) = seen.get(&priority) {
-            let message =
-                format!("{other} has the same priority, so {sink} is never used; each sink needs its own");
-            problems.warn(config, &key, message);
-        } else {
-            seen.insert(priority, sink);
-        }
-    }
-    for (sink, _) in config.family("priority.") {
-        if !sinks.iter().any(|known| **known == *sink) {
-            problems.warn(
-                config,
-                &format!("priority.{sink}"),
-                format!("the group has no sink {sink} that runs"),
-            );
-        }
-    }
-}
-
-fn processor_name(text: &str) -> Option<&'static str> {
-    match text {
-        "org.apache.flume.sink.DefaultSinkProcessor" => Some("default"),
-        "org.apache.flume.sink.FailoverSinkProcessor" => Some("failover"),
-        "org.apache.flume.sink.LoadBalancingSinkProcessor" => Some("load_balance"),
-        _ => PROCESSOR_KEYS.iter().map(|(name, _)| *name).find(|name| name.eq_ignore_ascii_case(text)),
     }
 }

@@ -108,7 +108,7 @@ impl Builder<'_> {
         source: &ComponentConfig,
         channels: &[Arc<str>],
     ) -> Option<(Spec, ComponentConfig)> {
-        let config = below(source, Kind::Selector, "selector.", &source.name);
+        let config = source.below(Kind::Selector, "selector.", &source.name);
         let before = self.plan.problems.0.len();
         let spec = self.spec(&config, "type", config.get("type").unwrap_or("replicating"));
         self.give_places(before, source);
@@ -186,16 +186,5 @@ impl Builder<'_> {
         config.values.insert(key.to_string(), value);
         self.trial(&config, rebuild)?;
         Some(config)
-    }
-}
-
-/// The keys of `config` below `prefix`, as a configuration of their own.
-fn below(config: &ComponentConfig, kind: Kind, prefix: &str, name: &Arc<str>) -> ComponentConfig {
-    ComponentConfig {
-        kind,
-        agent: config.agent.clone(),
-        name: name.clone(),
-        prefix: format!("{}{prefix}", config.prefix),
-        values: config.family(prefix).map(|(key, value)| (key.to_string(), value.clone())).collect(),
     }
 }

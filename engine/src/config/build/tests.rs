@@ -56,7 +56,7 @@ impl Sink for Dummy {
 
 impl Selector for Dummy {
     fn route(&mut self, _: &Batch, _: usize) -> Route {
-        Route { required: Vec::new(), optional: Vec::new() }
+        Route { required: Vec::new(), optional: Vec::new(), nowhere: 0 }
     }
 }
 
@@ -98,6 +98,7 @@ fn registry() -> Registry {
         .with(spec("memory", &[], ChannelSettings::KEYS, channel))
         .with(spec("file", &[], ChannelSettings::KEYS, channel))
         .with(spec("replicating", &[], &[], Factory::Selector(selector)))
+        .with_all(crate::processors::specs())
 }
 
 /// A whole agent without a fault; tests add to it or replace lines of it.
@@ -145,7 +146,7 @@ fn with(text: &str, changes: &str) -> String {
 fn planned(text: &str) -> Plan {
     let content = FileContent { name: "f.conf".into(), bytes: text.into() };
     let properties = Properties::merge(&[content], &Environment::default());
-    plan_with(&properties, "a1", &registry(), |_, _| Ok(()))
+    plan(&properties, "a1", &registry())
 }
 
 fn shown(plan: &Plan) -> Vec<String> {
@@ -363,7 +364,7 @@ fn a_group_is_planned_with_its_processor() {
     );
     let plan = planned(&text);
     assert_eq!(shown(&plan), [""; 0]);
-    assert_eq!(plan.groups[0].processor.0, "failover");
+    assert_eq!(plan.groups[0].processor.0.alias, "failover");
     assert_eq!(plan.groups[0].sinks, ["k1".into(), "k2".into()]);
     assert_eq!(describe(&plan)[1], "group g1 (failover): k2 (priority 10), then k1 (priority 5)");
 }

@@ -33,7 +33,7 @@ pub(super) fn render(board: &Board) -> String {
             escape(&entry.name),
             escape(&entry.type_name)
         );
-        for (what, help, counter, value) in samples(&entry) {
+        let mut add = |labels: &str, (what, help, counter, value): Sample| {
             let total = if counter { "_total" } else { "" };
             let name = format!("flumen_{}_{what}{total}", entry.kind);
             let metric = metrics.entry(name.clone()).or_insert_with(|| Metric {
@@ -42,6 +42,14 @@ pub(super) fn render(board: &Board) -> String {
                 samples: String::new(),
             });
             writeln!(metric.samples, "{name}{{{labels}}} {value}").expect("a String takes all text");
+        };
+        for sample in samples(&entry) {
+            add(&labels, sample);
+        }
+        for (interceptor, count) in entry.dropped() {
+            let labels = format!("{labels},interceptor=\"{}\"", escape(&interceptor));
+            let help = "Events that an interceptor dropped.";
+            add(&labels, ("events_dropped_by_interceptors", help, true, count as f64));
         }
     }
     let mut text = String::new();
@@ -55,7 +63,9 @@ pub(super) fn render(board: &Board) -> String {
 }
 
 /// What (between `flumen_<kind>_` and `_total`), help, whether it only rises, value.
-fn samples(entry: &Entry) -> Vec<(&'static str, &'static str, bool, f64)> {
+type Sample = (&'static str, &'static str, bool, f64);
+
+fn samples(entry: &Entry) -> Vec<Sample> {
     let mut samples: Vec<_> = values(entry)
         .into_iter()
         .map(|metric| (metric.name, metric.help, metric.rises, metric.value as f64))

@@ -2,6 +2,7 @@
 
 mod agent;
 mod channel;
+mod group;
 mod monitoring;
 mod put;
 mod runner;

@@ -20,7 +20,7 @@ use super::super::board::Board;
 use super::super::runner::{Runner, Slot};
 use super::channel::TestChannel;
 use super::fill;
-use crate::processors;
+use crate::processors::default::Alone;
 
 const SOON: Duration = Duration::from_millis(1);
 
@@ -117,8 +117,8 @@ fn run(bodies: &[&str], take: usize, window: Window, failures: &[bool], hold_flu
     slot.started = true;
     let (taker, token) = (channel.taker(), stop.clone());
     let task = tokio::spawn(async move {
-        let mut processor = processors::build("default", 1).expect("the default processor");
-        Runner::new(std::slice::from_mut(&mut slot), processor.as_mut(), taker, token).run().await;
+        let mut processor = Alone::default();
+        Runner::new(std::slice::from_mut(&mut slot), &mut processor, taker, token).run().await;
     });
     Setting { channel, log, metrics, stop, idle_failures, flushes, task }
 }
