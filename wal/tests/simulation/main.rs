@@ -16,7 +16,8 @@
 //! ```
 //!
 //! is the long run: it goes on until so many lives have ended in a crash (a kill or a power cut), from this seed on, prints
-//! how many there were and how fast, and shrinks what it finds.
+//! how many there were and how fast, and shrinks what it finds. With `LANES=1` its logs have one to three data directories,
+//! which come and go.
 
 mod book;
 mod found;
@@ -67,8 +68,19 @@ fn case() -> impl Strategy<Value = (u64, Vec<Action>)> {
     (any::<u64>(), prop::collection::vec(action(), 1..60))
 }
 
+/// A case over several data directories, of which some come and go.
+fn case_over_lanes() -> impl Strategy<Value = (usize, u64, Vec<Action>)> {
+    let action = prop_oneof![15 => action(), 1 => (1..=3usize).prop_map(Action::Lanes)];
+    (1..=3usize, any::<u64>(), prop::collection::vec(action, 1..60))
+}
+
 fn run(seed: u64, actions: &[Action]) -> Simulation {
-    let mut simulation = Simulation::new(seed);
+    run_over(1, seed, actions)
+}
+
+/// Over so many data directories at first.
+fn run_over(lanes: usize, seed: u64, actions: &[Action]) -> Simulation {
+    let mut simulation = Simulation::new(seed, lanes);
     actions.iter().for_each(|action| simulation.act(action));
     simulation.finish(model::BACK_OFF_AND_MORE);
     simulation
@@ -92,6 +104,11 @@ proptest! {
     fn what_was_acked_is_there_after_any_crash((seed, actions) in case()) {
         run(seed, &actions);
     }
+
+    #[test]
+    fn what_was_acked_is_there_whatever_directories_come_and_go((lanes, seed, actions) in case_over_lanes()) {
+        run_over(lanes, seed, &actions);
+    }
 }
 
 /// A number from the environment.
@@ -103,6 +120,10 @@ fn setting(name: &str, default: u64) -> u64 {
 #[ignore = "runs for as long as it is told to"]
 fn a_long_run() {
     let (wanted, first) = (setting("CRASHES", 1_000_000), setting("SEED", 1));
+    let cases_of_run = match setting("LANES", 0) {
+        0 => case().prop_map(|(seed, actions)| (1, seed, actions)).boxed(),
+        _ => case_over_lanes().boxed(),
+    };
     let begun = Instant::now();
     // What a panic says comes with the case that is left after shrinking.
     std::panic::set_hook(Box::new(|_| ()));
@@ -117,8 +138,8 @@ fn a_long_run() {
             ..Default::default()
         };
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-        let result = TestRunner::new_with_rng(config, rng).run(&case(), |(seed, actions)| {
-            std::panic::catch_unwind(|| drop(run(seed, &actions))).map_err(|panic| {
+        let result = TestRunner::new_with_rng(config, rng).run(&cases_of_run, |(lanes, seed, actions)| {
+            std::panic::catch_unwind(|| drop(run_over(lanes, seed, &actions))).map_err(|panic| {
                 let text = panic.downcast_ref::<String>().cloned();
                 let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
                 TestCaseError::fail(text.unwrap_or_default())
@@ -127,8 +148,8 @@ fn a_long_run() {
         if let Err(error) = result {
             let _default = std::panic::take_hook();
             match error {
-                TestError::Fail(why, (seed, actions)) => {
-                    panic!("SEED={}: {why}\nseed {seed}, actions {actions:#?}", first + cases)
+                TestError::Fail(why, (lanes, seed, actions)) => {
+                    panic!("SEED={}: {why}\n{lanes} lanes, seed {seed}, actions {actions:#?}", first + cases)
                 }
                 error => panic!("SEED={}: {error}", first + cases),
             }

@@ -55,6 +55,8 @@ pub enum Action {
     /// No more than so many bytes beyond what is there, or even less.
     FillDisk(i64),
     FreeDisk,
+    /// So many data directories from the next life on, which begins now; unless the disk is full.
+    Lanes(usize),
 }
 
 /// The longest pause between attempts to reopen a failed log, and some time to work.
@@ -83,16 +85,16 @@ fn set(space: Space, owner: &str, to: u64) -> Vec<ProgressUpdate> {
 }
 
 impl Simulation {
-    pub fn new(seed: u64) -> Self {
-        let mut simulation = Self::with_faults(seed, |_, _| ());
+    pub fn new(seed: u64, lanes: usize) -> Self {
+        let mut simulation = Self::with_faults(seed, lanes, |_, _| ());
         simulation.faults = false;
         simulation
     }
 
     /// A simulation on a disk whose faults are planned before the log is first opened.
-    pub fn with_faults(seed: u64, plan: impl FnOnce(&mut Self, &FaultyDisk)) -> Self {
+    pub fn with_faults(seed: u64, lanes: usize, plan: impl FnOnce(&mut Self, &FaultyDisk)) -> Self {
         let mut simulation = Self {
-            world: World::new(seed),
+            world: World::new(seed, lanes),
             book: Book::default(),
             tickets: Vec::new(),
             takes: Vec::new(),
@@ -269,6 +271,11 @@ impl Simulation {
             }
             Action::FillDisk(_) => {}
             Action::FreeDisk => self.free_disk(),
+            Action::Lanes(lanes) if !self.full => {
+                self.world.lanes = lanes;
+                self.restart(End::Kill);
+            }
+            Action::Lanes(_) => {}
         }
         self.restart_if_crashed();
     }
@@ -370,7 +377,7 @@ impl Simulation {
         for life in 0..2 {
             if let Err(error) = world.open() {
                 // Where the log begins may be what cannot be told any more.
-                let telling = path.starts_with(DATA) && offset < START_OF_FRAMES;
+                let telling = path.starts_with(DATA[0]) && offset < START_OF_FRAMES;
                 assert!(telling, "{path} at {offset}, life {life}: refused: {error}");
                 return;
             }
@@ -436,7 +443,7 @@ const START_OF_FRAMES: u64 = 16 << 10;
 fn place_of_a_bit(world: &World, place: u64) -> Option<(String, u64)> {
     // The life may be over: then nobody may list any more.
     let mut files = Vec::new();
-    for dir in [DATA, CHECKPOINT] {
+    for dir in [&DATA[..], &[CHECKPOINT]].concat() {
         let listed = world.disk.directory(dir).list().ok()?;
         files.extend(
             listed.into_iter().filter(|entry| entry.name != "lock").map(|e| format!("{dir}/{}", e.name)),

@@ -88,24 +88,50 @@ fn scenarios() -> Vec<(&'static str, Vec<Action>)> {
     ]
 }
 
-fn count(actions: &[Action]) -> u64 {
-    let mut simulation = Simulation::new(1);
+/// Scenarios of which each is swept over its number of data directories.
+fn over_lanes() -> Vec<(&'static str, usize, Vec<Action>)> {
+    let settle = || Action::Turn(6);
+    let mut come_and_go = vec![append(3, 9000), settle()];
+    for lanes in [2, 3, 1, 1] {
+        come_and_go.extend([Action::Lanes(lanes), append(3, 30_000), append(1, 100), settle()]);
+        come_and_go.extend([Action::Take(9), Action::Release(0), Action::Wait(50), Action::Turn(20)]);
+    }
+    let lanes = |name| match name {
+        "append across segments" => Some(3),
+        "reopen" => Some(2),
+        _ => None,
+    };
+    let mut all: Vec<_> =
+        scenarios().into_iter().filter_map(|(name, actions)| Some((name, lanes(name)?, actions))).collect();
+    all.push(("directories come and go", 1, come_and_go));
+    all
+}
+
+fn count(lanes: usize, actions: &[Action]) -> u64 {
+    let mut simulation = Simulation::new(1, lanes);
     actions.iter().for_each(|action| simulation.act(action));
     simulation.disk().operations()
 }
 
 fn sweep(plan: impl Fn(&mut Simulation, &FaultyDisk, u64) + RefUnwindSafe) {
-    for (name, actions) in scenarios() {
-        let operations = count(&actions);
+    sweep_all(scenarios().into_iter().map(|(name, actions)| (name, 1, actions)).collect(), plan);
+}
+
+fn sweep_all(
+    scenarios: Vec<(&'static str, usize, Vec<Action>)>,
+    plan: impl Fn(&mut Simulation, &FaultyDisk, u64) + RefUnwindSafe,
+) {
+    for (name, lanes, actions) in scenarios {
+        let operations = count(lanes, &actions);
         assert!(operations > 40, "{name} is a scenario of {operations} operations");
         for at in 0..operations {
             let run = std::panic::catch_unwind(|| {
                 let mut simulation =
-                    Simulation::with_faults(1, |simulation, disk| plan(simulation, disk, at));
+                    Simulation::with_faults(1, lanes, |simulation, disk| plan(simulation, disk, at));
                 actions.iter().for_each(|action| simulation.act(action));
                 simulation.finish(LIMIT);
             });
-            assert!(run.is_ok(), "{name}: operation {at} of {operations}");
+            assert!(run.is_ok(), "{name} over {lanes}: operation {at} of {operations}");
         }
     }
 }
@@ -141,4 +167,27 @@ fn a_short_transfer_at_any_operation_loses_nothing() {
 #[test]
 fn a_slow_operation_holds_up_nothing_for_good() {
     sweep(|_, disk, at| disk.delay_at(at, Duration::from_secs(4)));
+}
+
+#[test]
+fn a_kill_at_any_operation_over_several_directories_loses_nothing() {
+    sweep_all(over_lanes(), |_, disk, at| disk.crash_at(at));
+}
+
+#[test]
+fn a_power_cut_at_any_operation_over_several_directories_loses_nothing() {
+    sweep_all(over_lanes(), |simulation, disk, at| {
+        simulation.end_by_power_cut(at);
+        disk.crash_at(at);
+    });
+}
+
+#[test]
+fn an_error_at_any_operation_over_several_directories_loses_nothing() {
+    sweep_all(over_lanes(), |_, disk, at| disk.fail_at(at, Fault::Io));
+}
+
+#[test]
+fn no_space_at_any_operation_over_several_directories_loses_nothing() {
+    sweep_all(over_lanes(), |_, disk, at| disk.fail_at(at, Fault::NoSpace));
 }

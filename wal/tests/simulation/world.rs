@@ -1,10 +1,13 @@
 //! A log on a simulated disk, and the lives that it has there.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use flumen_wal::storage::Directory;
 use flumen_wal::storage::faulty::FaultyDisk;
+use flumen_wal::storage::striped::{self, LanesError};
 use flumen_wal::{
     Commit, Cursor, Directories, Driver, Environment, Log, LogError, OpenError, Options, ProgressUpdate,
     Ticket,
@@ -13,7 +16,8 @@ use flumen_wal::{
 /// Lives that ended in a kill or a power cut, in all simulations of this process.
 pub static CRASHES: AtomicU64 = AtomicU64::new(0);
 
-pub const DATA: &str = "data";
+/// The data directories, of which a log has the first ones.
+pub const DATA: [&str; 3] = ["data", "data-1", "data-2"];
 pub const CHECKPOINT: &str = "checkpoint";
 
 /// The disk's time, and chance.
@@ -51,6 +55,9 @@ fn options(seed: u64) -> Options {
     }
 }
 
+/// Half of the largest frame: small ones have one part, and large ones one or two in each of two directories.
+const UNIT: u64 = 8 << 10;
+
 /// How a life ends.
 #[derive(Clone, Copy, Debug)]
 pub enum End {
@@ -65,23 +72,26 @@ pub struct World {
     pub disk: FaultyDisk,
     environment: Arc<Simulated>,
     options: Options,
+    /// How many data directories the next life has.
+    pub lanes: usize,
     running: Option<(Log, Driver)>,
 }
 
 impl World {
     /// A disk without a log.
-    pub fn new(seed: u64) -> Self {
-        Self::on(FaultyDisk::new(seed), seed)
+    pub fn new(seed: u64, lanes: usize) -> Self {
+        Self::on(FaultyDisk::new(seed), seed, lanes)
     }
 
-    fn on(disk: FaultyDisk, seed: u64) -> Self {
+    fn on(disk: FaultyDisk, seed: u64, lanes: usize) -> Self {
         let environment = Arc::new(Simulated { disk: disk.clone(), random: AtomicU64::new(seed) });
-        Self { disk, environment, options: options(seed), running: None }
+        Self { disk, environment, options: options(seed), lanes, running: None }
     }
 
     /// Another world that begins with this one's disk, after the end of the life that is going on here.
     pub fn fork(&self, end: End) -> Self {
-        let mut fork = Self::on(self.disk.fork(), self.environment.random.load(Ordering::Relaxed));
+        let mut fork =
+            Self::on(self.disk.fork(), self.environment.random.load(Ordering::Relaxed), self.lanes);
         fork.options = self.options.clone();
         fork.disk.clear_faults();
         fork.end(end);
@@ -89,11 +99,19 @@ impl World {
     }
 
     pub fn open(&mut self) -> Result<(), OpenError> {
-        let dirs =
-            Directories { data: self.disk.directory(DATA), checkpoint: self.disk.directory(CHECKPOINT) };
+        let dirs = Directories { data: self.data()?, checkpoint: self.disk.directory(CHECKPOINT) };
         let environment = Arc::clone(&self.environment) as Arc<dyn Environment>;
         self.running = Some(Log::open_driven(dirs, self.options.clone(), environment)?);
         Ok(())
+    }
+
+    fn data(&self) -> Result<Arc<dyn Directory>, OpenError> {
+        let lanes: Vec<_> = DATA[..self.lanes].iter().map(|name| self.disk.directory(name)).collect();
+        let find = |path: &Path| Ok(self.disk.directory(path.file_name().expect("of a directory")));
+        striped::open(&lanes, UNIT, &*self.environment, &find).map_err(|error| match error {
+            LanesError::Io { path, source } => OpenError::Io { action: "arrange", path, source },
+            error => panic!("arrange: {error}"),
+        })
     }
 
     /// Ends the life. What was in flight at a kill lands before the next one has the lock.
@@ -150,6 +168,6 @@ impl World {
 
     /// Bytes on the disk.
     pub fn used(&self, capacity: u64) -> u64 {
-        capacity - self.disk.directory(DATA).free_bytes().expect("a new handle")
+        capacity - self.disk.directory(DATA[0]).free_bytes().expect("a new handle")
     }
 }

@@ -83,17 +83,22 @@ impl StripedDirectory {
         let paths = |count| self.lanes.iter().take(count).map(|lane| kept(lane.path())).collect();
         let descriptor =
             |lane, count| Descriptor { set: self.set, lane, count, unit: self.unit, paths: paths(count) };
+        let known = names.described[0].as_ref().map_or(1, |zero| zero.count);
         if names.described[0].is_none() {
             // It was alone until now. What names this set from now on has somebody to belong to, wherever this ends.
             self.say(names, descriptor(0, 1))?;
         }
-        for lane in (1..count).chain([0]) {
-            self.say(names, descriptor(lane, count))?;
+        let said = (1..count).chain([0]).try_for_each(|lane| self.say(names, descriptor(lane, count)));
+        if count > known {
+            return said;
         }
-        for lane in count..self.lanes.len() {
-            // Nothing of the log is there any more, and its directory is free for other uses.
-            self.lanes[lane].remove(super::descriptor::FILE_NAME)?;
-            names.described[lane] = None;
+        // Otherwise what was said before is true still: a full disk must not keep a log from starting.
+        if said.is_ok() {
+            for lane in count..self.lanes.len() {
+                // Nothing of the log is there any more, and the directory is free for other uses.
+                self.lanes[lane].remove(super::descriptor::FILE_NAME).ok();
+                names.described[lane] = None;
+            }
         }
         Ok(())
     }
