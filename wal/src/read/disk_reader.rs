@@ -9,7 +9,7 @@ use crate::format::frame::{self, FrameHeader, Seed};
 use crate::numbers::SegmentNumber;
 use crate::read::cursor::{LoadedCommit, commits_of};
 use crate::read::extents::CarefulWindow;
-use crate::recovery::read_snapshot_frame;
+use crate::recovery::{read_snapshot_frame, scan};
 use crate::segment::file::{self, Opened, SegmentFile, path_of};
 use crate::shared::Shared;
 use crate::storage::AlignedBuf;
@@ -347,10 +347,28 @@ fn find(shared: &Shared, event: u64) -> Result<At, ReadError> {
             },
         }
     }
-    let file = open(shared, numbers[low], event)?;
+    let mut file = open(shared, numbers[low], event)?;
+    // Where frames were lost around a segment's begin, the table has their events in each segment that had room for them.
+    while low > 0 && may_hold(shared, numbers[low - 1], event) && !names(&file, event) {
+        low -= 1;
+        file = open(shared, numbers[low], event)?;
+    }
     let offset = file.header.data_offset();
     let window = CarefulWindow::new(file.header.alignment as usize);
     Ok(At { file, offset, event: 0, window })
+}
+
+/// Whether the table says that a segment below the one that begins before `event` may hold it nevertheless.
+fn may_hold(shared: &Shared, number: SegmentNumber, event: u64) -> bool {
+    let known = shared.inner.lock().segments.sealed.get(&number).copied().flatten();
+    known.is_some_and(|summary| event < summary.end_event && summary.end_event < u64::MAX)
+}
+
+/// Whether a frame of the segment says that it holds the event.
+fn names(file: &SegmentFile, event: u64) -> bool {
+    scan(file, file.header.data_offset()).is_ok_and(|found| {
+        found.frames.iter().any(|frame| (frame.header.first_event..frame.header.end_event()).contains(&event))
+    })
 }
 
 /// The segment after `at`, whose frames are all passed or do not verify any more.

@@ -126,6 +126,12 @@ impl Survey {
         self.summaries.get(&file.number()).filter(|summary| summary.salt == file.header.salt)
     }
 
+    /// Whether a segment and the next one may both have held some events: frames were lost around the next one's begin.
+    pub fn overlaps_the_next(&self, summary: &SegmentSummary) -> bool {
+        let next = self.summaries.range(summary.segment.next()..).next();
+        next.is_some_and(|(_, next)| next.first_event < summary.end_event)
+    }
+
     fn highest_claim(&self) -> FrameNumber {
         if let Ok(recovered) = &self.recovered {
             let damaged = recovered.damage.iter().map(|damage| FrameNumber(damage.last_frame));

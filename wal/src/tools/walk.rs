@@ -71,6 +71,8 @@ struct Walk<'a> {
     /// Event number at which the last segment that was read ended; `None` if that is not known.
     end_event: Option<u64>,
     span: Option<Span>,
+    /// By the table, the segment that was read last and the next one may both have held some events.
+    overlaps: bool,
     /// Findings of the segment that is read: they count only if it is the same segment afterwards.
     findings: Vec<Finding>,
 }
@@ -83,8 +85,15 @@ struct Span {
 
 /// Visits everything, oldest first.
 pub fn walk(dirs: &Directories, survey: &Survey, visit: &mut dyn FnMut(Item<'_>)) {
-    let mut walk =
-        Walk { data: &*dirs.data, survey, previous: None, end_event: None, span: None, findings: Vec::new() };
+    let mut walk = Walk {
+        data: &*dirs.data,
+        survey,
+        previous: None,
+        end_event: None,
+        span: None,
+        overlaps: false,
+        findings: Vec::new(),
+    };
     walk.low_end();
     walk.report(None, visit);
     for segment in &survey.segments {
@@ -174,6 +183,10 @@ impl Walk<'_> {
         let beginning = Place { segment: file.number(), offset: file.header.data_offset() };
         // What the first frame must be.
         let begins = summary.map(|s| (s.first_frame, s.first_event)).or(surveyed.first);
+        if begins.is_none() && self.end_event.is_none() {
+            // Only a checkpoint speaks of it, and the frames before the checkpoint's place may be gone.
+            self.end_event = self.told_by_start(file.number());
+        }
         if let Some((frame, event)) = begins {
             let follows = self.previous.is_some_and(|previous| previous.frame.next() == frame);
             if let Some(end) = self.end_event.filter(|end| *end < event) {
@@ -186,12 +199,15 @@ impl Walk<'_> {
                 });
             }
             let known = self.previous.filter(|_| follows);
-            self.previous = Some(Previous {
+            let begins = Previous {
                 frame: FrameNumber(frame.0.saturating_sub(1)),
                 crc: known.and_then(|previous| previous.crc),
                 end_event: event,
                 place: beginning,
-            });
+            };
+            // Of events that were lost around the segment's begin some may have been put right in the one below.
+            let further = self.previous.filter(|previous| self.overlaps && begins.frame < previous.frame);
+            self.previous = further.or(Some(begins));
         }
         let mut announced = false;
         let alignment = u64::from(file.header.alignment);
@@ -256,7 +272,11 @@ impl Walk<'_> {
             }
             offset += padded;
         }
-        if let Some(summary) = sealed {
+        self.overlaps = sealed.is_some_and(|summary| self.survey.overlaps_the_next(&summary));
+        if self.overlaps {
+            // Which of the two segments held what is lost nobody knows: it is told once, in the next one.
+            self.end_event = self.previous.map(|previous| previous.end_event);
+        } else if let Some(summary) = sealed {
             // What a running log sealed since is not judged.
             let last = summary.last_frame.min(self.survey.claim);
             if let Some(previous) = self.previous.filter(|previous| previous.frame < last) {
@@ -268,14 +288,37 @@ impl Walk<'_> {
         }
     }
 
+    /// The first event of a segment of which no table and no first frame is left, as a start tells it.
+    fn told_by_start(&self, segment: SegmentNumber) -> Option<u64> {
+        let recovered = self.survey.recovered.as_ref().ok()?;
+        let summary = recovered.segments.iter().find(|summary| summary.segment == segment)?;
+        Some(summary.first_event)
+    }
+
     /// Whether a frame continues what was before it.
     fn follow(&mut self, place: Place, header: &FrameHeader, gap: Option<(u64, String)>) {
-        let Some(previous) = self.previous else { return };
+        let (offset, what) = gap.unwrap_or_else(|| (place.offset, "frames are missing".to_string()));
+        let Some(previous) = self.previous else {
+            // Which frames are missing nobody knows; events are dense over all segments.
+            if let Some(end) = self.end_event.filter(|end| *end < header.first_event) {
+                self.findings.push(Finding {
+                    path: self.path(place.segment),
+                    offset,
+                    what,
+                    frames: None,
+                    events: Some((end, Some(header.first_event))),
+                });
+                self.span = None;
+            }
+            return;
+        };
         if header.frame > previous.frame.next() {
-            let (offset, what) = gap.unwrap_or_else(|| (place.offset, "frames are missing".to_string()));
-            let previous = Previous { place: Place { offset, ..place }, ..previous };
-            self.missing(previous, FrameNumber(header.frame.0 - 1), Some(header.first_event), what);
-            self.span = None;
+            // A life begins above every number that was seen before it.
+            if header.previous_crc != 0 || header.first_event != previous.end_event {
+                let previous = Previous { place: Place { offset, ..place }, ..previous };
+                self.missing(previous, FrameNumber(header.frame.0 - 1), Some(header.first_event), what);
+                self.span = None;
+            }
             return;
         }
         let what = if header.frame < previous.frame.next() {
