@@ -1,8 +1,13 @@
-//! Where a log lives.
+//! Where a log lives, and how a process gets it for itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::storage::Directory;
+use crate::environment::Environment;
+use crate::error::OpenError;
+use crate::options::Options;
+use crate::storage::{Directory, Lock};
+use crate::sync::thread;
 
 /// Where a log lives. Both directories exist; they may be the same.
 #[derive(Clone, Debug)]
@@ -12,3 +17,42 @@ pub struct Directories {
     /// Checkpoints.
     pub checkpoint: Arc<dyn Directory>,
 }
+
+/// The lock of the segments, and that of the checkpoints where they have a directory of their own.
+pub(crate) type Locks = (Box<dyn Lock>, Option<Box<dyn Lock>>);
+
+impl Directories {
+    /// Takes the locks of both. A killed process holds them until its last writes have ended: each is waited for as long as
+    /// the options say.
+    pub(crate) fn lock(&self, options: &Options, environment: &dyn Environment) -> Result<Locks, OpenError> {
+        let data = lock(&*self.data, options, environment)?;
+        let own = self.checkpoint.path() != self.data.path();
+        let checkpoint = own.then(|| lock(&*self.checkpoint, options, environment)).transpose()?;
+        Ok((data, checkpoint))
+    }
+}
+
+fn lock(
+    dir: &dyn Directory,
+    options: &Options,
+    environment: &dyn Environment,
+) -> Result<Box<dyn Lock>, OpenError> {
+    let start = environment.now();
+    loop {
+        match dir.lock() {
+            Ok(lock) => return Ok(lock),
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                if environment.now() - start >= options.lock_wait {
+                    return Err(OpenError::Locked { path: dir.path().to_path_buf() });
+                }
+                thread::sleep(LOCK_RETRY);
+            }
+            Err(source) => {
+                return Err(OpenError::Io { action: "lock", path: dir.path().to_path_buf(), source });
+            }
+        }
+    }
+}
+
+/// A killed process's last writes hold its lock for some 100 ms: a start shall not wait much longer than they do.
+const LOCK_RETRY: Duration = Duration::from_millis(5);

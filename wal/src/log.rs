@@ -33,7 +33,6 @@ use crate::recovery::life;
 use crate::segment::keeper::Keeper;
 use crate::shared::{Inner, Shared, Status};
 use crate::state::{ProgressUpdate, ProgressValue, Space};
-use crate::storage::{Directory, Lock};
 use crate::sync::atomic::AtomicU64;
 use crate::sync::{Condvar, Mutex, thread};
 
@@ -221,10 +220,7 @@ impl Log {
         let alignment = dirs.data.alignment().max(dirs.checkpoint.alignment());
         let options = options.bounded(alignment);
         let started = environment.now();
-        let lock = lock(&dirs.data, &options, &*environment)?;
-        let own = dirs.checkpoint.path() != dirs.data.path();
-        let checkpoint_lock =
-            own.then(|| self::lock(&dirs.checkpoint, &options, &*environment)).transpose()?;
+        let (lock, checkpoint_lock) = dirs.lock(&options, &*environment)?;
         let locked = environment.now();
         let recovered = recovery::recover(&dirs, recovery::Known::default())?;
         let mut report = Recovery {
@@ -577,31 +573,6 @@ const PATIENCE_MAX: Duration = Duration::from_millis(10);
 
 const PANICKED: &str = "a thread panicked while it wrote to the log, which is closed until the next start";
 const BUDGET_FULL: &str = "too many bytes wait to be written";
-
-fn lock(
-    dir: &Arc<dyn Directory>,
-    options: &Options,
-    environment: &dyn Environment,
-) -> Result<Box<dyn Lock>, OpenError> {
-    let start = environment.now();
-    loop {
-        match dir.lock() {
-            Ok(lock) => return Ok(lock),
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                if environment.now() - start >= options.lock_wait {
-                    return Err(OpenError::Locked { path: dir.path().to_path_buf() });
-                }
-                thread::sleep(LOCK_RETRY);
-            }
-            Err(source) => {
-                return Err(OpenError::Io { action: "lock", path: dir.path().to_path_buf(), source });
-            }
-        }
-    }
-}
-
-/// A killed process's last writes hold its lock for some 100 ms: a start shall not wait much longer than they do.
-const LOCK_RETRY: Duration = Duration::from_millis(5);
 
 /// Runs a future on this thread.
 fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {

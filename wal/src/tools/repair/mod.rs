@@ -22,8 +22,6 @@ mod headers;
 mod plan;
 mod view;
 
-use std::sync::Arc;
-
 pub use plan::Remedy;
 
 use self::plan::{Plan, Views};
@@ -34,7 +32,7 @@ use crate::options::Options;
 use crate::quarantine::Quarantine;
 use crate::recovery::life;
 use crate::segment::file::{self, Opened, SegmentFile, path_of};
-use crate::storage::{AlignedBuf, Directory, Lock};
+use crate::storage::{AlignedBuf, Directory};
 
 /// What was wrong with a log, and what was done or would be done.
 #[derive(Debug, Default)]
@@ -81,7 +79,7 @@ pub fn examine(
     options: &Options,
     environment: &dyn Environment,
 ) -> Result<Repair, OpenError> {
-    let _locks = locks(dirs, options, environment)?;
+    let _locks = dirs.lock(options, environment)?;
     Ok(Repair::of(&plan::plan(dirs)?.0))
 }
 
@@ -94,7 +92,7 @@ pub fn repair(
 ) -> Result<Repair, OpenError> {
     let alignment = dirs.data.alignment().max(dirs.checkpoint.alignment());
     let options = options.clone().bounded(alignment);
-    let _locks = locks(dirs, &options, environment)?;
+    let _locks = dirs.lock(&options, environment)?;
     let (plan, view) = plan::plan(dirs)?;
     let mut report = Repair::of(&plan);
     if plan.remedies.is_empty() {
@@ -167,36 +165,3 @@ fn io_error(
     let path = path_of(dir, name);
     move |source| OpenError::Io { action, path: path.clone(), source }
 }
-
-/// The locks of both directories, as a start takes them.
-fn locks(
-    dirs: &Directories,
-    options: &Options,
-    environment: &dyn Environment,
-) -> Result<Vec<Box<dyn Lock>>, OpenError> {
-    let own = dirs.checkpoint.path() != dirs.data.path();
-    let both: [Option<&Arc<dyn Directory>>; 2] = [Some(&dirs.data), own.then_some(&dirs.checkpoint)];
-    both.into_iter().flatten().map(|dir| lock(&**dir, options, environment)).collect()
-}
-
-fn lock(
-    dir: &dyn Directory,
-    options: &Options,
-    environment: &dyn Environment,
-) -> Result<Box<dyn Lock>, OpenError> {
-    let start = environment.now();
-    loop {
-        match dir.lock() {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                if environment.now() - start >= options.lock_wait {
-                    return Err(OpenError::Locked { path: dir.path().to_path_buf() });
-                }
-                std::thread::sleep(LOCK_RETRY);
-            }
-            locked => return locked.map_err(io_error(dir, "lock", "")),
-        }
-    }
-}
-
-/// As a start's.
-const LOCK_RETRY: std::time::Duration = std::time::Duration::from_millis(5);
