@@ -8,11 +8,19 @@
 //! - puts go on;
 //! - when the bytes are put right, or the events that they held are given up, all else arrives.
 //!
-//! A damaged frame may be the one that said that events are released. Then a start has them again, or, where their segment
-//! went on the strength of that frame, misses them: takes stop there too, until an operator gives them up.
+//! What nobody can decide (`docs/durability.md` says why) is left out, or both answers are accepted:
 //!
-//! Which bytes change is chosen so that this is decidable: the frame that says last what was synced is not damaged together
-//! with others, one copy of a segment's header stays, and something to start from.
+//! - **Which frame was the last one.** The frame that says last what was synced is not damaged together with others: without
+//!   it what it vouched for looks like a torn tail.
+//! - **Whether an event was delivered**, where the frame that said so is damaged. A start then has the event again. Where its
+//!   segment was used again on the strength of that frame no frame holds it, and takes stop there until an operator gives it up.
+//!   A life that has begun without the release goes on without it, also when the bytes are put right.
+//! - **In which of two segments an event stood**, where the frames on both sides of the boundary are damaged: either is named.
+//! - **Whether this is the log at all.** One copy of a segment's header stays, and something to start from: a snapshot, or a
+//!   checkpoint. A checkpoint that is newer than all frames that are left, and names a segment that is not there, is the sight
+//!   of an older data directory, which is refused.
+//!
+//! A frame that a start wrote again, or cut, is none of the log: it may change unseen.
 
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
@@ -180,8 +188,7 @@ fn look_through(world: &mut World, damage: &Damage, since: Since) -> Result<(), 
     }
 }
 
-/// `verify` names nothing that is sound, and beneath a log that has run all the time every frame with events that cannot be
-/// read. The table that a start writes may end before a frame whose header is damaged: behind its end `verify` does not look.
+/// `verify` names nothing that is sound, and every damaged frame with events that cannot be read.
 fn verify(world: &World, damage: &Damage, since: Since) -> Result<(), Broken> {
     let report = tools::verify(&world.directories())
         .map_err(|error| Broken::new(Kind::Failed, format!("verify: {error}")))?;
@@ -204,9 +211,6 @@ fn verify(world: &World, damage: &Damage, since: Since) -> Result<(), Broken> {
             let what = format!("verify finds {finding:?}; damaged are {:?}", damage.frames);
             return Err(Broken::new(Kind::Failed, what));
         }
-    }
-    if since == Since::End {
-        return Ok(());
     }
     for frame in &damage.frames {
         let number = frame.header.frame.0;
@@ -448,10 +452,11 @@ fn damaged(before: &Survey, after: &Survey) -> Option<Vec<Frame>> {
     damaged.iter().all(decidable).then(|| damaged.into_iter().cloned().collect())
 }
 
-/// Whether a start finds a snapshot, or a checkpoint whose segment is there. A checkpoint that is newer than any snapshot that
-/// is left, and names a segment that was used again, refuses it.
+/// Whether a start finds a snapshot, or a checkpoint that is no newer than all the frames that are left, or whose segment is
+/// there.
 fn has_a_start(sound: &[&Frame], survey: &Survey) -> bool {
     let snapshot = sound.iter().filter(|frame| frame.first).map(|frame| frame.header.frame).max();
+    let highest = sound.iter().map(|frame| frame.header.frame).max();
     let checkpoints = survey.files.iter().filter(|(path, _)| path.starts_with(CHECKPOINT));
     let newest = checkpoints
         .filter_map(|(_, bytes)| Checkpoint::decode(bytes).ok())
@@ -460,6 +465,7 @@ fn has_a_start(sound: &[&Frame], survey: &Survey) -> bool {
         None => snapshot.is_some(),
         Some((checkpoint, _)) => {
             snapshot >= Some(checkpoint.frame)
+                || highest > Some(checkpoint.frame)
                 || survey.segments().any(|(_, number)| number == checkpoint.place.segment)
         }
     }

@@ -38,7 +38,7 @@ pub struct Frame {
 pub struct Survey {
     /// Segments and checkpoints by path, with their bytes.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// Frames in the order of their places.
+    /// Frames of the log, in the order of their numbers.
     pub frames: Vec<Frame>,
 }
 
@@ -60,7 +60,27 @@ impl Survey {
                 survey.files.insert(path, bytes);
             }
         }
+        survey.forget_stale();
         Ok(survey)
+    }
+
+    /// A frame whose events stand in a later one too is none of the log any more: a start wrote it again, or cut it off and
+    /// gave its numbers to others, and ended before it had cut the file.
+    fn forget_stale(&mut self) {
+        self.frames.sort_by_key(|frame| frame.header.frame);
+        let mut begins = u64::MAX;
+        let mut keep: Vec<Frame> = Vec::new();
+        for frame in self.frames.drain(..).rev() {
+            // All frames of a commit have its events.
+            let of_one_commit = frame.header.has_more()
+                && keep.last().is_some_and(|next| next.header.frame == frame.header.frame.next());
+            if frame.events.is_empty() || frame.events.end <= begins || of_one_commit {
+                begins = begins.min(frame.events.start);
+                keep.push(frame);
+            }
+        }
+        keep.reverse();
+        self.frames = keep;
     }
 
     /// Segments, by path.
