@@ -214,7 +214,12 @@ impl Batch {
         self.spans[i].headers = self.add_headers(headers);
     }
 
-    /// Replaces the body of event `i`.
+    /// How many bytes may still be pushed or replaced; see [`BATCH_BYTES_MAX`].
+    pub fn room(&self) -> usize {
+        BATCH_BYTES_MAX - self.base.len() - self.extra.len()
+    }
+
+    /// Replaces the body of event `i`; the new one must fit into the batch's [`room`](Self::room).
     pub fn replace_body(&mut self, i: usize, body: &[u8]) {
         let start = self.append_extra(body);
         self.spans[i].start = start;

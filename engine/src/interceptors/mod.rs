@@ -8,13 +8,34 @@
 //! Events share header sets, so what is the same for all events costs a header set, not an event: [`shared::Memo`] even
 //! spares that while a source hands out the same set. Each file here is one type; [`specs`] is what the registry gets.
 
+mod charset;
 pub mod host;
+mod java_regex;
+pub mod regex_extractor;
+pub mod regex_filter;
+pub mod remove_header;
+pub mod search_replace;
 mod shared;
+pub mod static_header;
+#[cfg(test)]
+mod testing;
 pub mod timestamp;
+pub mod uuid;
 
 use flumen_api::registry::Spec;
 
-/// The interceptor types of this crate.
+/// The interceptor types of this crate, and the serializers of `regex_extractor`.
 pub fn specs() -> Vec<Spec> {
-    vec![timestamp::SPEC, host::SPEC]
+    let mut specs = vec![
+        timestamp::SPEC,
+        host::SPEC,
+        static_header::SPEC,
+        remove_header::SPEC,
+        search_replace::SPEC,
+        regex_filter::SPEC,
+        regex_extractor::SPEC,
+        uuid::SPEC,
+    ];
+    specs.extend(regex_extractor::serializers());
+    specs
 }

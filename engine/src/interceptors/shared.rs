@@ -1,4 +1,4 @@
-//! One header on all events of a batch, at the cost of a look while nothing changes.
+//! The headers of all events of a batch changed, at the cost of a look while nothing changes.
 
 use std::sync::Arc;
 
@@ -20,16 +20,21 @@ impl Memo {
         self.last = None;
     }
 
-    /// Sets `key` on all events, or, with `preserve`, on those that lack it.
-    pub fn set_all(&mut self, batch: &mut Batch, key: &str, value: &str, preserve: bool) {
+    /// Replaces every header set by what `map` makes of it.
+    pub fn map(&mut self, batch: &mut Batch, map: impl Fn(&Arc<Headers>) -> Arc<Headers>) {
         batch.map_header_sets(|set| match &self.last {
             Some((from, to)) if Arc::ptr_eq(from, set) => to.clone(),
             _ => {
-                let changed = changed(set, key, value, preserve);
-                self.last = Some((set.clone(), changed.clone()));
-                changed
+                let mapped = map(set);
+                self.last = Some((set.clone(), mapped.clone()));
+                mapped
             }
         });
+    }
+
+    /// Sets `key` on all events, or, with `preserve`, on those that lack it.
+    pub fn set_all(&mut self, batch: &mut Batch, key: &str, value: &str, preserve: bool) {
+        self.map(batch, |set| changed(set, key, value, preserve));
     }
 }
 
