@@ -28,6 +28,25 @@ impl Subject for OnDisk {
 
 flumen_engine::channel_conformance!(durable: OnDisk::new());
 
+mod over_two_directories {
+    use super::*;
+
+    struct OnTwo(OnDisk);
+
+    impl Subject for OnTwo {
+        fn open(&self, keys: &[(&str, &str)]) -> Arc<dyn Channel> {
+            let dir = self.0.0.path();
+            let both = format!("{}, {}", dir.join("data").display(), dir.join("more").display());
+            let keys = [keys, &[("dataDirs", &*both)]].concat();
+            let channel = open(dir, &keys).expect("the channel opens");
+            assert!(dir.join("more/flumen/lanes").exists());
+            channel
+        }
+    }
+
+    flumen_engine::channel_conformance!(durable: OnTwo(OnDisk::new()));
+}
+
 fn open(dir: &Path, keys: &[(&str, &str)]) -> Result<Arc<dyn Channel>, OpenError> {
     let spec = flumen_engine::channels::specs().into_iter().find(|spec| spec.alias == "file");
     let Factory::Channel { check, open, .. } = spec.expect("registered").factory else {
@@ -48,12 +67,14 @@ fn open(dir: &Path, keys: &[(&str, &str)]) -> Result<Arc<dyn Channel>, OpenError
 
 fn config(dir: &Path, keys: &[(&str, &str)]) -> ComponentConfig {
     let (checkpoint, data) = (dir.join("checkpoint"), dir.join("data"));
-    let mut keys = keys.to_vec();
-    keys.extend([
+    let mut all = vec![
         ("checkpointDir", checkpoint.to_str().expect("text")),
         ("dataDirs", data.to_str().expect("text")),
         ("minimumRequiredSpace", "1048576"),
-    ]);
+    ];
+    // The last value of a key counts.
+    all.extend(keys);
+    let keys = all;
     ComponentConfig::of(Kind::Channel, "c1", &keys)
 }
 

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use clap::{Args, Subcommand};
 use flumen_api::chunk::Chunk;
 use flumen_wal::format::record::Record;
-use flumen_wal::storage::{self, Backend, Directory};
+use flumen_wal::storage::{self, Backend};
 use flumen_wal::tools::{
     self, Content, Finding, Inspection, Line, Remedy, Repair, Slot, ToolError, Verification,
 };
@@ -150,7 +150,7 @@ fn look(arguments: &WalArguments) -> Result<Exit, Failed> {
             })?;
         }
         WalCommand::Repair { dry_run, json, .. } => {
-            let report = repair(&dirs, dry_run)?;
+            let report = repair(which, &dirs, dry_run)?;
             let folder = dirs.data.path().join(tools::QUARANTINE);
             let text = if json {
                 pretty(&repair_json(&report, dry_run))
@@ -167,23 +167,15 @@ fn look(arguments: &WalArguments) -> Result<Exit, Failed> {
     Ok(exit)
 }
 
-fn repair(looked_at: &Directories, dry_run: bool) -> Result<Repair, Failed> {
+fn repair(which: &Which, looked_at: &Directories, dry_run: bool) -> Result<Repair, Failed> {
     let (options, environment) = (Options::default(), System::default());
     if dry_run {
         return tools::examine(looked_at, &options, &environment).map_err(Failed::Repair);
     }
-    let open = |dir: &dyn Directory| {
-        let path = dir.path().to_path_buf();
-        let opened = storage::open(&path, Backend::Std);
-        opened.map(|(dir, _)| dir).map_err(|source| ToolError::Io { path, source })
-    };
-    let data = open(&*looked_at.data)?;
-    let checkpoint = match looked_at.checkpoint.path() == looked_at.data.path() {
-        true => data.clone(),
-        false => open(&*looked_at.checkpoint)?,
-    };
-    let quarantine = Quarantine::within(data.path());
-    let dirs = Directories { data, checkpoint };
+    let dirs = tools::locate_with(&which.dir, which.checkpoint.as_deref(), &|path| {
+        storage::open(path, Backend::Std).map(|(directory, _)| directory)
+    })?;
+    let quarantine = Quarantine::within(dirs.data.path());
     tools::repair(&dirs, &quarantine, &options, &environment).map_err(Failed::Repair)
 }
 

@@ -6,22 +6,40 @@
 //!   DIR/data/flumen, DIR/data    DIR holds both, as Flume's default has it: ~/.flume/file-channel
 //! ```
 //!
-//! The checkpoint directory, unless it is named, is looked for in the same places and beside the data directory.
+//! The checkpoint directory, unless it is named, is looked for in the same places and beside the data directory. Of several
+//! data directories any one leads to the others.
 
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{ToolError, read_only};
 use crate::directories::Directories;
+use crate::environment::System;
 use crate::format::checkpoint;
-use crate::numbers::SegmentNumber;
+use crate::storage::{Directory, striped};
 
 const SUBFOLDER: &str = "flumen";
 
+/// Opens a directory.
+pub type Opener<'a> = dyn Fn(&Path) -> io::Result<Arc<dyn Directory>> + 'a;
+
 /// The log's directories, for looking at them, from a directory of its channel.
 pub fn locate(dir: &Path, checkpoint: Option<&Path>) -> Result<Directories, ToolError> {
+    locate_with(dir, checkpoint, &|path| read_only::open(path))
+}
+
+/// The same, opened by `open`.
+pub fn locate_with(
+    dir: &Path,
+    checkpoint: Option<&Path>,
+    open: &Opener<'_>,
+) -> Result<Directories, ToolError> {
     let data_places =
         [dir.to_path_buf(), dir.join(SUBFOLDER), dir.join("data").join(SUBFOLDER), dir.join("data")];
-    let data = first_with(&data_places, is_data)?;
+    let found = first_with(&data_places, striped::is_of_log)?;
+    let opened = found.as_deref().map(|found| all_lanes(found, open)).transpose()?;
+    let data = opened.as_ref().map(|data| data.path().to_path_buf());
     let checkpoint = match checkpoint {
         Some(named) => {
             let places = [named.to_path_buf(), named.join(SUBFOLDER)];
@@ -29,11 +47,12 @@ pub fn locate(dir: &Path, checkpoint: Option<&Path>) -> Result<Directories, Tool
         }
         None => {
             let mut places = data_places.to_vec();
-            let beside = data.as_deref().and_then(|data| match data.ends_with(SUBFOLDER) {
-                true => data.parent()?.parent(),
-                false => data.parent(),
-            });
-            for base in [Some(dir), beside].into_iter().flatten() {
+            let beside = |data: &PathBuf| match data.ends_with(SUBFOLDER) {
+                true => data.parent()?.parent().map(Path::to_path_buf),
+                false => data.parent().map(Path::to_path_buf),
+            };
+            let bases = data.iter().chain(&found).filter_map(beside);
+            for base in std::iter::once(dir.to_path_buf()).chain(bases) {
                 places.push(base.join("checkpoint").join(SUBFOLDER));
                 places.push(base.join("checkpoint"));
             }
@@ -47,16 +66,27 @@ pub fn locate(dir: &Path, checkpoint: Option<&Path>) -> Result<Directories, Tool
         (None, Some(checkpoint)) => (checkpoint.clone(), checkpoint),
         (None, None) => return Err(ToolError::NoLog { path: dir.to_path_buf() }),
     };
-    let open = |path: &Path| {
-        read_only::open(path).map_err(|source| ToolError::Io { path: path.to_path_buf(), source })
+    let opened = match opened {
+        Some(opened) => opened,
+        None => named(&data, open)?,
     };
-    let opened = open(&data)?;
-    let checkpoint = if checkpoint == data { opened.clone() } else { open(&checkpoint)? };
+    let checkpoint = if checkpoint == data { opened.clone() } else { named(&checkpoint, open)? };
     Ok(Directories { data: opened, checkpoint })
 }
 
-fn is_data(name: &str) -> bool {
-    SegmentNumber::parse(name).is_some() || SegmentNumber::parse_spare(name).is_some()
+fn named(path: &Path, open: &Opener<'_>) -> Result<Arc<dyn Directory>, ToolError> {
+    open(path).map_err(|source| ToolError::Io { path: path.to_path_buf(), source })
+}
+
+/// The data directory of which `part` is one, or all.
+fn all_lanes(part: &Path, open: &Opener<'_>) -> Result<Arc<dyn Directory>, ToolError> {
+    let part = named(part, open)?;
+    let Some(paths) = striped::paths(&*part)? else { return Ok(part) };
+    // What the first one says counts.
+    let zero = named(&paths[0], open)?;
+    let paths = striped::paths(&*zero)?.unwrap_or(paths);
+    let lanes: Vec<_> = paths.iter().map(|path| named(path, open)).collect::<Result<_, _>>()?;
+    Ok(striped::open(&lanes, striped::UNIT, &System::default(), open)?)
 }
 
 fn is_checkpoint(name: &str) -> bool {
@@ -91,6 +121,8 @@ fn first_with(places: &[PathBuf], wanted: fn(&str) -> bool) -> Result<Option<Pat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::numbers::SegmentNumber;
+    use crate::storage;
 
     #[test]
     fn every_directory_of_a_channel_leads_to_its_log() {
@@ -113,6 +145,35 @@ mod tests {
         assert_eq!((alone.data.path(), alone.checkpoint.path()), (&*checkpoint, &*checkpoint));
         let named = locate(&data, Some(&temp.path().join("checkpoint"))).unwrap();
         assert_eq!(named.checkpoint.path(), checkpoint);
+    }
+
+    #[test]
+    fn any_of_several_data_directories_leads_to_the_others() {
+        let temp = tempfile::tempdir().unwrap();
+        let paths = ["disk1/data/flumen", "disk2/data/flumen", "disk1/checkpoint/flumen"];
+        let [one, other, checkpoint] = paths.map(|path| temp.path().join(path));
+        for path in [&one, &other, &checkpoint] {
+            std::fs::create_dir_all(path).unwrap();
+        }
+        let writable = |path: &Path| storage::open(path, storage::Backend::Std).map(|(opened, _)| opened);
+        let lanes = [writable(&one).unwrap(), writable(&other).unwrap()];
+        let data = striped::open(&lanes, striped::UNIT, &System::default(), &writable).unwrap();
+        let name = SegmentNumber(3).file_name();
+        data.create(&name).unwrap().allocate(1 << 20).unwrap();
+        std::fs::write(checkpoint.join("checkpoint-0"), b"").unwrap();
+        for dir in [&one, &other, &temp.path().join("disk2/data"), &temp.path().join("disk1")] {
+            let found = locate(dir, None).unwrap();
+            assert_eq!(
+                (found.data.path(), found.checkpoint.path()),
+                (&*one, &*checkpoint),
+                "{}",
+                dir.display()
+            );
+            assert_eq!(found.data.open(&name).unwrap().len().unwrap(), 1 << 20);
+        }
+        std::fs::rename(&other, temp.path().join("elsewhere")).unwrap();
+        let error = locate(&one, None).unwrap_err();
+        assert!(error.to_string().contains(&*other.to_string_lossy()), "{error}");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub use dump::{DumpedRecord, Line, dump};
 pub use inspect::{
     Content, Inspection, Outlook, OwnerInfo, SegmentInfo, Slot, SlotInfo, UnvouchedFrame, inspect,
 };
-pub use locate::locate;
+pub use locate::{Opener, locate, locate_with};
 pub use read_only::open as open_read_only;
 pub use repair::{Remedy, Repair, examine, repair};
 pub use verify::{Verification, verify};
@@ -46,6 +46,9 @@ pub enum ToolError {
         /// The error beneath.
         source: io::Error,
     },
+    /// Its data directories do not fit together.
+    #[error(transparent)]
+    Lanes(#[from] crate::storage::striped::LanesError),
     /// There is no log.
     #[error("{path} holds no log: neither it nor its subfolder `flumen` has segments or checkpoints")]
     NoLog {

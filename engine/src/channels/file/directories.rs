@@ -1,9 +1,12 @@
 //! Where a file channel's bytes are.
 //!
 //! ```text
-//!   <dataDirs[0]>/flumen/     segments, lock            mode 0700
-//!   <checkpointDir>/flumen/   checkpoint slots, lock    mode 0700
+//!   <dataDirs[i]>/flumen/     segments, or a piece of each, lock            mode 0700
+//!   <checkpointDir>/flumen/   checkpoint slots, lock                        mode 0700
 //! ```
+//!
+//! Several data directories are one to the log: `flumen_wal::storage::striped` lays each file over all of them, and says which
+//! directory is which part. Directories that do not fit together are refused before anything is created.
 //!
 //! The directories themselves may be Flume's own. Flume's data in them is never read and never touched; a start beside
 //! it is refused, for the operator may believe that what Flume left there will be delivered.
@@ -16,46 +19,124 @@ use std::sync::Arc;
 
 use flumen_api::channel::OpenError;
 use flumen_api::registry::Storage;
-use flumen_wal::Directories;
+use flumen_wal::storage::striped::{self, LanesError, Named};
 use flumen_wal::storage::{self, Backend, Directory};
+use flumen_wal::{Directories, System, tools};
 
 /// Our subfolder.
 const SUBFOLDER: &str = "flumen";
 
-/// Checks, creates and opens the directories of a channel. With them comes a line for the agent's log, which says how they
-/// are written; two if they are written in different ways.
+/// Checks, creates and opens the directories of a channel. With them come lines for the agent's log, which say how they
+/// are written.
 pub(super) fn open(
     checkpoint_dir: &Path,
     data_dirs: &[PathBuf],
     ignore_flume_data: bool,
     storage: Storage,
 ) -> Result<(Directories, Vec<String>), OpenError> {
-    let Some((data_dir, others)) = data_dirs.split_first() else {
+    if data_dirs.is_empty() {
         return Err(OpenError::Config("dataDirs names no directory".into()));
-    };
+    }
     // All checks come first: a refused start changes nothing.
     if !ignore_flume_data {
         for dir in data_dirs.iter().map(PathBuf::as_path).chain([checkpoint_dir]) {
             refuse_flume_data(dir)?;
         }
     }
-    for other in others {
-        refuse_log_in(other, data_dir)?;
+    let folders: Vec<_> = data_dirs.iter().map(|dir| dir.join(SUBFOLDER)).collect();
+    refuse_twice(&folders, &checkpoint_dir.join(SUBFOLDER))?;
+    arrange(&folders)?;
+    for dir in data_dirs {
+        create(dir)?;
     }
-    let data_path = create(data_dir)?;
     let checkpoint_path = create(checkpoint_dir)?;
-    let (data, line) = open_storage(&data_path, storage)?;
-    let mut lines = vec![line];
-    let checkpoint = if same(&data_path, &checkpoint_path)? {
-        data.clone()
-    } else {
-        let (checkpoint, line) = open_storage(&checkpoint_path, storage)?;
-        if checkpoint.describe() != data.describe() {
-            lines.push(line);
+    refuse_twice(&folders, &checkpoint_path)?;
+    let (lanes, mut lines) = open_all(&folders, storage)?;
+    let find = |path: &Path| Ok(open_alike(path, &lanes)?.0);
+    let data = striped::open(&lanes, striped::UNIT, &System::default(), &find)
+        .map_err(|error| lanes_error(&error))?;
+    let first = lanes.iter().zip(&folders).find(|(lane, _)| lane.path() == data.path());
+    let checkpoint = match first {
+        Some((_, folder)) if same(folder, &checkpoint_path)? => data.clone(),
+        _ => {
+            let (checkpoint, line) = open_storage(&checkpoint_path, storage)?;
+            if checkpoint.describe() != lanes[0].describe() {
+                lines.push(line);
+            }
+            checkpoint
         }
-        checkpoint
     };
     Ok((Directories { data, checkpoint }, lines))
+}
+
+/// Opens all data directories with the same kind of queue, for one queue writes to all of them: threads if a ring cannot.
+fn open_all(
+    folders: &[PathBuf],
+    storage: Storage,
+) -> Result<(Vec<Arc<dyn Directory>>, Vec<String>), OpenError> {
+    let open = |storage| -> Result<Vec<_>, OpenError> {
+        folders.iter().map(|folder| open_storage(folder, storage)).collect()
+    };
+    let mut opened = open(storage)?;
+    if opened.windows(2).any(|pair| pair[0].0.describe() != pair[1].0.describe()) {
+        opened = open(Storage::Std)?;
+    }
+    Ok(opened.into_iter().unzip())
+}
+
+/// Opens a directory as the others were.
+fn open_alike(path: &Path, lanes: &[Arc<dyn Directory>]) -> io::Result<(Arc<dyn Directory>, String)> {
+    let ring = lanes.iter().all(|lane| lane.describe().starts_with("uring"));
+    storage::open(path, if ring { Backend::Uring } else { Backend::Std })
+}
+
+/// Refuses folders that do not belong together, as far as they exist.
+fn arrange(folders: &[PathBuf]) -> Result<(), OpenError> {
+    let mut looked_at = Vec::new();
+    for folder in folders {
+        looked_at.push(match tools::open_read_only(folder) {
+            Ok(directory) => Some(directory),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                return Err(OpenError::Other(format!("cannot open {}: {error}", folder.display())));
+            }
+        });
+    }
+    let named: Vec<_> = folders
+        .iter()
+        .zip(&looked_at)
+        .map(|(path, directory)| Named { path, directory: directory.as_deref() })
+        .collect();
+    striped::arrange(&named).map(drop).map_err(|error| lanes_error(&error))
+}
+
+fn lanes_error(error: &LanesError) -> OpenError {
+    match error {
+        LanesError::Io { .. } => OpenError::Other(error.to_string()),
+        LanesError::Unfit { .. } | LanesError::Newer { .. } => OpenError::Foreign(error.to_string()),
+    }
+}
+
+/// Each of several directories is a disk of its own, and one lock is held in each.
+fn refuse_twice(folders: &[PathBuf], checkpoint: &Path) -> Result<(), OpenError> {
+    for (at, folder) in folders.iter().enumerate() {
+        if let Some(other) = folders[..at].iter().find(|other| is_same(folder, other)) {
+            let (one, other) = (folder.display(), other.display());
+            return Err(OpenError::Config(format!("dataDirs names one directory twice: {other} and {one}")));
+        }
+    }
+    if folders.len() > 1 && folders.iter().any(|folder| is_same(folder, checkpoint)) {
+        return Err(OpenError::Config(format!(
+            "{} is checkpointDir and one of several dataDirs: name another checkpointDir",
+            checkpoint.display()
+        )));
+    }
+    Ok(())
+}
+
+/// Whether both are the same path, or lead to the same directory where they exist.
+fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || same(one, other).unwrap_or(false)
 }
 
 fn refuse_flume_data(dir: &Path) -> Result<(), OpenError> {
@@ -75,28 +156,6 @@ fn is_flume_data(name: &str) -> bool {
     const CHECKPOINT: &[&str] =
         &["checkpoint", "checkpoint.meta", "inflightputs", "inflighttakes", "queueset"];
     is_log || CHECKPOINT.contains(&name)
-}
-
-/// The log lies in the first of `dataDirs`: a log in a later one was the first before, and its events would be left behind.
-fn refuse_log_in(other: &Path, first: &Path) -> Result<(), OpenError> {
-    let folder = other.join(SUBFOLDER);
-    let (Ok(other_path), first_path) = (folder.canonicalize(), first.join(SUBFOLDER).canonicalize()) else {
-        return Ok(());
-    };
-    if first_path.is_ok_and(|first_path| first_path == other_path) {
-        return Ok(());
-    }
-    match names(&folder)?.into_iter().any(|name| name != storage::LOCK_FILE) {
-        false => Ok(()),
-        true => Err(OpenError::Config(format!(
-            "{} holds a log, but dataDirs names {} first, and only the first directory is used: name {} first, or move \
-             its folder `{SUBFOLDER}` to {}",
-            other.display(),
-            first.display(),
-            other.display(),
-            first.display()
-        ))),
-    }
 }
 
 /// Names in a directory; none if it does not exist.
@@ -223,16 +282,40 @@ mod tests {
     }
 
     #[test]
-    fn a_log_in_a_later_directory_is_not_left_behind() {
+    fn directories_that_do_not_belong_together_are_refused_before_anything_is_made() {
         let temp = tempfile::tempdir().expect("a directory");
-        let (checkpoint, old, new) =
-            (temp.path().join("c"), temp.path().join("old"), temp.path().join("new"));
-        open(&checkpoint, &[old.clone(), new.clone()], false, Storage::Auto).expect("opened");
-        fs::write(old.join("flumen/segment"), b"").expect("written");
-        open(&checkpoint, &[old.clone(), new.clone()], false, Storage::Auto).expect("as before");
-        let error = open(&checkpoint, &[new, old.clone()], false, Storage::Auto).expect_err("another order");
-        let OpenError::Config(error) = error else { panic!("{error:?}") };
-        assert!(error.contains(&*old.to_string_lossy()), "{error}");
+        let [checkpoint, one, other, new] = ["c", "1", "2", "3"].map(|name| temp.path().join(name));
+        for dir in [&one, &other] {
+            fs::create_dir_all(dir.join("flumen")).expect("made");
+            fs::write(dir.join("flumen/segment-0000000000000001.log"), b"").expect("written");
+        }
+        let refused = |dirs: &[&PathBuf]| {
+            let dirs: Vec<_> = dirs.iter().map(|dir| (*dir).clone()).collect();
+            let error = open(&checkpoint, &dirs, false, Storage::Auto).expect_err("refused");
+            assert!(!checkpoint.exists() && !new.exists());
+            error.to_string()
+        };
+        assert!(refused(&[&new, &one, &other]).contains("2/flumen: it holds a log"));
+        assert!(refused(&[&one, &new, &one]).contains("names one directory twice"));
+        let error = open(&new, &[one, new.clone()], false, Storage::Auto).expect_err("refused");
+        assert!(error.to_string().contains("name another checkpointDir") && !new.exists(), "{error}");
+    }
+
+    #[test]
+    fn several_directories_are_one_whatever_their_order() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let [checkpoint, one, other] = ["c", "1", "2"].map(|name| temp.path().join(name));
+        for dirs in [[&one, &other], [&other, &one]] {
+            let dirs = dirs.map(Clone::clone);
+            let (directories, lines) = open(&checkpoint, &dirs, false, Storage::Std).expect("opened");
+            assert_eq!(directories.data.path(), one.join("flumen"));
+            assert!(directories.data.describe().ends_with("over 2 directories"), "{directories:?}");
+            assert_eq!(lines.len(), 2, "{lines:?}");
+            // A lock is no change: by the first one the directories are arranged for good.
+            let file = directories.data.create("spare-0000000000000001.log").expect("made");
+            file.allocate(1 << 20).expect("room");
+            directories.data.remove("spare-0000000000000001.log").expect("removed");
+        }
     }
 
     #[test]

@@ -24,7 +24,9 @@ settings! {
     pub struct FileSettings {
         /// Directory of the checkpoint: a shortcut for the start, kept in its subfolder `flumen`. The log alone is the truth.
         pub checkpoint_dir: PathBuf = key("checkpointDir") { default: Some("~/.flume/file-channel/checkpoint") },
-        /// Directories of the log, which lies in the subfolder `flumen` of the first one.
+        /// Directories of the log, which lies in their subfolders `flumen`. Several, each on a disk of its own, are written at
+        /// once: the events stay in order, and all directories are needed to read them. Others may be added behind these,
+        /// and those added last left out again.
         pub data_dirs: Paths = key("dataDirs") { default: Some("~/.flume/file-channel/data") },
         /// Most events in the channel. Not more than 0: the default.
         pub capacity: i64 = key("capacity") { default: Some("1000000"), unit: Unit::Events, live: true },
@@ -150,16 +152,6 @@ impl FileSettings {
                 "false is served as true: every put is synced before it is acknowledged, many of them at once",
             );
         }
-        if settings.data_dirs.0.len() > 1 {
-            problems.warn(
-                config,
-                "dataDirs",
-                format!(
-                    "only the first directory, {}, is used: one disk takes all that the log writes",
-                    settings.data_dirs.0[0].display()
-                ),
-            );
-        }
         if settings.transaction_capacity > settings.capacity {
             let key = match config.get("transactionCapacity") {
                 Some(_) => "transactionCapacity",
@@ -258,7 +250,6 @@ mod tests {
             ("use-fast-replay", "true"),
             ("fsyncPerTransaction", "false"),
             ("fsyncInterval", "5"),
-            ("dataDirs", "/a, /b"),
         ];
         for key in keys {
             let (settings, problems) = read(&[key]);
@@ -266,5 +257,7 @@ mod tests {
             assert_eq!((problems.0.len(), problems.errors()), (1, 0), "{key:?}");
         }
         assert!(read(&[("dataDirs", " , ")]).0.is_none());
+        let (settings, problems) = read(&[("dataDirs", "/a, /b")]);
+        assert_eq!((settings.expect("two").data_dirs.0.len(), problems.0.len()), (2, 0));
     }
 }
