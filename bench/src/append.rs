@@ -93,21 +93,23 @@ struct Row {
     /// What the writes that uring made give without it.
     same_writes_mb_per_s: f64,
     std_over_uring: f64,
+    /// Over the faster okaywal.
+    uring_over_okaywal: Option<f64>,
+    /// Over the fastest of all.
     uring_over_rival: Option<f64>,
     uring_over_ceiling: f64,
     uring_over_same_writes: f64,
 }
 
 /// Runs the command. The first two contenders are ours (uring, std), the others are rivals; the ratio is against the
-/// faster one.
+/// faster okaywal and against the fastest.
 pub fn run(contenders: &[&dyn Contender], options: &Options) -> Result<(), Failure> {
     let contenders = contender::chosen(contenders, options)?;
     let directory = options.directory()?;
     std::fs::create_dir_all(&directory).context(|| format!("create {}", directory.display()))?;
     let rounds: usize = options.get("rounds", 5)?;
     let time = Duration::from_secs_f64(options.get("seconds", 1.0)?);
-    let names = options.list("shapes", &Shape::ALL.map(Shape::name))?;
-    let shapes: Vec<Shape> = Shape::ALL.into_iter().filter(|shape| names.contains(&shape.name())).collect();
+    let shapes: Vec<Shape> = options.list("shapes", &Shape::ALL)?;
     let place = Place::of(&directory)?;
     println!("{}\n{RECORD_BYTES}-byte records, every commit durable, {rounds} rounds\n", place.headline());
 
@@ -305,7 +307,11 @@ fn rows(contenders: &[&dyn Contender], shapes: &[Shape], runs: &[Run], ceilings:
                 })
                 .collect();
             let (uring, std) = (figures[0].1, figures[1].1);
-            let rival = figures[2..].iter().map(|(_, speed, _)| *speed).reduce(f64::max);
+            let fastest = |begins: &str| {
+                let named = figures[2..].iter().filter(|(name, ..)| name.starts_with(begins));
+                named.map(|(_, speed, _)| *speed).reduce(f64::max)
+            };
+            let (okaywal, rival) = (fastest("okaywal"), fastest(""));
             let same_writes = of(&figures[0].0, |run| run.same_writes.map_or(0.0, |same| same.mb_per_s));
             rows.push(Row {
                 shape: shape.clone(),
@@ -314,6 +320,7 @@ fn rows(contenders: &[&dyn Contender], shapes: &[Shape], runs: &[Run], ceilings:
                 ceiling_mb_per_s: ceiling,
                 same_writes_mb_per_s: same_writes,
                 std_over_uring: std / uring,
+                uring_over_okaywal: okaywal.map(|rival| uring / rival),
                 uring_over_rival: rival.map(|rival| uring / rival),
                 uring_over_ceiling: uring / ceiling,
                 uring_over_same_writes: uring / same_writes,
@@ -330,7 +337,8 @@ fn print(contenders: &[&dyn Contender], rows: &[Row]) {
     heads.extend([
         "ceiling MB/s",
         "same writes MB/s",
-        "uring/rival",
+        "uring/okaywal",
+        "uring/fastest",
         "uring/ceiling",
         "uring/same writes",
         "std/uring",
@@ -343,7 +351,9 @@ fn print(contenders: &[&dyn Contender], rows: &[Row]) {
         }));
         cells.push(format!("{:.0}", row.ceiling_mb_per_s));
         cells.push(format!("{:.0}", row.same_writes_mb_per_s));
-        cells.push(row.uring_over_rival.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}")));
+        for ratio in [row.uring_over_okaywal, row.uring_over_rival] {
+            cells.push(ratio.map_or_else(|| "-".into(), |ratio| format!("{ratio:.2}")));
+        }
         cells.push(format!("{:.0} %", row.uring_over_ceiling * 100.0));
         cells.push(format!("{:.0} %", row.uring_over_same_writes * 100.0));
         cells.push(format!("{:.0} %", row.std_over_uring * 100.0));

@@ -200,6 +200,9 @@ pub struct Aligned {
     layout: Layout,
 }
 
+// SAFETY: an allocation of its own, as a boxed slice is: read through `&`, written through `&mut`.
+unsafe impl Send for Aligned {}
+
 impl Aligned {
     /// `len` bytes, whole blocks of 4 KiB.
     pub fn new(len: usize) -> Self {

@@ -1,6 +1,7 @@
 //! What every log under measurement can do: commit records durably from many threads, and forget what was consumed.
 
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -35,6 +36,20 @@ impl Shape {
     /// Payload bytes of one commit.
     pub fn commit_bytes(self) -> usize {
         self.records * RECORD_BYTES
+    }
+}
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let numbers = name
+            .split_once('x')
+            .and_then(|(threads, records)| Some((threads.parse().ok()?, records.parse().ok()?)));
+        match numbers {
+            Some((threads @ 1.., records @ 1..)) => Ok(Self { threads, records }),
+            _ => Err(format!("`{name}` is not threads x records")),
+        }
     }
 }
 
