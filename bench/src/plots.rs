@@ -172,6 +172,8 @@ impl Chart {
         chart
             .configure_mesh()
             .disable_x_mesh()
+            .light_line_style(TRANSPARENT)
+            .y_labels(if self.logarithmic { (high - low) as usize + 1 } else { 10 })
             .x_labels(self.steps.len() * 2)
             .x_label_formatter(&|at| {
                 let step = at.round();
@@ -185,7 +187,10 @@ impl Chart {
             .y_desc(self.unit)
             .draw()?;
         for (n, (name, points)) in self.series.iter().enumerate() {
-            let colour = Palette99::pick(n).to_rgba();
+            let colour = match name.as_str() {
+                "ceiling" | "raw write" => BLACK.to_rgba(),
+                _ => Palette99::pick(n).to_rgba(),
+            };
             let points: Vec<(f64, f64)> =
                 points.iter().map(|(step, figure)| (*step as f64, height(*figure))).collect();
             chart

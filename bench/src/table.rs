@@ -37,7 +37,21 @@ struct View {
     /// Field of the figure, its unit here, and what to multiply with.
     figure: (&'static str, &'static str, f64),
     less_is_better: bool,
+    /// The field of the ceiling.
+    ceiling: Option<&'static str>,
+    /// Without fields for the case: the case of ours that rivals are measured in.
+    rivals_in: &'static str,
 }
+
+const VIEW: View = View {
+    bench: "",
+    who: None,
+    case: &[],
+    figure: ("", "", 1.0),
+    less_is_better: false,
+    ceiling: None,
+    rivals_in: "",
+};
 
 /// `append` is not here: its rows hold all contenders.
 const VIEWS: &[View] = &[
@@ -47,6 +61,7 @@ const VIEWS: &[View] = &[
         case: &["life", "load"],
         figure: ("p50_us", "p50 µs", 1.0),
         less_is_better: true,
+        ..VIEW
     },
     View {
         bench: "latency",
@@ -54,6 +69,7 @@ const VIEWS: &[View] = &[
         case: &["life", "load"],
         figure: ("p99_us", "p99 µs", 1.0),
         less_is_better: true,
+        ..VIEW
     },
     View {
         bench: "latency",
@@ -61,35 +77,40 @@ const VIEWS: &[View] = &[
         case: &["life", "load"],
         figure: ("p999_us", "p99.9 µs", 1.0),
         less_is_better: true,
+        ..VIEW
     },
     View {
         bench: "channel",
         who: Some("channel"),
         case: &["case"],
         figure: ("mb_per_s", "MB/s", 1.0),
-        less_is_better: false,
+        ..VIEW
     },
     View {
         bench: "agent",
         who: Some("variant"),
         case: &[],
         figure: ("lines_per_s", "k lines/s", 1e-3),
-        less_is_better: false,
+        rivals_in: "batchSize 1000",
+        ..VIEW
     },
     View {
         bench: "restart",
-        who: Some("who"),
+        who: None,
         case: &["events"],
         figure: ("first_event_seconds", "ms to the first event", 1e3),
         less_is_better: true,
+        ..VIEW
     },
     View {
-        bench: "growth",
+        bench: "drain",
         who: None,
-        case: &["sweep", "value"],
-        figure: ("mb_per_s", "MB/s", 1.0),
-        less_is_better: false,
+        case: &["sink"],
+        figure: ("payload_mb_per_s", "MB/s", 1.0),
+        ceiling: Some("raw_mb_per_s"),
+        ..VIEW
     },
+    View { bench: "growth", who: None, case: &["sweep", "value"], figure: ("mb_per_s", "MB/s", 1.0), ..VIEW },
 ];
 
 /// One thing that was measured.
@@ -185,12 +206,12 @@ fn viewed(view: &View, rows: &[Value]) -> Vec<Line> {
     for row in rows {
         let Some(figure) = row[field].as_f64().map(|figure| figure * scale) else { continue };
         let who = view.who.and_then(|key| row[key].as_str()).unwrap_or_default();
-        // `batchSize 1000, std` is the case `batchSize 1000` of who writes with system calls.
-        let words: Vec<&str> = who.split(", ").filter(|word| *word != "std" && *word != "uring").collect();
         let mut what = vec![view.bench.to_string()];
         what.extend(view.case.iter().map(|key| plain(&row[*key])));
         if view.case.is_empty() {
-            what.extend(words.iter().filter(|word| !is_rival(word)).map(|word| word.to_string()));
+            // `batchSize 1000, std` is the case `batchSize 1000`, written with system calls.
+            let case = if is_rival(who) { view.rivals_in } else { who.trim_end_matches(", std") };
+            what.push(case.into());
         }
         let what = what.join(" ");
         let at = lines.iter().position(|line| line.what == what).unwrap_or_else(|| {
@@ -199,6 +220,9 @@ fn viewed(view: &View, rows: &[Value]) -> Vec<Line> {
             lines.len() - 1
         });
         lines[at].place(who, figure);
+        if let Some(key) = view.ceiling {
+            lines[at].ceiling = row[key].as_f64();
+        }
     }
     lines
 }
@@ -220,7 +244,7 @@ impl Line {
             name if is_rival(name) => self.rivals.push((name.into(), figure)),
             name if name.ends_with("std") => self.std = Some(figure),
             // Our memory channel is measured beside the file channel, and is no rival of it.
-            name if name.contains("memory") => self.rivals.push((name.into(), figure)),
+            "memory" => self.rivals.push(("our memory channel".into(), figure)),
             _ => self.uring = Some(figure),
         }
     }
@@ -316,11 +340,16 @@ mod tests {
     #[test]
     fn variants_of_the_agent_meet_in_one_line() {
         let row = |who: &str, lines: f64| serde_json::json!({ "variant": who, "lines_per_s": lines });
-        let summary =
-            [row("batchSize 1000", 4e6), row("batchSize 1000, std", 3e6), row("batchSize unset", 2e6)];
+        let summary = [
+            row("batchSize 1000", 4e6),
+            row("batchSize unset", 2e6),
+            row("batchSize 1000, std", 3e6),
+            row("Flume, file channel", 4e4),
+        ];
         let view = VIEWS.iter().find(|view| view.bench == "agent").unwrap();
         let found = viewed(view, &summary);
         assert_eq!(found.len(), 2);
         assert_eq!((found[0].uring, found[0].std), (Some(4000.0), Some(3000.0)));
+        assert_eq!(found[0].ratio(found[0].uring, Some(found[0].rivals[0].1)), Some(100.0));
     }
 }
