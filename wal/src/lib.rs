@@ -51,7 +51,7 @@ pub use environment::{Environment, System};
 pub use error::{Damage, Failure, LogError, OpenError, ReadError};
 pub use log::{Driver, Log, Recovery, Reserve, Reserved, Stats};
 pub use numbers::{FrameNumber, Place, SegmentNumber};
-pub use options::{DamagePolicy, Options};
+pub use options::{DamagePolicy, Durability, Options};
 pub use quarantine::Quarantine;
 pub use read::cursor::{Cursor, Piece, Take};
 pub use state::{ProgressOp, ProgressUpdate, ProgressValue, Space};

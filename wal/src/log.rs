@@ -110,7 +110,7 @@ pub struct Recovery {
 pub struct Stats {
     /// Number of the first event not released.
     pub first_event: u64,
-    /// Events below this number are synced.
+    /// Events below this number are acked, and can be taken.
     pub synced_event: u64,
     /// Number of the next event to be appended.
     pub appended_event: u64,
@@ -124,6 +124,8 @@ pub struct Stats {
     pub reserve_segments: u64,
     /// Bytes reserved or appended and not yet synced.
     pub staged_bytes: u64,
+    /// Bytes of frames that are acked and not yet synced ([`Durability::Written`](crate::Durability::Written)).
+    pub unsynced_bytes: u64,
     /// Bytes of synced frames in memory.
     pub cached_bytes: u64,
     /// Set while the log is failed and being reopened, and for good when a thread of it panicked.
@@ -389,9 +391,7 @@ impl Log {
             stage.spoil();
         }
         drop(region);
-        let mut inner = shared.inner.lock();
-        let wanted = std::mem::take(&mut inner.copy_awaited) || inner.wants_writer(&shared.options);
-        drop(inner);
+        let wanted = shared.inner.lock().wants_writer(&shared.options);
         if let Err(panic) = copied {
             shared.wake.wake();
             resume_unwind(panic);
@@ -480,6 +480,7 @@ impl Log {
             segments: inner.segments.sealed.len() as u64 + 1,
             reserve_segments: inner.segments.reserve() as u64,
             staged_bytes: inner.room.used(),
+            unsynced_bytes: inner.unsynced_bytes,
             cached_bytes: inner.cache.bytes() as u64,
             failure: match &inner.status {
                 Status::Failed(failure) => Some(failure.to_string()),

@@ -15,6 +15,22 @@ pub enum DamagePolicy {
     Quarantine(Quarantine),
 }
 
+/// When a commit is acked. In both cases nothing acked is lost with the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is synced: it survives a power cut.
+    #[default]
+    Synced,
+    /// When it is written: a power cut, or a crash of the kernel, may take the commits of the time since the last sync, the
+    /// youngest ones first and never one from between.
+    Written {
+        /// The oldest commit that is not synced waits no longer than this for a sync to begin.
+        interval: Duration,
+        /// With as many bytes a sync begins at once.
+        bytes: u64,
+    },
+}
+
 /// How a log works. Everything has a default that suits a collector's channel.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -54,6 +70,8 @@ pub struct Options {
     pub reopen_delay_max: Duration,
     /// What becomes of damaged events. Default: takes stop.
     pub damage: DamagePolicy,
+    /// When a commit is acked. Default: when it is synced.
+    pub durability: Durability,
 }
 
 impl Default for Options {
@@ -76,6 +94,7 @@ impl Default for Options {
             lock_wait: Duration::from_secs(5),
             reopen_delay_max: Duration::from_secs(5),
             damage: DamagePolicy::Halt,
+            durability: Durability::Synced,
         }
     }
 }

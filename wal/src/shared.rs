@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::append::room::Room;
 use crate::append::staging::{OpenFrame, Pending, Pool, Span, Staged};
 use crate::append::ticket::Ticket;
+use crate::append::unsynced::{SyncEnd, SyncJob};
 use crate::directories::Directories;
 use crate::environment::Environment;
 use crate::error::{Damage, Failure, LogError};
@@ -81,6 +82,11 @@ pub struct Inner {
     pub in_flight: usize,
     pub cache: Cache,
     pub segments: Segments,
+    /// A sync for the keeper to carry out, and how the last one ended.
+    pub sync_due: Option<SyncJob>,
+    pub sync_end: Option<SyncEnd>,
+    /// Bytes of frames that are acked and not synced.
+    pub unsynced_bytes: u64,
     /// The cursor's low mark that is durable.
     pub synced_low: u64,
     /// A checkpoint to be written, and the one written last.
@@ -99,8 +105,6 @@ pub struct Inner {
     pub counters: Counters,
     /// How many threads are about to commit and wait.
     pub expected: u32,
-    /// The writer waits for a copy that is under way, and is to be woken behind it.
-    pub copy_awaited: bool,
     /// Threads shall end without closing the log properly.
     pub abandoned: bool,
     /// A thread panicked while it wrote; the log is closed.
@@ -197,6 +201,9 @@ impl Inner {
             in_flight: 0,
             cache: Cache::new(options.cache_bytes),
             segments,
+            sync_due: None,
+            sync_end: None,
+            unsynced_bytes: 0,
             synced_low: life.state.cursor.low,
             checkpoint_due: None,
             checkpoint: life.checkpoint,
@@ -208,7 +215,6 @@ impl Inner {
             prepare_failed: None,
             counters: Counters::default(),
             expected: 0,
-            copy_awaited: false,
             abandoned: false,
             panicked: false,
         }

@@ -1,9 +1,11 @@
-//! The writer's completions: acks in order, for the unbroken synced prefix only.
+//! The writer's completions: acks in order, for the unbroken prefix of durable frames only (of written ones, where that is
+//! asked for: see [`super::unsynced`]).
 
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use super::unsynced::Behind;
 use super::writer::{REOPEN_DELAY_MIN, Writer};
 use crate::shared::Shared;
 use crate::storage::{AlignedBuf, Completion};
@@ -30,26 +32,28 @@ impl Writer {
         }
         let mut wakers = Vec::new();
         let now = self.shared.now();
-        let mut inner = self.shared.inner.lock();
+        let shared = Arc::clone(&self.shared);
+        let mut inner = shared.inner.lock();
         let mut readable = false;
         inner.expected = inner.open.as_ref().and_then(|open| open.committers).unwrap_or(0)
             + self.in_flight.iter().map(|sent| sent.committers).sum::<u32>();
         while self.in_flight.front().is_some_and(|sent| sent.done)
             && let Some(sent) = self.in_flight.pop_front()
         {
-            self.synced_frame = sent.header.frame;
+            let bytes = sent.header.padded_len(self.active.header.alignment);
+            let behind = Behind { event: sent.header.end_event(), low: sent.low };
+            self.note_written(&mut inner, sent.header.frame, behind, (sent.durable, bytes), now);
             self.reopen_delay = REOPEN_DELAY_MIN;
             inner.counters.frames += 1;
-            inner.counters.frame_bytes += sent.header.padded_len(self.active.header.alignment);
+            inner.counters.frame_bytes += bytes;
             wakers.extend(inner.room.give(sent.reserved));
-            inner.synced_low = inner.synced_low.max(sent.low);
             for stage in sent.stage.iter().chain(&sent.controls.stage) {
                 wakers.extend(stage.decide(Ok(())));
             }
             if sent.header.event_count > 0 {
                 readable = true;
                 let end = sent.header.end_event();
-                self.synced_event = end;
+                self.acked_event = end;
                 if sent.header.is_span() {
                     self.shared.recycle(sent.buffer);
                 } else {
@@ -81,14 +85,15 @@ impl Writer {
             }
             // A close mark, or a frame that only vouched for others, needs nobody to vouch for it.
             let has_content = sent.stage.is_some() || !sent.controls.is_empty();
-            if has_content && self.in_flight.is_empty() && !sent.closes {
+            if has_content && self.in_flight.is_empty() && !sent.closes && !self.has_unsynced() {
                 self.unclaimed_since = Some(now);
             }
         }
+        self.sync_in_time(&mut inner, now);
         self.slot_freed = true;
         inner.in_flight = self.in_flight.len();
         if readable {
-            wakers.extend(self.shared.publish(&mut inner, self.synced_event));
+            wakers.extend(self.shared.publish(&mut inner, self.acked_event));
         }
         let low = inner.visible.cursor.low;
         while inner.ages.front().is_some_and(|(end, _)| *end <= low) {

@@ -21,7 +21,11 @@ pub fn write_here(shared: &Shared, writer: &Mutex<Writer>) {
     let _guard = Guard(writer);
     let sealed = writer.try_lock().and_then(|mut writer| writer.seal_for_committer());
     let Some(write) = sealed else { return shared.wake.wake() };
-    let result = write.file.write_durable_at(&write.buffer[write.from..write.from + write.len], write.offset);
+    let bytes = &write.buffer[write.from..write.from + write.len];
+    let result = match write.durable {
+        true => write.file.write_durable_at(bytes, write.offset),
+        false => write.file.write_at(bytes, write.offset),
+    };
     let completion = Completion { token: write.token, result };
     // The buffer is lent to readers, and goes back to the pool, only by who holds it alone.
     drop(write);
@@ -81,7 +85,7 @@ impl Writer {
         let options = &self.shared.options;
         let control = inner.pending.since.map(|since| since + options.release_delay);
         let claim = self.unclaimed_since.map(|since| since + options.idle_delay);
-        let due = control.into_iter().chain(claim).min();
+        let due = control.into_iter().chain(claim).chain(self.sync_due()).min();
         due.is_some_and(|due| self.alarm.is_none_or(|alarm| alarm > due))
     }
 }

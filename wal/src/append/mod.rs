@@ -8,4 +8,5 @@ mod seal;
 pub mod staging;
 pub mod submitter;
 pub mod ticket;
+pub mod unsynced;
 pub mod writer;

@@ -22,7 +22,8 @@ impl Writer {
         let error = crate::error::LogError::Failed(Arc::clone(&failure));
         let mut wakers = Vec::new();
         let now = self.shared.now();
-        let mut inner = self.shared.inner.lock();
+        let shared = Arc::clone(&self.shared);
+        let mut inner = shared.inner.lock();
         let closing = matches!(inner.status, Status::Closing);
         inner.abandoned |= closing;
         inner.status = Status::Failed(failure);
@@ -58,6 +59,7 @@ impl Writer {
         wakers.extend(inner.room.wakers());
         wakers.append(&mut inner.readers);
         inner.in_flight = 0;
+        self.forget_unsynced(&mut inner);
         drop(inner);
         let again = self.reopen_delay > REOPEN_DELAY_MIN;
         self.reopen_at = Some(if again { now + self.reopen_delay } else { now });
@@ -78,7 +80,11 @@ impl Writer {
         if let Some(at) = self.reopen_at.filter(|at| now < *at) {
             return (false, Some(at - now));
         }
-        let known = recovery::Known { synced_frame: self.synced_frame, synced_event: self.synced_event };
+        let known = recovery::Known {
+            synced_frame: self.synced_frame,
+            synced_event: self.synced_event,
+            acked_event: self.acked_event,
+        };
         let files = self.shared.files.lock();
         let mut found = (Vec::new(), None);
         let begun = recovery::recover(&self.shared.dirs, known).and_then(|mut recovered| {
@@ -106,6 +112,7 @@ impl Writer {
         wakers.extend(inner.room.wakers());
         drop(inner);
         drop(files);
+        self.acked_event = life.next_event;
         self.synced_event = life.next_event;
         self.sealed_event = life.next_event;
         self.summary = life.summary;

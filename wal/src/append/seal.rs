@@ -10,6 +10,7 @@ use crate::format::checkpoint::Checkpoint;
 use crate::format::frame::{self, FLAG_MORE, FLAG_SPAN, FrameHeader, Seed};
 use crate::format::record::{self, SegmentSummary, Snapshot};
 use crate::numbers::Place;
+use crate::options::Durability;
 use crate::shared::Inner;
 use crate::storage::{AlignedBuf, Write};
 
@@ -57,6 +58,7 @@ impl Writer {
         inner.in_flight = self.in_flight.len() + 1;
         self.seal_bytes(Arc::new(buffer), snapshot.len(), 0, (self.sealed_event, 0), |sent| {
             sent.checkpoint = Some(checkpoint);
+            sent.durable = true;
         });
         self.shared.keeper.notify_all();
     }
@@ -123,6 +125,7 @@ impl Writer {
         self.seal_bytes(Arc::new(buffer), body.len(), 0, (self.sealed_event, 0), |sent| {
             sent.controls = controls;
             sent.closes = close;
+            sent.durable = true;
         });
     }
 
@@ -193,9 +196,11 @@ impl Writer {
             low: self.sealed.cursor.low,
             checkpoint: None,
             closes: false,
+            durable: self.shared.options.durability == Durability::Synced,
             done: false,
         };
         fill(&mut sent);
+        let durable = sent.durable;
         if broken::acks_early()
             && let Some(stage) = sent.stage.take()
         {
@@ -209,7 +214,7 @@ impl Writer {
         self.summary.last_frame = header.frame;
         self.summary.end_event = self.sealed_event;
         self.summary.end_offset = self.offset;
-        self.outgoing.push(Write { token, file, buffer, from: 0, len: padded, offset });
+        self.outgoing.push(Write { token, file, buffer, from: 0, len: padded, offset, durable });
     }
 }
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::append::staging::{OpenFrame, Pending, Span, Staged};
 use crate::append::ticket::Stage;
+use crate::append::unsynced::Unsynced;
 use crate::broken;
 use crate::format::checkpoint::Checkpoint;
 use crate::format::frame::{self, FrameHeader};
@@ -42,7 +43,13 @@ pub struct Writer {
     pub(super) last_frame: FrameNumber,
     pub(super) last_crc: u32,
     pub(super) synced_frame: FrameNumber,
+    /// Events below this number are synced.
     pub(super) synced_event: u64,
+    /// Events below this number are acked.
+    pub(super) acked_event: u64,
+    /// Acked frames that are not synced, and those that a sync under way covers.
+    pub(super) unsynced: Unsynced,
+    pub(super) syncing: Option<Unsynced>,
     /// Number of the event after the last sealed one.
     pub(super) sealed_event: u64,
     /// The state behind the last sealed frame.
@@ -99,6 +106,8 @@ pub(super) struct Sent {
     pub(super) checkpoint: Option<Checkpoint>,
     /// The close mark.
     pub(super) closes: bool,
+    /// Synced by the write itself.
+    pub(super) durable: bool,
     pub(super) done: bool,
 }
 
@@ -121,6 +130,9 @@ impl Writer {
             checkpoint_frame: life.last_frame,
             last_checkpoint_of_all: None,
             synced_event: life.next_event,
+            acked_event: life.next_event,
+            unsynced: Unsynced::default(),
+            syncing: None,
             sealed_event: life.next_event,
             summary: life.summary,
             offset: life.offset,
@@ -160,11 +172,14 @@ impl Writer {
     /// snapshot may be outgoing behind it.
     pub(super) fn next(&mut self) -> (Option<Next>, Option<Duration>) {
         let shared = Arc::clone(&self.shared);
-        if self.in_flight.len() >= shared.options.in_flight {
+        self.take_sync_end();
+        let mut inner = shared.inner.lock();
+        let fails = matches!(inner.status, Status::Failed(_));
+        if fails || self.in_flight.len() >= shared.options.in_flight {
             return (None, None);
         }
-        let mut inner = shared.inner.lock();
         let now = shared.now();
+        self.sync_in_time(&mut inner, now);
         let (mut next, due) = self.choose(&mut inner, now);
         if let Some(Next::Frame(frame)) = next.take_if(|next| next.is_spoilt()) {
             inner.staged.push_front(Staged::Frame(frame));
@@ -206,7 +221,7 @@ impl Writer {
         }
         if let Some(staged) = inner.staged.front_mut() {
             if !staged.is_whole() {
-                inner.copy_awaited = true;
+                // Who ends the copy looks whether a writer is wanted.
                 return (None, None);
             }
             let staged = &*staged;
@@ -261,7 +276,7 @@ impl Writer {
         if closing && idle && (!staged || blocked) {
             return self.choose_close(inner);
         }
-        let due = [due, self.quiet_checkpoint(inner, now)].into_iter().flatten().min();
+        let due = [due, self.quiet_checkpoint(inner, now), self.sync_due()].into_iter().flatten().min();
         (None, due.map(|due| due.saturating_sub(now)))
     }
 
@@ -279,6 +294,10 @@ impl Writer {
 
     /// Nothing is left to write but the close mark; behind it the log is closed.
     fn choose_close(&mut self, inner: &mut Inner) -> (Option<Next>, Option<Duration>) {
+        if self.has_unsynced() {
+            self.ask_for_sync(inner);
+            return (None, None);
+        }
         if !self.close_marked
             && matches!(self.make_room(inner, frame::HEADER_LEN as u64 + 32, false), Fit::Now)
         {
@@ -313,7 +332,7 @@ impl Writer {
 
     /// The state behind the last sealed frame, all of which are synced.
     fn checkpoint_now(&self, inner: &Inner) -> Checkpoint {
-        debug_assert!(self.in_flight.is_empty());
+        debug_assert!(self.in_flight.is_empty() && !self.has_unsynced());
         Checkpoint {
             log_id: inner.log_id,
             frame: self.last_frame,
@@ -329,7 +348,8 @@ impl Writer {
     /// Writes a checkpoint now and then while nothing is in flight. Returns when the next one is due.
     fn quiet_checkpoint(&mut self, inner: &mut Inner, now: Duration) -> Option<Duration> {
         let due = self.last_checkpoint + self.shared.options.checkpoint_interval;
-        let news = self.in_flight.is_empty() && self.checkpoint_frame != self.last_frame;
+        let quiet = self.in_flight.is_empty() && !self.has_unsynced();
+        let news = quiet && self.checkpoint_frame != self.last_frame;
         if !news || !matches!(inner.status, Status::Open) {
             return None;
         }
@@ -390,6 +410,10 @@ impl Writer {
             return if failed { Fit::NoSpace } else { Fit::Later };
         }
         if self.in_flight.len() > broken::IN_FLIGHT_AT_A_ROLL {
+            return Fit::Later;
+        }
+        if self.has_unsynced() {
+            self.ask_for_sync(inner);
             return Fit::Later;
         }
         self.roll(inner, snapshot);

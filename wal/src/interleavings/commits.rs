@@ -7,7 +7,7 @@ use super::world::{Body, NEVER, World, options, together};
 use super::{assert_waited_at_most, check, check_patiently};
 use crate::storage::memory::MemoryDirectory;
 use crate::sync::thread;
-use crate::{LogError, Options};
+use crate::{Durability, LogError, Options};
 
 /// What committers may wait for one who left, or who appends for the first time: their patience, a few times.
 const PATIENCE: Duration = Duration::from_millis(2);
@@ -151,6 +151,29 @@ fn committers_go_on_over_rolls() {
         });
         assert_waited_at_most(PATIENCE);
         world.close();
+    });
+}
+
+/// Method: every frame asks for a sync, which the keeper carries out beside the commits; a roll waits for it.
+#[test]
+fn acks_before_the_sync_go_on_over_syncs_and_rolls_and_a_close_waits_for_them() {
+    check(|| {
+        let durability = Durability::Written { interval: NEVER, bytes: 1 };
+        let world = World::new(Options { durability, ..options() });
+        let shared = world.clone();
+        together(3, move |who| {
+            for number in 0..4 {
+                let body = Body::new(who, number, 12_000);
+                match who {
+                    2 => shared.append(body).and_then(|sent| sent()).unwrap(),
+                    _ => shared.append_and_wait(body).unwrap(),
+                }
+            }
+        });
+        assert_waited_at_most(PATIENCE);
+        let log = world.log.clone();
+        world.close();
+        assert_eq!(log.stats().unsynced_bytes, 0, "a close syncs what was acked");
     });
 }
 

@@ -102,7 +102,7 @@ impl Air {
         let mut flights = self.flights();
         flights.in_the_air -= 1;
         flights.failed += usize::from(fails);
-        if result.is_ok() && content[..4] == frame::MAGIC.to_le_bytes() {
+        if result.is_ok() && is_frame(&content) {
             let number = u64::from_le_bytes(content[24..32].try_into().unwrap());
             flights.landed.insert(number);
             let begins = content.iter().enumerate().filter(|(_, byte)| **byte == b'<').map(|(at, _)| at);
@@ -111,6 +111,10 @@ impl Air {
         }
         result
     }
+}
+
+fn is_frame(bytes: &[u8]) -> bool {
+    bytes.starts_with(&frame::MAGIC.to_le_bytes())
 }
 
 const ALIGNMENT: usize = 4096;
@@ -182,7 +186,11 @@ impl File for Flying {
         self.beneath.read_at(buffer, offset)
     }
 
+    /// A frame flies, whether it shall be durable or not.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        if is_frame(bytes) {
+            return self.air.fly(bytes, |bytes| self.beneath.write_at(bytes, offset));
+        }
         self.beneath.write_at(bytes, offset)
     }
 
@@ -208,8 +216,14 @@ impl File for Flying {
 }
 
 /// A commit of one event: its bytes are like no other's at both ends, and are copied in two steps.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Body(Vec<u8>);
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} bytes", String::from_utf8_lossy(&self.0[..MARK]), self.0.len())
+    }
+}
 
 /// Bytes at a body's ends that tell it from all others.
 const MARK: usize = 16;

@@ -210,6 +210,8 @@ pub fn begin(
         next_event = header.end_event();
     }
     active.file.write_durable_at(&first, first_offset).map_err(io("write", &name))?;
+    // Acked, never synced, and gone: their numbers stay theirs, and who asks for them is told.
+    next_event = next_event.max(recovered.acked_event);
 
     let summary = SegmentSummary {
         segment: number,

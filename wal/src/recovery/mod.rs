@@ -65,6 +65,8 @@ pub struct Recovered {
     pub state: State,
     /// Number of the event after the last kept frame's.
     pub next_event: u64,
+    /// Events below this number were acked, says the process that reopens the log.
+    pub acked_event: u64,
     /// The last frame that stays where it is.
     pub last_kept: FrameNumber,
     /// The highest frame number seen anywhere.
@@ -112,8 +114,10 @@ struct Start {
 pub struct Known {
     /// All frames up to this one were synced.
     pub synced_frame: FrameNumber,
-    /// So were all events below this number: none of these numbers may be given again.
+    /// So were all events below this number.
     pub synced_event: u64,
+    /// Events below this number were acked: none of these numbers may be given again.
+    pub acked_event: u64,
 }
 
 /// Reads the log in `dirs`. `known` is nothing at a start, and evidence beside the disk's own at a reopen.
@@ -243,6 +247,7 @@ fn recover_from(dirs: &Directories, known: Known, rebuild: bool) -> Result<Recov
         }
     }
     recovered.log_id = log_id;
+    recovered.acked_event = known.acked_event;
 
     if rebuild && start.is_none() {
         start = first_frame_left(data, &above)?;

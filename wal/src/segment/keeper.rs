@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::append::unsynced::{SyncEnd, SyncJob};
 use crate::format::checkpoint::Checkpoint;
 use crate::numbers::SegmentNumber;
 use crate::recovery::life::write_checkpoint;
@@ -22,6 +23,7 @@ pub struct Keeper {
 
 /// What to do next.
 enum Job {
+    Sync(SyncJob),
     Checkpoint(Checkpoint),
     Recycle(SegmentNumber),
     /// Learn where the oldest segment's events end.
@@ -67,11 +69,14 @@ impl Keeper {
             self.closed = ends;
             return false;
         };
-        if let Job::Checkpoint(_) = job {
-            inner.checkpoint_due = None;
+        match job {
+            Job::Sync(_) => inner.sync_due = None,
+            Job::Checkpoint(_) => inner.checkpoint_due = None,
+            _ => {}
         }
         drop(inner);
         match job {
+            Job::Sync(job) => self.sync(&job),
             Job::Checkpoint(checkpoint) => self.write_checkpoint(&checkpoint),
             Job::Recycle(number) => self.recycle(number),
             Job::Learn(number) => self.learn(number),
@@ -85,6 +90,9 @@ impl Keeper {
     fn job_of(&self, inner: &crate::shared::Inner) -> Option<Job> {
         if !matches!(inner.status, Status::Open | Status::Closing) {
             return None;
+        }
+        if let Some(job) = &inner.sync_due {
+            return Some(Job::Sync(job.clone()));
         }
         if let Some(checkpoint) = &inner.checkpoint_due {
             return Some(Job::Checkpoint(checkpoint.clone()));
@@ -103,6 +111,12 @@ impl Keeper {
         }
         let learns = inner.synced_low > 0 && self.shared.now() >= self.learn_at;
         segments.unknown_oldest().filter(|_| learns).map(Job::Learn)
+    }
+
+    fn sync(&self, job: &SyncJob) {
+        let result = job.file.sync();
+        self.shared.inner.lock().sync_end = Some(SyncEnd { frame: job.frame, result });
+        self.shared.wake.wake();
     }
 
     fn write_checkpoint(&self, checkpoint: &Checkpoint) {

@@ -280,8 +280,7 @@ struct MemoryQueue {
 impl MemoryQueue {
     fn carry_out(&mut self) {
         for write in self.pending.drain(..) {
-            let result = aligned::bytes_of(ALIGNMENT, &write)
-                .and_then(|bytes| write.file.write_durable_at(bytes, write.offset));
+            let result = write.carry_out(ALIGNMENT);
             self.mailbox.post(Completion { token: write.token, result });
             self.finished += 1;
         }

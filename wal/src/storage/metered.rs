@@ -306,7 +306,15 @@ mod tests {
         file.write_durable_at(&AlignedBuf::zeroed(4096), 0).expect("write");
         let mut queue = directory.write_queue(directory.lock().expect("lock"), 2).expect("queue");
         let buffer = Arc::new(AlignedBuf::zeroed(8192));
-        queue.submit(Write { token: 5, file: file.clone(), buffer, from: 0, len: 8192, offset: 0 });
+        queue.submit(Write {
+            token: 5,
+            file: file.clone(),
+            buffer,
+            from: 0,
+            len: 8192,
+            offset: 0,
+            durable: true,
+        });
         let mut done = Vec::new();
         queue.wait(None, &mut done);
         file.sync().expect("sync");

@@ -17,7 +17,7 @@
 //! | --- | --- |
 //! | [`File::write_at`] | nothing; any subset of its sectors may survive a crash, in any order |
 //! | [`File::sync`] | all bytes written to this file before, and its length |
-//! | [`File::write_durable_at`], [`WriteQueue`] | these bytes, provided that the file's length and blocks were durable before |
+//! | [`File::write_durable_at`], a durable [`Write`] | these bytes, provided that the file's length and blocks were durable before |
 //! | [`Directory::create`], [`rename`](Directory::rename), [`remove`](Directory::remove) | nothing until [`Directory::sync`] |
 //!
 //! Offsets, lengths and buffers of file I/O are multiples of [`Directory::alignment`]; implementations may refuse others.
@@ -109,7 +109,7 @@ pub trait Directory: Send + Sync + Debug {
     /// or a dead one whose writes are still in flight, holds it.
     fn lock(&self) -> io::Result<Box<dyn Lock>>;
 
-    /// A queue of at most `depth` durable writes at a time to files of this directory. It holds `lock` from now on.
+    /// A queue of at most `depth` writes at a time to files of this directory. It holds `lock` from now on.
     fn write_queue(&self, lock: Box<dyn Lock>, depth: usize) -> io::Result<Box<dyn WriteQueue>>;
 }
 
@@ -173,7 +173,7 @@ pub struct Part {
     pub len: usize,
 }
 
-/// One durable write for a [`WriteQueue`]: `buffer[from..from + len]` at `offset`.
+/// One write for a [`WriteQueue`]: `buffer[from..from + len]` at `offset`.
 #[derive(Debug)]
 pub struct Write {
     /// Comes back with the completion.
@@ -188,9 +188,23 @@ pub struct Write {
     pub len: usize,
     /// Offset in the file.
     pub offset: u64,
+    /// As [`File::write_durable_at`]; else as [`File::write_at`], to be made durable by a [`File::sync`] later.
+    pub durable: bool,
 }
 
-/// A write that completed: all of its bytes are durable, or it failed and any part of it may be on the disk.
+impl Write {
+    /// Carries the write out on this thread.
+    fn carry_out(&self, alignment: usize) -> io::Result<()> {
+        let bytes = aligned::bytes_of(alignment, self)?;
+        match self.durable {
+            true => self.file.write_durable_at(bytes, self.offset),
+            false => self.file.write_at(bytes, self.offset),
+        }
+    }
+}
+
+/// A write that completed: all of its bytes are written, durably if that was asked for, or it failed and any part of it may
+/// be on the disk.
 #[derive(Debug)]
 pub struct Completion {
     /// The write's token.
@@ -199,7 +213,7 @@ pub struct Completion {
     pub result: io::Result<()>,
 }
 
-/// Durable writes in flight. Used by one thread, from the first submission or wait to the drop, which waits until no write
+/// Writes in flight. Used by one thread, from the first submission or wait to the drop, which waits until no write
 /// can land any more; before the first use it may be given to another thread.
 pub trait WriteQueue: Send + Debug {
     /// Starts a write, at the latest in the next [`wait`](Self::wait): a write on its own is one system call, made there.

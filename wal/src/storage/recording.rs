@@ -253,7 +253,15 @@ mod tests {
         let buffer = Arc::new(AlignedBuf::zeroed(4096));
         let lock = directory.lock().expect("lock");
         let mut queue = directory.write_queue(lock, 2).expect("queue");
-        queue.submit(Write { token: 5, file: file.clone(), buffer, from: 0, len: 4096, offset: 4096 });
+        queue.submit(Write {
+            token: 5,
+            file: file.clone(),
+            buffer,
+            from: 0,
+            len: 4096,
+            offset: 4096,
+            durable: true,
+        });
         let mut done = Vec::new();
         queue.wait(None, &mut done);
         directory.rename("a", "b").expect("rename");

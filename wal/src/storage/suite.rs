@@ -104,6 +104,7 @@ fn write_blocks(
                 from: 0,
                 len: block,
                 offset: next * block as u64,
+                durable: true,
             });
             next += 1;
         }
@@ -140,7 +141,15 @@ pub(super) fn a_buffer_is_free_for_reuse_only_when_its_write_is_done(directory: 
     let file = ready_file(directory, "file", 64);
     let mut queue = queue(directory, 1);
     let buffer = Arc::new(filled(directory, 64, 9));
-    queue.submit(Write { token: 0, file, buffer: buffer.clone(), from: 0, len: buffer.len(), offset: 0 });
+    queue.submit(Write {
+        token: 0,
+        file,
+        buffer: buffer.clone(),
+        from: 0,
+        len: buffer.len(),
+        offset: 0,
+        durable: true,
+    });
     let mut done = Vec::new();
     while done.is_empty() {
         queue.wait(FOREVER, &mut done);
@@ -250,6 +259,7 @@ pub(super) fn a_dropped_queue_lands_nothing_afterwards(directory: &dyn Directory
                 from: 0,
                 len: buffer.len(),
                 offset,
+                durable: true,
             });
         }
         drop(queue);
@@ -272,6 +282,7 @@ pub(super) fn a_refused_write_completes_with_an_error_and_harms_no_other(directo
         from: 0,
         len,
         offset,
+        durable: true,
     };
     queue.submit(write(1, block, 0));
     queue.submit(write(2, block - 1, 0));

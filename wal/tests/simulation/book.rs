@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | surely there | acked, taken, or there after an earlier start | there, but for what was released |
 //! | perhaps there | on its way at the crash, or its append failed | there as a whole or not at all; on its way: only if all before it is |
+//! | perhaps there | acked and not synced, where a sync comes later, and the power was cut | the same as on its way |
 //! | surely not | not there after an earlier start | not there |
 //!
 //! The same holds for releases, and for progress: a source's stands exactly where the last commit that is there put it, a
@@ -37,6 +38,8 @@ struct Entry {
     fate: Fate,
     /// The log has come to rest since it was acked: something vouches for its frame.
     rested: bool,
+    /// Durable, whatever comes.
+    synced: bool,
     events: Vec<Release>,
 }
 
@@ -74,7 +77,7 @@ impl Book {
     /// A new entry that is on its way.
     pub fn append(&mut self, events: u32, bytes: usize) -> usize {
         let events = vec![Release::No; events as usize];
-        self.entries.push(Entry { bytes, fate: Fate::OnItsWay, rested: false, events });
+        self.entries.push(Entry { bytes, fate: Fate::OnItsWay, rested: false, synced: false, events });
         self.entries.len() - 1
     }
 
@@ -98,7 +101,19 @@ impl Book {
         id
     }
 
-    /// Events that were taken are synced.
+    /// All that is there is synced now.
+    pub fn synced(&mut self) {
+        self.entries.iter_mut().for_each(|entry| entry.synced |= entry.fate == Fate::There);
+    }
+
+    /// The power was cut: what was acked and not synced may be gone, like what was on its way.
+    pub fn power_cut(&mut self) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.fate == Fate::There && !entry.synced) {
+            entry.fate = Fate::OnItsWay;
+        }
+    }
+
+    /// Events that were taken were acked.
     pub fn take(&mut self, payload: &[u8]) {
         let id = self.entry_of(payload);
         assert!(self.entries[id].fate != Fate::Gone, "entry {id} came back");
@@ -167,6 +182,13 @@ impl Book {
                     }
                     Release::Perhaps(number) => {
                         let held = number <= sink;
+                        if entry.fate == Fate::OnItsWay && !held {
+                            // Its release went as it did itself.
+                            any |= seen[event];
+                            all &= seen[event];
+                            *release = Release::No;
+                            continue;
+                        }
                         assert!(
                             seen[event] != held,
                             "entry {id} event {event}: release {number}, progress of the sink {sink}, seen: {}",
@@ -196,6 +218,8 @@ impl Book {
             }
             entry.fate =
                 if all && (any || released || entry.fate == Fate::There) { Fate::There } else { Fate::Gone };
+            // A start syncs what it finds.
+            entry.synced = entry.fate == Fate::There;
         }
         (self.heard, self.sure_releases) = (sink, sink);
     }

@@ -138,3 +138,8 @@ fn a_crash_while_the_last_segment_is_used_again() {
         ],
     );
 }
+
+#[test]
+fn a_sync_that_fails_behind_the_ack_and_the_power_cut_after_it() {
+    run(7_196_220_587_703_838_584, &[small(1, 0), Trim, FailSync, small(1, 0), Trim, PowerCut(0)]);
+}

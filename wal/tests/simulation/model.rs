@@ -6,7 +6,7 @@ use flumen_wal::storage::faulty::{Fault, FaultyDisk};
 use flumen_wal::{LogError, OpenError, ProgressOp, ProgressUpdate, ReadError, Space, Take, Ticket};
 
 use crate::book::{Book, Seen};
-use crate::world::{CHECKPOINT, DATA, End, World};
+use crate::world::{CHECKPOINT, DATA, End, World, acks_before_the_sync};
 
 #[derive(Clone, Debug)]
 pub enum Action {
@@ -77,6 +77,7 @@ pub struct Simulation {
     life: u64,
     /// How the life ends at a planned crash.
     planned_end: End,
+    acks_before_the_sync: bool,
 }
 
 fn set(space: Space, owner: &str, to: u64) -> Vec<ProgressUpdate> {
@@ -102,6 +103,7 @@ impl Simulation {
             faults: false,
             life: 0,
             planned_end: End::Kill,
+            acks_before_the_sync: acks_before_the_sync(seed),
         };
         let disk = simulation.world.disk.clone();
         plan(&mut simulation, &disk);
@@ -129,8 +131,8 @@ impl Simulation {
             match self.world.open() {
                 Ok(()) => break,
                 // A fault that was planned for a later operation met the start: the process would be started again.
-                Err(_) if self.world.disk.crashed() => self.world.end(self.planned_end),
-                Err(OpenError::Io { .. } | OpenError::Format { .. }) => self.world.end(End::Kill),
+                Err(_) if self.world.disk.crashed() => self.end(self.planned_end),
+                Err(OpenError::Io { .. } | OpenError::Format { .. }) => self.end(End::Kill),
                 Err(error) => panic!("open: {error}"),
             }
             self.world.disk.clear_faults();
@@ -187,6 +189,10 @@ impl Simulation {
             }
             resolved.is_none()
         });
+        let stats = self.world.is_open().then(|| self.world.log().stats());
+        if stats.is_some_and(|stats| stats.unsynced_bytes == 0 && stats.failure.is_none()) {
+            self.book.synced();
+        }
     }
 
     pub fn turn(&mut self) {
@@ -208,9 +214,16 @@ impl Simulation {
         self.tickets.clear();
         self.takes.clear();
         self.life += 1;
-        self.world.end(end);
+        self.end(end);
         self.world.disk.clear_faults();
         self.open();
+    }
+
+    fn end(&mut self, end: End) {
+        self.world.end(end);
+        if self.acks_before_the_sync && !matches!(end, End::Kill) {
+            self.book.power_cut();
+        }
     }
 
     pub fn act(&mut self, action: &Action) {
@@ -330,8 +343,13 @@ impl Simulation {
     /// Lets time pass. Whether the log rests, and no life ended meanwhile.
     fn quiesce(&mut self) -> bool {
         let life = self.life;
-        // Past the delays of releases and claims; after a fault also past the time until a segment is prepared again.
-        for _ in 0..if self.faults { 600 } else { 60 } {
+        // Past the delays of releases, syncs and claims; after a fault also past the time until a segment is prepared again.
+        let turns = match (self.faults, self.acks_before_the_sync) {
+            (true, _) => 600,
+            (false, true) => 250,
+            (false, false) => 60,
+        };
+        for _ in 0..turns {
             self.turn();
         }
         let before = self.world.log().stats();
@@ -346,6 +364,7 @@ impl Simulation {
             && !self.world.disk.crashed()
             && after.reopens == before.reopens
             && after.failure.is_none()
+            && after.unsynced_bytes == 0
             && self.in_flight() == 0;
         if rests {
             self.book.rest();

@@ -88,6 +88,10 @@ fn scenarios() -> Vec<(&'static str, Vec<Action>)> {
     ]
 }
 
+/// Seeds of logs that sync before the ack, and behind it.
+const SYNCED: u64 = 1;
+const WRITTEN: u64 = 3;
+
 /// Scenarios of which each is swept over its number of data directories.
 fn over_lanes() -> Vec<(&'static str, usize, Vec<Action>)> {
     let settle = || Action::Turn(6);
@@ -107,27 +111,28 @@ fn over_lanes() -> Vec<(&'static str, usize, Vec<Action>)> {
     all
 }
 
-fn count(lanes: usize, actions: &[Action]) -> u64 {
-    let mut simulation = Simulation::new(1, lanes);
+fn count(seed: u64, lanes: usize, actions: &[Action]) -> u64 {
+    let mut simulation = Simulation::new(seed, lanes);
     actions.iter().for_each(|action| simulation.act(action));
     simulation.disk().operations()
 }
 
-fn sweep(plan: impl Fn(&mut Simulation, &FaultyDisk, u64) + RefUnwindSafe) {
-    sweep_all(scenarios().into_iter().map(|(name, actions)| (name, 1, actions)).collect(), plan);
+fn sweep(seed: u64, plan: impl Fn(&mut Simulation, &FaultyDisk, u64) + RefUnwindSafe) {
+    sweep_all(seed, scenarios().into_iter().map(|(name, actions)| (name, 1, actions)).collect(), plan);
 }
 
 fn sweep_all(
+    seed: u64,
     scenarios: Vec<(&'static str, usize, Vec<Action>)>,
     plan: impl Fn(&mut Simulation, &FaultyDisk, u64) + RefUnwindSafe,
 ) {
     for (name, lanes, actions) in scenarios {
-        let operations = count(lanes, &actions);
+        let operations = count(seed, lanes, &actions);
         assert!(operations > 40, "{name} is a scenario of {operations} operations");
         for at in 0..operations {
             let run = std::panic::catch_unwind(|| {
                 let mut simulation =
-                    Simulation::with_faults(1, lanes, |simulation, disk| plan(simulation, disk, at));
+                    Simulation::with_faults(seed, lanes, |simulation, disk| plan(simulation, disk, at));
                 actions.iter().for_each(|action| simulation.act(action));
                 simulation.finish(LIMIT);
             });
@@ -138,12 +143,12 @@ fn sweep_all(
 
 #[test]
 fn a_kill_at_any_operation_loses_nothing() {
-    sweep(|_, disk, at| disk.crash_at(at));
+    sweep(SYNCED, |_, disk, at| disk.crash_at(at));
 }
 
 #[test]
 fn a_power_cut_at_any_operation_loses_nothing() {
-    sweep(|simulation, disk, at| {
+    sweep(SYNCED, |simulation, disk, at| {
         simulation.end_by_power_cut(at);
         disk.crash_at(at);
     });
@@ -151,32 +156,50 @@ fn a_power_cut_at_any_operation_loses_nothing() {
 
 #[test]
 fn an_error_at_any_operation_loses_nothing() {
-    sweep(|_, disk, at| disk.fail_at(at, Fault::Io));
+    sweep(SYNCED, |_, disk, at| disk.fail_at(at, Fault::Io));
+}
+
+#[test]
+fn a_kill_at_any_operation_loses_nothing_that_was_acked_before_its_sync() {
+    sweep(WRITTEN, |_, disk, at| disk.crash_at(at));
+}
+
+#[test]
+fn a_power_cut_at_any_operation_takes_a_tail_at_most_of_what_was_acked_before_its_sync() {
+    sweep(WRITTEN, |simulation, disk, at| {
+        simulation.end_by_power_cut(at);
+        disk.crash_at(at);
+    });
+}
+
+#[test]
+fn an_error_at_any_operation_loses_nothing_that_was_acked_before_its_sync() {
+    sweep(WRITTEN, |_, disk, at| disk.fail_at(at, Fault::Io));
 }
 
 #[test]
 fn no_space_at_any_operation_loses_nothing() {
-    sweep(|_, disk, at| disk.fail_at(at, Fault::NoSpace));
+    sweep(SYNCED, |_, disk, at| disk.fail_at(at, Fault::NoSpace));
 }
 
 #[test]
 fn a_short_transfer_at_any_operation_loses_nothing() {
-    sweep(|_, disk, at| disk.fail_at(at, Fault::Short));
+    sweep(SYNCED, |_, disk, at| disk.fail_at(at, Fault::Short));
 }
 
 #[test]
 fn a_slow_operation_holds_up_nothing_for_good() {
-    sweep(|_, disk, at| disk.delay_at(at, Duration::from_secs(4)));
+    sweep(SYNCED, |_, disk, at| disk.delay_at(at, Duration::from_secs(4)));
 }
 
 #[test]
 fn a_kill_at_any_operation_over_several_directories_loses_nothing() {
-    sweep_all(over_lanes(), |_, disk, at| disk.crash_at(at));
+    sweep_all(SYNCED, over_lanes(), |_, disk, at| disk.crash_at(at));
 }
 
 #[test]
 fn a_power_cut_at_any_operation_over_several_directories_loses_nothing() {
-    sweep_all(over_lanes(), |simulation, disk, at| {
+    sweep_all(SYNCED, over_lanes(), |simulation, disk, at| {
         simulation.end_by_power_cut(at);
         disk.crash_at(at);
     });
@@ -184,10 +207,10 @@ fn a_power_cut_at_any_operation_over_several_directories_loses_nothing() {
 
 #[test]
 fn an_error_at_any_operation_over_several_directories_loses_nothing() {
-    sweep_all(over_lanes(), |_, disk, at| disk.fail_at(at, Fault::Io));
+    sweep_all(SYNCED, over_lanes(), |_, disk, at| disk.fail_at(at, Fault::Io));
 }
 
 #[test]
 fn no_space_at_any_operation_over_several_directories_loses_nothing() {
-    sweep_all(over_lanes(), |_, disk, at| disk.fail_at(at, Fault::NoSpace));
+    sweep_all(SYNCED, over_lanes(), |_, disk, at| disk.fail_at(at, Fault::NoSpace));
 }

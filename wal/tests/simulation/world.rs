@@ -9,8 +9,8 @@ use flumen_wal::storage::Directory;
 use flumen_wal::storage::faulty::FaultyDisk;
 use flumen_wal::storage::striped::{self, LanesError};
 use flumen_wal::{
-    Commit, Cursor, Directories, Driver, Environment, Log, LogError, OpenError, Options, ProgressUpdate,
-    Ticket,
+    Commit, Cursor, Directories, Driver, Durability, Environment, Log, LogError, OpenError, Options,
+    ProgressUpdate, Ticket,
 };
 
 /// Lives that ended in a kill or a power cut, in all simulations of this process.
@@ -40,10 +40,20 @@ impl Environment for Simulated {
     }
 }
 
+/// Whether the log of this seed acks what is written and syncs it later.
+pub fn acks_before_the_sync(seed: u64) -> bool {
+    seed.is_multiple_of(3)
+}
+
 /// Small, so that a few dozen actions cross segments, spill the cache and span frames; but a segment holds all frames that may
 /// be on their way at a time, or a start on a full disk could not write them again in the one that is kept for it.
 fn options(seed: u64) -> Options {
+    let durability = match acks_before_the_sync(seed) {
+        true => Durability::Written { interval: Duration::from_millis(150), bytes: 60_000 },
+        false => Durability::Synced,
+    };
     Options {
+        durability,
         segment_bytes: if seed.is_multiple_of(2) { 128 << 10 } else { 192 << 10 },
         frame_bytes: 16 << 10,
         staged_bytes_max: 256 << 10,

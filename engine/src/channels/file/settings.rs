@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use flumen_api::settings::{ComponentConfig, Key, Problems, Setting, Unit, settings};
-use flumen_wal::{Options, Quarantine};
+use flumen_wal::{Durability, Options, Quarantine};
 
 /// Segments are no larger: recovery reads one of them, so this bounds the time of a start.
 const SEGMENT_BYTES_MAX: i64 = 32 << 20;
@@ -18,6 +18,9 @@ const CHECKPOINT_INTERVAL_FLOOR_MS: i64 = 1000;
 const CAPACITY: i64 = 1_000_000;
 const TRANSACTION_CAPACITY: i64 = 10_000;
 const CHECKPOINT_INTERVAL_MS: i64 = 30_000;
+const FSYNC_INTERVAL_S: i64 = 5;
+/// Without `fsyncPerTransaction` a sync begins with as many bytes: it holds up a roll for some 20 ms at most.
+const UNSYNCED_BYTES_MAX: u64 = 16 << 20;
 
 settings! {
     /// Keys of the file channel.
@@ -51,13 +54,12 @@ settings! {
         pub damage_policy: DamagePolicy = key("damagePolicy") { default: Some("halt"), since: "Flumen 0.1" },
         /// Whether a checkpoint is written at the end.
         pub checkpoint_on_close: bool = key("checkpointOnClose") { default: Some("true") },
-        /// Whether a put is acknowledged only when it is synced.
+        /// Whether a put is acknowledged only when it is synced. If not, it is when it is written: nothing is lost with the
+        /// process, but a power cut may take what came since the last sync.
         pub fsync_per_transaction: bool = key("fsyncPerTransaction") { default: Some("true") },
-        /// Time between syncs without `fsyncPerTransaction`.
-        pub fsync_interval: Option<i64> = key("fsyncInterval") {
-            unit: Unit::Seconds,
-            inert: Some("every put is synced, many of them at once")
-        },
+        /// Without `fsyncPerTransaction`: how long what was written waits for a sync; with 16 MiB it comes earlier. Not more than
+        /// 0: the default.
+        pub fsync_interval: i64 = key("fsyncInterval") { default: Some("5"), unit: Unit::Seconds },
         /// Most bytes of one put with its headers and lengths, so that no event can be larger.
         pub event_size_max: u64 = key("eventSizeMax") {
             default: Some("268435456"), min: Some(1 << 20), max: Some((1 << 32) - (1 << 21)), unit: Unit::Bytes,
@@ -145,13 +147,7 @@ impl FileSettings {
         positive("capacity", &mut settings.capacity, CAPACITY);
         positive("transactionCapacity", &mut settings.transaction_capacity, TRANSACTION_CAPACITY);
         positive("checkpointInterval", &mut settings.checkpoint_interval, CHECKPOINT_INTERVAL_MS);
-        if !settings.fsync_per_transaction {
-            problems.warn(
-                config,
-                "fsyncPerTransaction",
-                "false is served as true: every put is synced before it is acknowledged, many of them at once",
-            );
-        }
+        positive("fsyncInterval", &mut settings.fsync_interval, FSYNC_INTERVAL_S);
         if settings.transaction_capacity > settings.capacity {
             let key = match config.get("transactionCapacity") {
                 Some(_) => "transactionCapacity",
@@ -189,6 +185,13 @@ impl FileSettings {
                 self.checkpoint_interval.max(CHECKPOINT_INTERVAL_FLOOR_MS).unsigned_abs(),
             ),
             checkpoint_on_close: self.checkpoint_on_close,
+            durability: match self.fsync_per_transaction {
+                true => Durability::Synced,
+                false => Durability::Written {
+                    interval: Duration::from_secs(self.fsync_interval.unsigned_abs()),
+                    bytes: UNSYNCED_BYTES_MAX,
+                },
+            },
             ..Options::default()
         }
     }
@@ -230,6 +233,12 @@ mod tests {
         assert_eq!(options(&[("minimumRequiredSpace", "0")]).free_bytes_min, 1 << 20);
         assert_eq!(options(&[]).free_bytes_min, 524_288_000);
         assert_eq!(options(&[("checkpointInterval", "1")]).checkpoint_interval, Duration::from_secs(1));
+        assert_eq!(options(&[("fsyncInterval", "7")]).durability, Durability::Synced);
+        let later =
+            |interval| Durability::Written { interval: Duration::from_secs(interval), bytes: 16 << 20 };
+        assert_eq!(options(&[("fsyncPerTransaction", "false")]).durability, later(5));
+        let keys = [("fsyncPerTransaction", "false"), ("fsyncInterval", "7")];
+        assert_eq!(options(&keys).durability, later(7));
     }
 
     #[test]
@@ -248,8 +257,6 @@ mod tests {
             ("compressBackupCheckpoint", "true"),
             ("use-log-replay-v1", "true"),
             ("use-fast-replay", "true"),
-            ("fsyncPerTransaction", "false"),
-            ("fsyncInterval", "5"),
         ];
         for key in keys {
             let (settings, problems) = read(&[key]);

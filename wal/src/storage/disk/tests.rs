@@ -161,7 +161,15 @@ fn a_ring_dropped_by_another_thread_frees_the_lock_when_its_writes_have_landed()
             .spawn(|| {
                 for token in 0..8 {
                     let (file, buffer, len) = (file.clone(), buffer.clone(), buffer.len());
-                    queue.submit(Write { token, file, buffer, from: 0, len, offset: token * len as u64 });
+                    queue.submit(Write {
+                        token,
+                        file,
+                        buffer,
+                        from: 0,
+                        len,
+                        offset: token * len as u64,
+                        durable: true,
+                    });
                 }
                 queue.wait(Some(Duration::ZERO), &mut Vec::new());
                 queue
@@ -214,6 +222,7 @@ fn child_that_writes_until_it_is_killed() {
                 from: 0,
                 len,
                 offset: token * len as u64,
+                durable: true,
             });
         }
         queue.wait(None, &mut done);

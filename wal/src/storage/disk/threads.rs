@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::storage::mailbox::Mailbox;
-use crate::storage::{Completion, Lock, Wake, Write, WriteQueue, aligned};
+use crate::storage::{Completion, Lock, Wake, Write, WriteQueue};
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Condvar, Mutex};
 
@@ -62,8 +62,7 @@ impl ThreadQueue {
 impl Shared {
     fn work(&self) {
         while let Some(write) = self.next() {
-            let result = aligned::bytes_of(self.alignment, &write)
-                .and_then(|bytes| write.file.write_durable_at(bytes, write.offset));
+            let result = write.carry_out(self.alignment);
             let token = write.token;
             // The completion says that the buffer is free.
             drop(write);

@@ -152,7 +152,7 @@ impl UringQueue {
         let len = bytes.len().min(ENTRY_BYTES_MAX) as u32;
         let entry = opcode::Write::new(types::Fd(descriptor.as_raw_fd()), bytes.as_ptr(), len)
             .offset(write.offset + *written as u64)
-            .rw_flags(libc::RWF_DSYNC)
+            .rw_flags(if write.durable { libc::RWF_DSYNC } else { 0 })
             .build()
             .user_data(index as u64);
         self.push(&entry);

@@ -65,6 +65,7 @@ pub(super) struct InFlight {
     pub(super) inode: Inode,
     pub(super) bytes: Vec<u8>,
     pub(super) offset: u64,
+    pub(super) durable: bool,
     /// When it may complete, by the disk's clock.
     pub(super) ready_at: Duration,
 }
@@ -337,7 +338,7 @@ impl Disk {
 
     /// Whether a queued write has landed entirely, durably if the file allows that, or what fault kept it from that.
     pub(super) fn land(&mut self, write: &InFlight, fault: Option<Fault>) -> io::Result<()> {
-        self.write(write.inode, &write.bytes, write.offset, true, fault)
+        self.write(write.inode, &write.bytes, write.offset, write.durable, fault)
     }
 
     /// A write to a file, with its fault.

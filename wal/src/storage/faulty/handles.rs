@@ -317,6 +317,7 @@ impl FaultyQueue {
                 inode,
                 bytes: bytes.to_vec(),
                 offset: write.offset,
+                durable: write.durable,
                 ready_at: begun.done_at,
             });
         }

@@ -34,7 +34,7 @@ fn submit(
 ) {
     let buffer = Arc::new(blocks(count, byte));
     let (len, offset) = (buffer.len(), (block * BLOCK) as u64);
-    queue.submit(Write { token, file: file.clone(), buffer, from: 0, len, offset });
+    queue.submit(Write { token, file: file.clone(), buffer, from: 0, len, offset, durable: true });
 }
 
 fn names(disk: &FaultyDisk) -> Vec<String> {

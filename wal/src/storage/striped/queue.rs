@@ -126,6 +126,7 @@ impl WriteQueue for StripedQueue {
                         from,
                         len: part.len,
                         offset: part.offset,
+                        durable: write.durable,
                     });
                     from += part.len;
                 }

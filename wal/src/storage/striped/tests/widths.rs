@@ -105,7 +105,15 @@ fn write(token: u64, file: &Arc<dyn File>, from: usize, block: u64) -> Write {
         bytes.fill(if number < from { 0xff } else { token as u8 + number as u8 - from as u8 });
     }
     let (from, len) = (from * 4096, 20 * 4096);
-    Write { token, file: file.clone(), buffer: Arc::new(buffer), from, len, offset: block * 4096 }
+    Write {
+        token,
+        file: file.clone(),
+        buffer: Arc::new(buffer),
+        from,
+        len,
+        offset: block * 4096,
+        durable: true,
+    }
 }
 
 #[test]
