@@ -2,6 +2,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use flumen_api::channel::{Channel, PutError, Ticket};
 use flumen_api::interceptor::Interceptor;
@@ -52,7 +53,7 @@ fn setting(channels: &[&Arc<TestChannel>], required: Vec<Selected>, optional: Ve
             interceptor: Box::new(Dropping),
             dropped: dropped.clone(),
         }],
-        selector: Box::new(Fixed(Route { required, optional, nowhere: 0 })),
+        selector: Box::new(Fixed(Route { nowhere: 1, required, optional })),
     };
     let open = channels.iter().map(|channel| channel.clone() as Arc<dyn Channel>).collect();
     let engine = SourcePut::new("r1".into(), metrics.clone(), pipeline, open);
@@ -246,4 +247,36 @@ async fn a_channel_added_later_knows_where_a_file_began_that_was_followed_from_i
     let s = replicating(&[&added, &lacking]);
     s.engine.begin().await;
     assert_eq!(s.engine.positions().expect("b knows the key")["k"].to, 1000);
+}
+
+#[test]
+fn a_selector_hears_that_positions_count_where_several_channels_keep_them() {
+    struct Listening(Arc<AtomicBool>);
+    impl Selector for Listening {
+        fn route(&mut self, _: &flumen_api::Batch, _: usize) -> Route {
+            unreachable!("nothing is put")
+        }
+
+        fn route_by_position(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let hears = |durable: &[bool]| {
+        let heard = Arc::new(AtomicBool::new(false));
+        let pipeline = Pipeline { interceptors: Vec::new(), selector: Box::new(Listening(heard.clone())) };
+        let channel = |durable: &bool| TestChannel::new("c", *durable, 10) as Arc<dyn Channel>;
+        let channels = durable.iter().map(channel).collect();
+        drop(SourcePut::new("r1".into(), SourceMetrics::default(), pipeline, channels));
+        heard.load(Ordering::Acquire)
+    };
+    assert!(hears(&[true, true]));
+    assert!(!hears(&[true, false]) && !hears(&[false, false]));
+}
+
+#[tokio::test]
+async fn events_without_a_channel_are_counted_once_and_accepted() {
+    let a = TestChannel::new("a", true, 10);
+    let s = setting(&[&a], vec![Selected::Some(vec![1])], vec![Selected::None]);
+    s.engine.put(batch(&["1", "2"])).await.expect("room").await.expect("durable");
+    assert_eq!((s.metrics.nowhere.get(), s.metrics.event_accepted.get()), (1, 2));
 }
