@@ -445,3 +445,52 @@ fn all_problems_come_at_once() {
     );
     assert_eq!(planned(&text).problems.errors(), 5, "{:#?}", shown(&planned(&text)));
 }
+
+#[test]
+fn types_of_ones_own_are_found_wherever_a_type_is_named() {
+    use flumen_api::interceptor::{Interceptor, ValueSerializer};
+    use flumen_api::processor::SinkSelector;
+
+    struct Own;
+    impl Interceptor for Own {
+        fn intercept(&mut self, _: &mut Batch) {}
+    }
+    impl ValueSerializer for Own {
+        fn serialize(&mut self, matched: &str) -> Result<String, String> {
+            Ok(matched.to_uppercase())
+        }
+    }
+    impl SinkSelector for Own {
+        fn order(&mut self, _: std::time::Instant) -> Vec<usize> {
+            vec![0]
+        }
+    }
+    let own = |factory| Spec {
+        alias: "own",
+        class_names: &["com.example.Own$Builder", "com.example.Own"],
+        keys: TestSettings::KEYS,
+        doc: "",
+        factory,
+    };
+    let registry = registry()
+        .with_all(crate::interceptors::specs())
+        .with(own(Factory::Interceptor(|_, _| Some(Box::new(Own)))))
+        .with(own(Factory::ValueSerializer(|_, _| Some(Box::new(Own)))))
+        .with(own(Factory::SinkSelector(|_, _, _| Some(Box::new(Own)))))
+        .with(own(Factory::Selector(selector)));
+    let text = with(
+        &with(WHOLE, GROUP),
+        "a1.sources.r1.interceptors = i1 i2\na1.sources.r1.interceptors.i1.type = com.example.Own$Builder\n\
+         a1.sources.r1.interceptors.i1.directroy = x\na1.sources.r1.interceptors.i2.type = regex_extractor\n\
+         a1.sources.r1.interceptors.i2.regex = (a)\na1.sources.r1.interceptors.i2.serializers = s1\n\
+         a1.sources.r1.interceptors.i2.serializers.s1.name = h\n\
+         a1.sources.r1.interceptors.i2.serializers.s1.type = com.example.Own\n\
+         a1.sources.r1.selector.type = OWN\na1.sinkgroups.g1.processor.type = load_balance\n\
+         a1.sinkgroups.g1.processor.selector = com.example.Own\na1.sinkgroups.g1.processor.selector.weights = 1",
+    );
+    let content = FileContent { name: "f.conf".into(), bytes: text.into() };
+    let plan = plan(&Properties::merge(&[content], &Environment::default()), "a1", &registry);
+    assert_eq!(plan.problems.errors(), 0, "{:#?}", shown(&plan));
+    assert!(shown(&plan)[0].contains("did you mean `directory`"), "{:#?}", shown(&plan));
+    assert_eq!((plan.sources.len(), plan.groups.len(), plan.sinks.len()), (1, 1, 2));
+}
