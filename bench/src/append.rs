@@ -19,9 +19,10 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::ceiling::{Ceiling, RawFile, SameWrites};
+use crate::ceiling::{Ceiling, RawFile, SameWrites, fio};
 use crate::contender::{self, Contender, DurableLog, RECORD_BYTES, Shape, Writes};
 use crate::failure::{Context, Failure};
+
 use crate::options::Options;
 use crate::place::Place;
 use crate::report::{Stored, median, print_table};
@@ -73,6 +74,9 @@ pub struct CeilingRun {
     /// What was found.
     #[serde(flatten)]
     pub ceiling: Ceiling,
+    /// The same writes by fio, where it is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fio_mb_per_s: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,7 +122,10 @@ pub fn run(contenders: &[&dyn Contender], options: &Options) -> Result<(), Failu
     for round in 0..rounds {
         for &shape in &shapes {
             eprintln!("round {} of {rounds}, {}", round + 1, shape.name());
-            ceilings.push(CeilingRun { round, shape: shape.name(), ceiling: raw.measure(shape, time)? });
+            let ceiling = raw.measure(shape, time)?;
+            let fio_mb_per_s = fio::writes_per_s(&directory, &ceiling, time)?
+                .map(|writes_per_s| writes_per_s * ceiling.mb_per_s / ceiling.writes_per_s);
+            ceilings.push(CeilingRun { round, shape: shape.name(), ceiling, fio_mb_per_s });
             // Who goes first changes from round to round: the one after a heavy writer meets its write-back.
             for turn in 0..contenders.len() {
                 let contender = contenders[(turn + round) % contenders.len()];
@@ -129,6 +136,13 @@ pub fn run(contenders: &[&dyn Contender], options: &Options) -> Result<(), Failu
 
     let rows = rows(&contenders, &shapes, &runs, &ceilings);
     print(&contenders, &rows);
+    if ceilings.iter().any(|run| run.fio_mb_per_s.is_some()) {
+        for shape in &shapes {
+            let of_shape = ceilings.iter().filter(|run| run.shape == shape.name());
+            let fio = median(of_shape.filter_map(|run| run.fio_mb_per_s));
+            println!("the ceiling of {} by fio: {fio:.0} MB/s", shape.name());
+        }
+    }
     let setting = serde_json::json!({
         "durability": "synced before a commit returns",
         "record_bytes": RECORD_BYTES,

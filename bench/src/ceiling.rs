@@ -24,6 +24,8 @@ use serde::Serialize;
 use crate::contender::{Shape, Writes};
 use crate::failure::{Context, Failure};
 
+pub(crate) mod fio;
+
 pub(crate) const BLOCK: usize = 4096;
 const FILE_BYTES: u64 = 256 << 20;
 /// What a log's frames and commits add to a payload at the very least; keeps the ceiling's writes from being smaller
@@ -35,6 +37,8 @@ const HEADER_BYTES: usize = 64;
 pub struct Ceiling {
     /// Payload MB/s.
     pub mb_per_s: f64,
+    /// Writes a second.
+    pub writes_per_s: f64,
     /// Writes in flight.
     pub depth: usize,
     /// Bytes of one write.
@@ -106,7 +110,8 @@ impl RawFile {
             let payload = shape.threads.div_ceil(depth) * shape.commit_bytes();
             let write_bytes = (payload + HEADER_BYTES).next_multiple_of(BLOCK);
             let writes_per_s = self.writes_per_s(depth, write_bytes, share)?;
-            let found = Ceiling { mb_per_s: writes_per_s * payload as f64 / 1e6, depth, write_bytes };
+            let found =
+                Ceiling { mb_per_s: writes_per_s * payload as f64 / 1e6, writes_per_s, depth, write_bytes };
             if best.is_none_or(|best| found.mb_per_s > best.mb_per_s) {
                 best = Some(found);
             }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   append    a durable log under T threads, each committing R records and waiting until they are durable
+//!   latency   how long a commit of one event takes, idle and at half load
 //!   agent     the whole agent: access-log lines -> taildir -> file channel -> file_roll
 //!   restart   SIGKILL with a backlog, start again, time to the first event delivered
 //! ```
@@ -15,11 +16,16 @@ pub mod append;
 pub mod ceiling;
 pub mod contender;
 pub mod failure;
+pub mod latency;
 pub mod options;
 pub mod ours;
 pub mod place;
+#[cfg(feature = "plots")]
+pub mod plots;
+pub mod raw;
 pub mod report;
 pub mod restart;
+pub mod table;
 
 mod lines;
 mod process;

@@ -1,13 +1,14 @@
-//! `flumen-bench agent|restart|append [--option value]...`, from the repository's root. `bench/run` builds what is needed.
+//! `flumen-bench agent|restart|append|latency|table|plots [--option value]...`, from the repository's root. `bench/run` builds what is needed.
 
 use std::process::ExitCode;
 
 use flumen_bench::failure::Failure;
 use flumen_bench::options::Options;
 use flumen_bench::ours::Ours;
-use flumen_bench::{agent, append, restart};
+use flumen_bench::raw::Raw;
+use flumen_bench::{agent, append, latency, restart, table};
 
-const USAGE: &str = "usage: flumen-bench agent|restart|append [--option value]...";
+const USAGE: &str = "usage: flumen-bench agent|restart|append|latency|table|plots [--option value]...";
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
@@ -17,6 +18,12 @@ fn main() -> ExitCode {
         "restart" => Options::parse(words, restart::OPTIONS).and_then(|options| restart::run(&options)),
         "append" => Options::parse(words, append::OPTIONS)
             .and_then(|options| append::run(&[&Ours::URING, &Ours::STD], &options)),
+        "latency" => Options::parse(words, latency::OPTIONS)
+            .and_then(|options| latency::run(&[&Ours::URING, &Ours::STD, &Raw], &options)),
+        "table" => Options::parse(words, table::OPTIONS).and_then(|options| table::run(&options)),
+        #[cfg(feature = "plots")]
+        "plots" => Options::parse(words, flumen_bench::plots::OPTIONS)
+            .and_then(|options| flumen_bench::plots::run(&options)),
         _ => Err(Failure(USAGE.into())),
     };
     match done {
