@@ -100,7 +100,7 @@ fn a_kill_between_any_two_steps_leaves_every_segment_whole_and_every_spare() {
 fn a_power_cut_between_any_two_steps_leaves_every_segment_whole() {
     for lanes in [2, 3] {
         for at in operations(lanes) {
-            for seed in 0..12 {
+            for seed in 0..40 {
                 let disk = FaultyDisk::new(at);
                 begin(&disk, lanes);
                 disk.crash_at(at);
