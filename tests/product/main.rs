@@ -13,6 +13,7 @@ mod full_disk;
 mod groups;
 mod interceptors;
 mod kills;
+mod lanes;
 mod launcher;
 mod limits;
 mod lines;
