@@ -1,7 +1,7 @@
-//! The whole agent on the main job: access-log lines through taildir, a file channel and file_roll.
+//! The whole job: access-log lines from a file through a channel into a file, by Flumen, Flume and rsyslog in turns.
 //!
 //! The clock runs from the first byte in the output directory until the output holds as many bytes as were sent; the
-//! time from exec is stored beside it. Then the agent is stopped and its output compared with its input byte by byte.
+//! time from exec is stored beside it. Then the program is stopped and its output compared with its input byte by byte.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,28 +13,21 @@ use crate::lines::{self, LINE_BYTES};
 use crate::options::Options;
 use crate::place::Place;
 use crate::process::Agent;
+use crate::programs::{self, Edit, Program, Programs, VARIANTS, Variant};
 use crate::report::{Stored, median, print_table};
 
-/// The configuration: the main job with a batch size of 1000.
-pub const CONF: &str = include_str!("../agent.conf");
-
 /// Options of the command.
-pub const OPTIONS: &[&str] = &["dir", "results", "rounds", "lines", "flumen", "limit"];
-
-/// A way to run it.
-struct Variant {
-    name: &'static str,
-    /// Flume's default batch size, 100, for source and sink.
-    default_batch: bool,
-    /// What `-Dflumen.storage` asks for; the agent's log must say that it got it, else the row would be another's.
-    storage: Option<&'static str>,
-}
-
-const VARIANTS: &[Variant] = &[
-    Variant { name: "batchSize 1000", default_batch: false, storage: None },
-    Variant { name: "batchSize unset", default_batch: true, storage: None },
-    Variant { name: "batchSize 1000, std", default_batch: false, storage: Some("std") },
-    Variant { name: "batchSize unset, std", default_batch: true, storage: Some("std") },
+pub const OPTIONS: &[&str] = &[
+    "dir",
+    "results",
+    "rounds",
+    "lines",
+    "limit",
+    "only",
+    programs::OPTIONS[0],
+    programs::OPTIONS[1],
+    programs::OPTIONS[2],
+    programs::OPTIONS[3],
 ];
 
 /// One round of one variant.
@@ -42,8 +35,10 @@ const VARIANTS: &[Variant] = &[
 struct Run {
     round: usize,
     variant: &'static str,
-    /// The agent's line on the storage that it uses.
-    storage: String,
+    /// What our agent says of the storage that it uses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    storage: Option<String>,
+    lines: u64,
     lines_per_s: f64,
     /// First output until all output.
     seconds: f64,
@@ -57,11 +52,15 @@ struct Run {
 #[derive(Debug, Serialize)]
 struct Row {
     variant: &'static str,
+    durability: &'static str,
+    lines: u64,
     lines_per_s: f64,
     mb_per_s: f64,
     start_seconds: f64,
     peak_rss_mib: f64,
-    cpu_seconds: f64,
+    cpu_seconds_per_million: f64,
+    /// How many times faster the first variant is.
+    first_over_this: f64,
 }
 
 /// Runs the command.
@@ -71,7 +70,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let count: u64 = options.get("lines", 2_000_000)?;
     let rounds: usize = options.get("rounds", 5)?;
     let limit = Duration::from_secs(options.get("limit", 300)?);
-    let flumen: PathBuf = options.get("flumen", PathBuf::from("target/release/flumen"))?;
+    let word = |variant: &Variant| variant.name.replace(", ", "-").replace(' ', "-");
+    let only: Vec<String> = options.list("only", &VARIANTS.iter().map(word).collect::<Vec<_>>())?;
+    let mut variants: Vec<&Variant> =
+        VARIANTS.iter().filter(|variant| only.contains(&word(variant))).collect();
     let place = Place::of(&directory)?;
     println!("{}\n{count} lines of {LINE_BYTES} bytes, {rounds} rounds\n", place.headline());
 
@@ -79,28 +81,40 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         .prefix("agent-")
         .tempdir_in(&directory)
         .context(|| format!("make a directory in {}", directory.display()))?;
-    let input = home.path().join("access.log");
-    lines::generate(&input, count)?;
+    let programs = Programs::find(&variants, options)?;
+    let mut kept = Vec::new();
+    for variant in variants.drain(..) {
+        match programs.lacks(variant, home.path())? {
+            Some(why) => println!("{} skipped: {why}", variant.name),
+            None => kept.push(variant),
+        }
+    }
+    let input_of = |one_in: u64| home.path().join(format!("{one_in}.log"));
+    for variant in &kept {
+        let input = input_of(variant.one_in);
+        if !input.exists() {
+            lines::generate(&input, count / variant.one_in)?;
+        }
+    }
 
     let mut runs = Vec::new();
     for round in 0..rounds {
-        for variant in VARIANTS {
+        for variant in &kept {
             eprintln!("round {} of {rounds}, {}", round + 1, variant.name);
-            let run = once(variant, round, &flumen, &input, count, home.path(), limit)?;
-            match variant.storage {
-                Some(storage) if !run.storage.contains(&format!(": {storage}")) => {
-                    eprintln!("left out: the agent did not heed -Dflumen.storage={storage}: {}", run.storage);
+            let (input, lines) = (input_of(variant.one_in), count / variant.one_in);
+            let run = once(variant, round, &programs, &input, lines, home.path(), limit)?;
+            match (variant.program, &run.storage) {
+                (Program::Flumen { storage: Some(asked), .. }, Some(got)) if !got.starts_with(asked) => {
+                    eprintln!("left out: the agent did not heed -Dflumen.storage={asked}: {got}");
                 }
                 _ => runs.push(run),
             }
         }
     }
-    let measured = VARIANTS.iter().filter(|variant| runs.iter().any(|run| run.variant == variant.name));
-    let rows: Vec<Row> = measured.map(|variant| row(variant.name, &runs)).collect();
+    let rows = rows(&kept, &runs);
     print(&rows);
     let setting = serde_json::json!({
-        "pipeline": "taildir -> file channel -> file_roll",
-        "durability": "acked when synced; output synced before release",
+        "pipeline": "tail a file -> channel or queue -> write a file",
         "lines": count,
         "line_bytes": LINE_BYTES,
         "rounds": rounds,
@@ -113,7 +127,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 fn once(
     variant: &Variant,
     round: usize,
-    flumen: &Path,
+    programs: &Programs,
     input: &Path,
     count: u64,
     home: &Path,
@@ -123,31 +137,36 @@ fn once(
         .prefix("run-")
         .tempdir_in(home)
         .context(|| format!("make a directory in {}", home.display()))?;
-    let text: String = CONF
-        .lines()
-        .filter(|line| !(variant.default_batch && line.contains(".batchSize")))
-        .flat_map(|line| [line, "\n"])
-        .collect();
-    let setting = Setting::make(fresh.path(), &text, input)?;
-    let defines: Vec<String> =
-        variant.storage.iter().map(|storage| format!("-Dflumen.storage={storage}")).collect();
+    let setting = Setting::make(fresh.path(), programs::CONF, input)?;
+    let mut outs = vec![setting.out];
+    if let Program::Flumen { edit: Edit::TwoChannels, .. } = variant.program {
+        let second = setting.directory.join("second");
+        std::fs::create_dir(&second).context(|| format!("create {}", second.display()))?;
+        outs.push(second);
+    }
     let log = fresh.path().join("agent.log");
-    let mut agent = Agent::start(flumen, &setting.conf, &defines, log.clone())?;
+    let mut agent = Agent::spawn(programs.command(variant, &setting.directory)?, log.clone())?;
 
-    let out = &setting.out;
-    let first = agent.wait_until("first output", limit, || lines::bytes_in(out) > 0)?;
-    let last = agent.wait_until("complete output", limit, || lines::bytes_in(out) >= count * LINE_BYTES)?;
+    let least = || outs.iter().map(|out| lines::bytes_in(out)).min().unwrap_or(0);
+    let first =
+        agent.wait_until("first output", limit, || outs.iter().any(|out| lines::bytes_in(out) > 0))?;
+    let last = agent.wait_until("complete output", limit, || least() >= count * LINE_BYTES)?;
     let (peak_rss_mib, cpu_seconds) = (agent.peak_rss_mib(), agent.cpu_seconds());
     let start_seconds = (first - agent.started).as_secs_f64();
     agent.stop()?;
-    lines::check_equal(input, out)?;
+    for out in &outs {
+        lines::check_equal(input, out)?;
+    }
     let seconds = (last - first).as_secs_f64();
     let said = std::fs::read_to_string(&log).context(|| format!("read {}", log.display()))?;
-    let storage = said.lines().find_map(|line| Some(line.split_once("storage of ")?.1.trim().to_string()));
+    // The line names the directory first, which no reader of the results needs.
+    let storage =
+        said.lines().find_map(|line| Some(line.split_once("storage of ")?.1.split_once(": ")?.1.trim()));
     Ok(Run {
         round,
         variant: variant.name,
-        storage: storage.unwrap_or_default(),
+        storage: storage.map(String::from),
+        lines: count,
         lines_per_s: count as f64 / seconds,
         seconds,
         start_seconds,
@@ -158,6 +177,7 @@ fn once(
 
 /// An agent's directories, its input in place, and its configuration.
 pub(crate) struct Setting {
+    pub(crate) directory: PathBuf,
     pub(crate) conf: PathBuf,
     pub(crate) out: PathBuf,
 }
@@ -167,7 +187,8 @@ impl Setting {
     pub(crate) fn make(directory: &Path, conf: &str, input: &Path) -> Result<Self, Failure> {
         // file_roll and taildir want absolute paths, whatever directory the bench was started in.
         let directory = directory.canonicalize().context(|| format!("look at {}", directory.display()))?;
-        let setting = Self { conf: directory.join("agent.conf"), out: directory.join("out") };
+        let conf_path = directory.join("agent.conf");
+        let setting = Self { conf: conf_path, out: directory.join("out"), directory: directory.clone() };
         for folder in ["in", "out"] {
             let path = directory.join(folder);
             std::fs::create_dir(&path).context(|| format!("create {}", path.display()))?;
@@ -180,17 +201,26 @@ impl Setting {
     }
 }
 
-fn row(variant: &'static str, runs: &[Run]) -> Row {
-    let of = |value: fn(&Run) -> f64| median(runs.iter().filter(|run| run.variant == variant).map(value));
-    let lines_per_s = of(|run| run.lines_per_s);
-    Row {
-        variant,
-        lines_per_s,
-        mb_per_s: lines_per_s * LINE_BYTES as f64 / 1e6,
-        start_seconds: of(|run| run.start_seconds),
-        peak_rss_mib: of(|run| run.peak_rss_mib),
-        cpu_seconds: of(|run| run.cpu_seconds),
+fn rows(variants: &[&Variant], runs: &[Run]) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
+    for variant in variants {
+        let runs: Vec<&Run> = runs.iter().filter(|run| run.variant == variant.name).collect();
+        let Some(lines) = runs.first().map(|run| run.lines) else { continue };
+        let of = |value: fn(&Run) -> f64| median(runs.iter().map(|run| value(run)));
+        let lines_per_s = of(|run| run.lines_per_s);
+        rows.push(Row {
+            variant: variant.name,
+            durability: variant.durability,
+            lines,
+            lines_per_s,
+            mb_per_s: lines_per_s * LINE_BYTES as f64 / 1e6,
+            start_seconds: of(|run| run.start_seconds),
+            peak_rss_mib: of(|run| run.peak_rss_mib),
+            cpu_seconds_per_million: of(|run| run.cpu_seconds) / lines as f64 * 1e6,
+            first_over_this: rows.first().map_or(1.0, |first| first.lines_per_s / lines_per_s),
+        });
     }
+    rows
 }
 
 fn print(rows: &[Row]) {
@@ -198,23 +228,21 @@ fn print(rows: &[Row]) {
         vec![
             row.variant.to_string(),
             format!("{:.0} k", row.lines_per_s / 1e3),
-            format!("{:.0}", row.mb_per_s),
+            format!("{:.1}", row.mb_per_s),
             format!("{:.0}", row.start_seconds * 1e3),
             format!("{:.1}", row.peak_rss_mib),
-            format!("{:.2}", row.cpu_seconds),
+            format!("{:.2}", row.cpu_seconds_per_million),
+            format!("{:.2}", row.first_over_this),
         ]
     };
-    let heads = ["variant", "lines/s", "MB/s", "exec to first output ms", "peak RSS MiB", "CPU s"];
+    let heads = [
+        "variant",
+        "lines/s",
+        "MB/s",
+        "exec to first output ms",
+        "peak RSS MiB",
+        "CPU s per M lines",
+        "first variant / this",
+    ];
     print_table(&heads, &rows.iter().map(cells).collect::<Vec<_>>());
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_configuration_has_what_the_variants_take_away_and_fill_in() {
-        assert_eq!(CONF.lines().filter(|line| line.contains(".batchSize")).count(), 2);
-        assert!(CONF.contains("@DIR@"));
-    }
 }

@@ -3,7 +3,10 @@
 //! ```text
 //!   append    a durable log under T threads, each committing R records and waiting until they are durable
 //!   latency   how long a commit of one event takes, idle and at half load
+//!   channel   put and take at once: our channels beside Flume's
+//!   growth    throughput and memory as events, headers, backlog, channels or sinks grow
 //!   agent     the whole agent: access-log lines -> taildir -> file channel -> file_roll
+//!   drain     a cold backlog, beside the device's own reads
 //!   restart   SIGKILL with a backlog, start again, time to the first event delivered
 //! ```
 //!
@@ -14,8 +17,11 @@
 pub mod agent;
 pub mod append;
 pub mod ceiling;
+pub mod channel;
 pub mod contender;
+pub mod drain;
 pub mod failure;
+pub mod growth;
 pub mod latency;
 pub mod options;
 pub mod ours;
@@ -27,5 +33,8 @@ pub mod report;
 pub mod restart;
 pub mod table;
 
+mod flume;
 mod lines;
 mod process;
+mod programs;
+mod pump;

@@ -49,6 +49,26 @@ pub fn bytes_in(directory: &Path) -> u64 {
 
 /// Fails unless the files of `out`, in the order of their numbers, hold exactly the bytes of `input`.
 pub fn check_equal(input: &Path, out: &Path) -> Result<(), Failure> {
+    let (at, all) = compare(input, out)?;
+    match at == all {
+        true => Ok(()),
+        false => {
+            Err(Failure(format!("{}: lines from {} on are missing", out.display(), at / LINE_BYTES + 1)))
+        }
+    }
+}
+
+/// Fails unless they hold whole lines with which `input` begins.
+pub fn check_begins(input: &Path, out: &Path) -> Result<(), Failure> {
+    let (at, _) = compare(input, out)?;
+    match at > 0 && at % LINE_BYTES == 0 {
+        true => Ok(()),
+        false => Err(Failure(format!("{}: {at} bytes are not whole lines", out.display()))),
+    }
+}
+
+/// Compares the output with the beginning of the input; the lengths of both.
+fn compare(input: &Path, out: &Path) -> Result<(u64, u64), Failure> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(out)
         .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect())
         .context(|| format!("list {}", out.display()))?;
@@ -74,11 +94,8 @@ pub fn check_equal(input: &Path, out: &Path) -> Result<(), Failure> {
             at += read as u64;
         }
     }
-    let rest = expected.read(&mut want).context(|| format!("read {}", input.display()))?;
-    match rest {
-        0 => Ok(()),
-        _ => Err(Failure(format!("{}: lines from {} on are missing", out.display(), at / LINE_BYTES + 1))),
-    }
+    let all = expected.metadata().context(|| format!("look at {}", input.display()))?.len();
+    Ok((at, all))
 }
 
 /// `<epoch ms>-<n>` as file_roll names its files: order of creation.
@@ -119,6 +136,17 @@ mod tests {
         for bad in [&all[..356], &repeated, &changed] {
             let (_dir, input, out) = files(&[bad]);
             check_equal(&input, &out).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn output_that_stops_early_begins_as_the_input_does() {
+        let all: Vec<u8> = (0..3).flat_map(line).collect();
+        for (part, good) in
+            [(&all[..356], true), (&all[..300], false), (&all[178..356], false), (&[][..], false)]
+        {
+            let (_dir, input, out) = files(&[part]);
+            assert_eq!(check_begins(&input, &out).is_ok(), good);
         }
     }
 

@@ -1,4 +1,4 @@
-//! `flumen-bench agent|restart|append|latency|table|plots [--option value]...`, from the repository's root. `bench/run` builds what is needed.
+//! `flumen-bench agent|channel|drain|restart|append|latency|growth [--option value]...`, from the repository's root. `bench/run` builds what is needed.
 
 use std::process::ExitCode;
 
@@ -6,24 +6,30 @@ use flumen_bench::failure::Failure;
 use flumen_bench::options::Options;
 use flumen_bench::ours::Ours;
 use flumen_bench::raw::Raw;
-use flumen_bench::{agent, append, latency, restart, table};
+use flumen_bench::{agent, append, channel, drain, growth, latency, restart, table};
 
-const USAGE: &str = "usage: flumen-bench agent|restart|append|latency|table|plots [--option value]...";
+const USAGE: &str = "usage: flumen-bench agent|channel|drain|restart|append|latency|growth [--option value]...";
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
     let command = words.next().unwrap_or_default();
     let done = match command.as_str() {
         "agent" => Options::parse(words, agent::OPTIONS).and_then(|options| agent::run(&options)),
+        "channel" => Options::parse(words, channel::OPTIONS).and_then(|options| channel::run(&options)),
+        "drain" => Options::parse(words, drain::OPTIONS).and_then(|options| drain::run(&options)),
         "restart" => Options::parse(words, restart::OPTIONS).and_then(|options| restart::run(&options)),
         "append" => Options::parse(words, append::OPTIONS)
             .and_then(|options| append::run(&[&Ours::URING, &Ours::STD], &options)),
-        "latency" => Options::parse(words, latency::OPTIONS)
-            .and_then(|options| latency::run(&[&Ours::URING, &Ours::STD, &Raw], &options)),
+        "growth" => Options::parse(words, growth::OPTIONS).and_then(|options| growth::run(&options)),
+        growth::point::COMMAND => {
+            Options::parse(words, growth::point::OPTIONS).and_then(|options| growth::point::run(&options))
+        }
         "table" => Options::parse(words, table::OPTIONS).and_then(|options| table::run(&options)),
         #[cfg(feature = "plots")]
         "plots" => Options::parse(words, flumen_bench::plots::OPTIONS)
             .and_then(|options| flumen_bench::plots::run(&options)),
+        "latency" => Options::parse(words, latency::OPTIONS)
+            .and_then(|options| latency::run(&[&Ours::URING, &Ours::STD, &Raw], &options)),
         _ => Err(Failure(USAGE.into())),
     };
     match done {

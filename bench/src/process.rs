@@ -13,6 +13,9 @@ use crate::place::kib;
 /// How often progress is looked at.
 const POLL: Duration = Duration::from_millis(1);
 
+/// 128 and SIGTERM's number.
+const JAVA_TERMINATED: i32 = 143;
+
 /// A running agent.
 pub struct Agent {
     child: Child,
@@ -24,18 +27,22 @@ pub struct Agent {
 impl Agent {
     /// Starts `flumen agent -n a1 -f conf` with `defines` (`-Dkey=value`); what it says goes to `log`.
     pub fn start(flumen: &Path, conf: &Path, defines: &[String], log: PathBuf) -> Result<Self, Failure> {
+        let mut command = Command::new(flumen);
+        command.args(["agent", "-n", "a1", "-f"]).arg(conf).args(defines);
+        Self::spawn(command, log)
+    }
+
+    /// Starts any program that is an agent of somebody's.
+    pub fn spawn(mut command: Command, log: PathBuf) -> Result<Self, Failure> {
         let out = File::create(&log).context(|| format!("create {}", log.display()))?;
         let err = out.try_clone().context(|| format!("open {} twice", log.display()))?;
         let started = Instant::now();
-        let child = Command::new(flumen)
-            .args(["agent", "-n", "a1", "-f"])
-            .arg(conf)
-            .args(defines)
+        let child = command
             .stdin(Stdio::null())
             .stdout(out)
             .stderr(err)
             .spawn()
-            .context(|| format!("start {}", flumen.display()))?;
+            .context(|| format!("start {}", command.get_program().display()))?;
         Ok(Self { child, log, started })
     }
 
@@ -75,14 +82,14 @@ impl Agent {
         ticks as f64 / rustix::param::clock_ticks_per_second() as f64
     }
 
-    /// SIGTERM; the exit must be clean.
+    /// SIGTERM; the exit must be clean: 0, or what a Java machine says after its shutdown hooks have run.
     pub fn stop(mut self) -> Result<(), Failure> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).context(|| "SIGTERM".into())?;
         let status = self.child.wait().context(|| "wait for the agent".into())?;
-        match status.success() {
-            true => Ok(()),
-            false => Err(self.failed(&format!("the agent stopped with {status}"))),
+        match status.code() {
+            Some(0 | JAVA_TERMINATED) => Ok(()),
+            _ => Err(self.failed(&format!("the agent stopped with {status}"))),
         }
     }
 
@@ -114,13 +121,13 @@ pub fn free_port() -> Result<u16, Failure> {
     Ok(listener.local_addr().context(|| "find a free port".into())?.port())
 }
 
-/// A channel's size as the agent's `/metrics` says; `None` while there is no answer.
-pub fn channel_size(port: u16, channel: &str) -> Option<u64> {
+/// What the agent's `/metrics` says of a channel under one of Flume's names (`ChannelSize`); `None` while there is no answer.
+pub fn channel_figure(port: u16, channel: &str, name: &str) -> Option<u64> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     stream.write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n").ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     let json: serde_json::Value = serde_json::from_str(answer.split_once("\r\n\r\n")?.1).ok()?;
-    json.get(format!("CHANNEL.{channel}"))?.get("ChannelSize")?.as_str()?.parse().ok()
+    json.get(format!("CHANNEL.{channel}"))?.get(name)?.as_str()?.parse().ok()
 }
