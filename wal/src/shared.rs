@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
 
+use crate::append::gather::Gathering;
 use crate::append::room::Room;
 use crate::append::staging::{OpenFrame, Pending, Pool, Span, Staged};
 use crate::append::ticket::Ticket;
@@ -103,8 +104,9 @@ pub struct Inner {
     /// The keeper could not prepare a segment: when, and why.
     pub prepare_failed: Option<PrepareFailure>,
     pub counters: Counters,
-    /// How many threads are about to commit and wait.
-    pub expected: u32,
+    /// Frames of commits in flight: what else is in flight holds no commit up.
+    pub commits_in_flight: usize,
+    pub gathering: Gathering,
     /// Threads shall end without closing the log properly.
     pub abandoned: bool,
     /// A thread panicked while it wrote; the log is closed.
@@ -150,7 +152,10 @@ impl Inner {
     pub fn wants_writer(&self, options: &Options) -> bool {
         self.in_flight < options.in_flight
             && (!self.staged.is_empty()
-                || self.open.as_ref().is_some_and(|open| self.goes(open, self.in_flight == 0, options)))
+                || self
+                    .open
+                    .as_ref()
+                    .is_some_and(|open| self.goes(open, self.commits_in_flight == 0, options)))
     }
 
     /// Whether an open frame goes out now. Else it gathers more: while the device is busy, or for the moment that those
@@ -158,17 +163,18 @@ impl Inner {
     /// another for the rest.
     pub fn goes(&self, open: &OpenFrame, free: bool, options: &Options) -> bool {
         open.len >= options.eager_bytes
-            || match open.committers {
-                Some(committers) if self.expected > 0 => committers >= self.expected,
-                _ => free,
+            || match open.committers.and_then(|committers| self.gathering.waits(committers)) {
+                Some(waits) => !waits,
+                None => free,
             }
     }
 
     /// Stops waiting for committers that do not come. Returns whether somebody was waited for.
     pub fn give_up_gathering(&mut self) -> bool {
-        let waits = self.open.as_ref().is_some_and(|open| self.in_flight == 0 && open.committers.is_some());
+        let waits =
+            self.open.as_ref().is_some_and(|open| self.commits_in_flight == 0 && open.committers.is_some());
         if waits {
-            self.expected = 0;
+            self.gathering.give_up();
         }
         waits
     }
@@ -214,7 +220,8 @@ impl Inner {
             ages: backlog.then_some((life.next_event, now)).into_iter().collect(),
             prepare_failed: None,
             counters: Counters::default(),
-            expected: 0,
+            commits_in_flight: 0,
+            gathering: Gathering::default(),
             abandoned: false,
             panicked: false,
         }

@@ -129,3 +129,28 @@ fn a_payload_that_panics_is_never_written_and_the_log_goes_on() {
     log.append_and_wait(one(&vec![3; 100])).unwrap();
     assert_eq!(taken(&log), vec![vec![1; 100], vec![3; 100]]);
 }
+
+/// Goal: a commit never waits for a frame that nobody waits for. Method: a frame of releases alone is on its way to a slow disk
+/// when a commit comes.
+#[test]
+fn a_control_frame_in_flight_holds_no_commit_up() {
+    let disk = FaultyDisk::new(1);
+    let dirs = dirs(disk.directory("d"));
+    let never = Duration::from_secs(1000);
+    let options = Options { release_delay: Duration::ZERO, idle_delay: never, ..Options::default() };
+    let (log, mut driver) = Log::open_driven(dirs, options, Arc::new(System::default())).unwrap();
+    assert!(driver.settle(1000));
+    let append = |body: &Vec<u8>| log.append(log.try_reserve(body.len() as u64).unwrap(), one(body)).unwrap();
+    let first = append(&b"first".to_vec());
+    assert!(driver.settle(1000) && matches!(first.try_wait(), Some(Ok(()))));
+    let take = log.cursor().try_take(1, 100).unwrap().expect("the first");
+    disk.set_latency(Duration::from_secs(1));
+    log.cursor().release(take.first_event, take.events, vec![]);
+    driver.turn();
+    assert_eq!((log.stats().control_frames, disk.writes_in_flight()), (1, 1));
+    let second = append(&b"second".to_vec());
+    driver.turn();
+    assert_eq!(disk.writes_in_flight(), 2, "the commit goes out beside the releases");
+    disk.advance(Duration::from_secs(2));
+    assert!(driver.settle(1000) && matches!(second.try_wait(), Some(Ok(()))));
+}

@@ -35,8 +35,8 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let mut inner = shared.inner.lock();
         let mut readable = false;
-        inner.expected = inner.open.as_ref().and_then(|open| open.committers).unwrap_or(0)
-            + self.in_flight.iter().map(|sent| sent.committers).sum::<u32>();
+        let gathered = inner.open.as_ref().and_then(|open| open.committers).unwrap_or(0);
+        inner.gathering.expect(gathered + self.in_flight.iter().map(|sent| sent.committers).sum::<u32>());
         while self.in_flight.front().is_some_and(|sent| sent.done)
             && let Some(sent) = self.in_flight.pop_front()
         {
@@ -92,6 +92,7 @@ impl Writer {
         self.sync_in_time(&mut inner, now);
         self.slot_freed = true;
         inner.in_flight = self.in_flight.len();
+        inner.commits_in_flight = self.commits_in_flight();
         if readable {
             wakers.extend(self.shared.publish(&mut inner, self.acked_event));
         }

@@ -58,7 +58,9 @@ impl Writer {
             let len = self.align(open.len as u64);
             open.is_whole() && !open.stage.is_spoilt() && len <= left && at_once(len)
         })?;
+        inner.gathering.goes(open.committers.unwrap_or(0));
         inner.in_flight = self.in_flight.len() + 1;
+        inner.commits_in_flight = self.commits_in_flight() + 1;
         drop(inner);
         self.seal(super::writer::Next::Frame(open));
         self.led += 1;

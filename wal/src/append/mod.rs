@@ -1,6 +1,7 @@
 //! From a commit to a synced frame: room, staging, sealing, the two who write, and the tickets that tell.
 
 mod complete;
+pub mod gather;
 pub mod lead;
 mod reopen;
 pub mod room;

@@ -59,6 +59,7 @@ impl Writer {
         wakers.extend(inner.room.wakers());
         wakers.append(&mut inner.readers);
         inner.in_flight = 0;
+        inner.commits_in_flight = 0;
         self.forget_unsynced(&mut inner);
         drop(inner);
         let again = self.reopen_delay > REOPEN_DELAY_MIN;

@@ -188,6 +188,8 @@ impl Writer {
             return (None, None);
         }
         inner.in_flight = self.in_flight.len() + usize::from(next.is_some());
+        let commits = matches!(next, Some(Next::Frame(_) | Next::Span(_)));
+        inner.commits_in_flight = self.commits_in_flight() + usize::from(commits);
         (next, due)
     }
 
@@ -217,6 +219,7 @@ impl Writer {
             && eager
             && let Some(open) = inner.open.take()
         {
+            inner.gathering.goes(open.committers.unwrap_or(0));
             inner.staged.push_back(Staged::Frame(open));
         }
         if let Some(staged) = inner.staged.front_mut() {
@@ -280,8 +283,13 @@ impl Writer {
         (None, due.map(|due| due.saturating_sub(now)))
     }
 
+    /// Frames in flight that hold commits, or a part of one.
+    pub(super) fn commits_in_flight(&self) -> usize {
+        self.in_flight.iter().filter(|sent| sent.stage.is_some() || sent.header.is_span()).count()
+    }
+
     pub(super) fn goes(&self, inner: &Inner, open: &OpenFrame) -> bool {
-        inner.goes(open, self.in_flight.is_empty() || self.slot_freed, &self.shared.options)
+        inner.goes(open, self.commits_in_flight() == 0 || self.slot_freed, &self.shared.options)
     }
 
     /// Takes pending releases and progress over into the state without a frame.
