@@ -23,6 +23,9 @@ use flumen_wal::storage::striped::{self, LanesError, Named};
 use flumen_wal::storage::{self, Backend, Directory};
 use flumen_wal::{Directories, System, tools};
 
+/// A directory, and a line that says how it is written.
+type Opened = (Arc<dyn Directory>, String);
+
 /// Our subfolder.
 const SUBFOLDER: &str = "flumen";
 
@@ -51,7 +54,7 @@ pub(super) fn open(
     }
     let checkpoint_path = create(checkpoint_dir)?;
     refuse_twice(&folders, &checkpoint_path)?;
-    let (lanes, mut lines) = open_all(&folders, storage)?;
+    let (lanes, mut lines): (Vec<_>, Vec<_>) = open_all(&folders, storage)?.into_iter().unzip();
     let find = |path: &Path| Ok(open_alike(path, &lanes)?.0);
     let data = striped::open(&lanes, striped::UNIT, &System::default(), &find)
         .map_err(|error| lanes_error(&error))?;
@@ -70,22 +73,19 @@ pub(super) fn open(
 }
 
 /// Opens all data directories with the same kind of queue, for one queue writes to all of them: threads if a ring cannot.
-fn open_all(
-    folders: &[PathBuf],
-    storage: Storage,
-) -> Result<(Vec<Arc<dyn Directory>>, Vec<String>), OpenError> {
+fn open_all(folders: &[PathBuf], storage: Storage) -> Result<Vec<Opened>, OpenError> {
     let open = |storage| -> Result<Vec<_>, OpenError> {
         folders.iter().map(|folder| open_storage(folder, storage)).collect()
     };
-    let mut opened = open(storage)?;
+    let opened = open(storage)?;
     if opened.windows(2).any(|pair| pair[0].0.describe() != pair[1].0.describe()) {
-        opened = open(Storage::Std)?;
+        return open(Storage::Std);
     }
-    Ok(opened.into_iter().unzip())
+    Ok(opened)
 }
 
 /// Opens a directory as the others were.
-fn open_alike(path: &Path, lanes: &[Arc<dyn Directory>]) -> io::Result<(Arc<dyn Directory>, String)> {
+fn open_alike(path: &Path, lanes: &[Arc<dyn Directory>]) -> io::Result<Opened> {
     let ring = lanes.iter().all(|lane| lane.describe().starts_with("uring"));
     storage::open(path, if ring { Backend::Uring } else { Backend::Std })
 }
@@ -196,7 +196,7 @@ fn create_durably(path: &Path, mode: u32) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
-fn open_storage(path: &Path, storage: Storage) -> Result<(Arc<dyn Directory>, String), OpenError> {
+fn open_storage(path: &Path, storage: Storage) -> Result<Opened, OpenError> {
     let (backend, asked) = match storage {
         Storage::Auto => (Backend::Auto, ""),
         Storage::Uring => (Backend::Uring, "; -Dflumen.storage=uring asks for it"),
