@@ -343,7 +343,8 @@ fn segment_begins(
     let name = own.number().file_name();
     let found = scan(own, own.header.data_offset()).map_err(|error| scan_error(data, &name, error))?;
     let left = found.frames.first().map(|frame| frame.header);
-    let frame = left.map_or(checkpoint.frame, |header| header.frame);
+    // What is left may stand behind the checkpoint's place, and frames from that place on may be lost.
+    let frame = left.map_or(checkpoint.frame, |header| header.frame.min(checkpoint.frame));
     // The segment below ends where this one begins. Without one, all that is not delivered is here or above.
     let event = match checkpoint.snapshot.segments.last() {
         Some(below) => below.end_event,

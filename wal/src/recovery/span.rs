@@ -43,6 +43,42 @@ pub(super) fn find_whole(found: &[(SegmentFile, ScannedFrame)], evidence: FrameN
     whole
 }
 
+/// The evidence, moved to the edge of a span that it ends in: a span is kept or written again as one. Where all is intact that
+/// was not synced for certain, and what was synced is damaged, the commit may have been acked and is lost: the evidence then
+/// goes up to the span's end, so that its events keep their numbers and its frames stay. Else it goes down to the span's start.
+pub(super) fn settle(found: &[(SegmentFile, ScannedFrame)], evidence: FrameNumber) -> FrameNumber {
+    let in_span = |frame: &ScannedFrame, event| frame.header.is_span() && frame.header.first_event == event;
+    let Some(at) = found.iter().rposition(|(_, frame)| frame.header.frame <= evidence) else {
+        return evidence;
+    };
+    let edge = &found[at].1.header;
+    if !edge.is_span() || !edge.has_more() {
+        return evidence;
+    }
+    let event = edge.first_event;
+    let behind = found[at + 1..].iter().take_while(|(_, frame)| in_span(frame, event));
+    let mut end = evidence;
+    let mut ends = false;
+    for (_, frame) in behind {
+        if ends || frame.header.frame != end.next() || frame.found != Found::Intact {
+            return evidence;
+        }
+        (end, ends) = (frame.header.frame, !frame.header.has_more());
+    }
+    if !ends {
+        return evidence;
+    }
+    let first =
+        found[..=at].iter().rposition(|(_, frame)| !in_span(frame, event)).map_or(0, |before| before + 1);
+    let synced = &found[first..=at];
+    let unbroken = synced.windows(2).all(|pair| pair[0].1.header.frame.next() == pair[1].1.header.frame)
+        && edge.frame == evidence;
+    match unbroken && synced.iter().all(|(_, frame)| frame.found == Found::Intact) {
+        true => FrameNumber(found[first].1.header.frame.0.saturating_sub(1)),
+        false => end,
+    }
+}
+
 /// The span that the walk is in, or has just passed.
 pub(super) struct Passed {
     parts: Vec<(u64, usize)>,

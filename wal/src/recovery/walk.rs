@@ -36,24 +36,8 @@ pub(super) fn walk(
     }
     found.retain(|(_, frame)| frame.header.frame > start.frame);
     found.sort_by_key(|(_, frame)| frame.header.frame);
+    let evidence = span::settle(&found, evidence);
     let whole = span::find_whole(&found, evidence);
-    // A span is kept or rewritten as one: evidence that ends inside it counts only up to its start.
-    let mut span_start = None;
-    for (i, (_, frame)) in found.iter().enumerate() {
-        let header = &frame.header;
-        if !header.is_span() {
-            span_start = None;
-            continue;
-        }
-        let first = *span_start.get_or_insert(header.frame);
-        if whole[i] && header.frame == evidence && header.has_more() {
-            evidence = FrameNumber(first.0 - 1);
-            break;
-        }
-        if !header.has_more() {
-            span_start = None;
-        }
-    }
 
     let start_segment = start.place.segment;
     recovered.state = start.state;
@@ -77,6 +61,12 @@ pub(super) fn walk(
     }
     let mut expected = start.frame.next();
     let mut end = start.place;
+    if let (None, false, Some((file, frame))) = (own, nowhere, found.first()) {
+        // The segments between an old checkpoint and what is left were used again, as far as anybody knows.
+        let lost = u64::from(lost::begins_lost(file, frame));
+        expected = FrameNumber(frame.header.frame.0.saturating_sub(lost));
+        end = Place { segment: file.number(), offset: file.header.data_offset() };
+    }
     let mut hole = false;
     let mut spans = span::Passed::behind(start.frame);
     let mut kept_files: Vec<SegmentFile> = own.cloned().into_iter().collect();

@@ -321,6 +321,13 @@ impl Walk<'_> {
             }
             return;
         }
+        if header.first_event > previous.end_event {
+            let events = Some((previous.end_event, Some(header.first_event)));
+            let path = self.path(place.segment);
+            self.findings.push(Finding { path, offset, what, frames: None, events });
+            self.span = None;
+            return;
+        }
         let what = if header.frame < previous.frame.next() {
             "the frame's number is not above that of the frame before it"
         } else if previous.crc.is_some_and(|crc| crc != header.previous_crc) && header.previous_crc != 0 {

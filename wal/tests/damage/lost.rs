@@ -3,7 +3,7 @@
 
 use flumen_wal::tools;
 
-use crate::world::{BLOCK, Frame, World};
+use crate::world::{BLOCK, Frame, World, payload};
 
 /// A byte of a frame's header, and one of its body.
 const HEADER: u64 = 10;
@@ -164,4 +164,34 @@ fn a_checkpoint_whose_segment_is_gone_serves_where_newer_frames_are_left() {
     world.open().unwrap();
     let (next, error) = world.take_from(released);
     assert!(next == 80 && error.is_none(), "{next}: {error:?}");
+}
+
+/// Its last frames are intact and nothing vouches for them; one before them, that was synced, is damaged.
+#[test]
+fn a_large_commit_with_a_damaged_frame_was_perhaps_acked_although_nothing_vouches_for_its_end() {
+    for byte in [HEADER, BODY] {
+        let mut world = World::with_events(5);
+        world.rest();
+        let large = vec![7; 110_000];
+        let ticket = world.append_bytes(&large);
+        world.ack(&ticket);
+        world.kill();
+        world.without_checkpoints();
+        let frames = world.frames();
+        let last = frames.last().unwrap();
+        assert!(last.span && last.events == 1 && last.claims < last.number);
+        let damaged = frames.iter().rfind(|frame| frame.span && frame.number <= last.claims).unwrap();
+        world.flip(damaged, byte);
+        world.open().unwrap();
+        let (next, error) = world.take_from(0);
+        assert!(next == 5 && error.is_some(), "{next}: {error:?}");
+        world.append_all(6..7);
+        world.rest();
+        world.kill();
+        world.flip(damaged, byte);
+        world.open().unwrap();
+        let of = |event| if event == 5 { large.clone() } else { payload(event) };
+        let (next, error) = world.take_checking(0, of);
+        assert!(next == 7 && error.is_none(), "{next}: {error:?}");
+    }
 }
