@@ -47,6 +47,49 @@ mod over_two_directories {
     flumen_engine::channel_conformance!(durable: OnTwo(OnDisk::new()));
 }
 
+/// The same suite over a log that compresses.
+mod compressed {
+    use super::*;
+
+    struct Compressed(OnDisk);
+
+    impl Subject for Compressed {
+        fn open(&self, keys: &[(&str, &str)]) -> Arc<dyn Channel> {
+            self.0.open(&[keys, &[("compression", "lz4")]].concat())
+        }
+    }
+
+    flumen_engine::channel_conformance!(durable: Compressed(OnDisk::new()));
+}
+
+fn gauge(channel: &dyn Channel, name: &str) -> f64 {
+    let gauges = channel.status().gauges;
+    gauges.iter().find(|(known, _)| *known == name).expect("a gauge").1
+}
+
+/// Compressed or not, as each start was told; and what that saves is to be seen.
+#[tokio::test]
+async fn compression_may_be_another_one_at_each_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    for (compression, compresses) in [("none", false), ("lz4", true), ("none", false)] {
+        let channel = open(dir.path(), &[("compression", compression)]).expect("opens");
+        put(&*channel, &batch(1000, 200)).await.expect("room");
+        let (stored, raw) = (gauge(&*channel, "stored_bytes"), gauge(&*channel, "raw_bytes"));
+        assert!(raw > 200_000.0 && (stored < raw / 5.0) == compresses, "{stored} of {raw}");
+        channel.close().await;
+    }
+    let channel = open(dir.path(), &[]).expect("opens");
+    for _ in 0..3 {
+        let mut taker = channel.taker();
+        let taken = tokio::task::spawn_blocking(move || taker.try_take(TakeLimit::events(1000)));
+        let taken = taken.await.expect("no panic").expect("readable").expect("events");
+        assert_eq!(taken.events().len(), 1000);
+        assert!(taken.events().iter().all(|event| event.body == [b'x'; 200]));
+        taken.release("k1", Vec::new());
+    }
+    channel.close().await;
+}
+
 fn open(dir: &Path, keys: &[(&str, &str)]) -> Result<Arc<dyn Channel>, OpenError> {
     let spec = flumen_engine::channels::specs().into_iter().find(|spec| spec.alias == "file");
     let Factory::Channel { check, open, .. } = spec.expect("registered").factory else {

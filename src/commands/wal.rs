@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use clap::{Args, Subcommand};
 use flumen_api::chunk::Chunk;
+use flumen_wal::format::codec::Encoding;
 use flumen_wal::format::record::Record;
+use flumen_wal::format::segment::{FEATURE_LZ4, SegmentHeader};
 use flumen_wal::storage::{self, Backend};
 use flumen_wal::tools::{
     self, Content, Finding, Inspection, Line, Remedy, Repair, Slot, ToolError, Verification,
@@ -254,7 +256,8 @@ fn inspection_text(i: &Inspection) -> String {
         let header = segment.header.as_ref();
         let salt = header.map_or_else(|| "?".into(), |header| format!("{:016x}", header.salt));
         let copy = if segment.header_copies == 1 { ", one header copy is bad" } else { "" };
-        put!(text, "  {}  {} bytes  salt {salt}  {what}{copy}", segment.file, segment.len);
+        let lz4 = if may_be_lz4(segment.header.as_ref()) { ", may hold lz4" } else { "" };
+        put!(text, "  {}  {} bytes  salt {salt}  {what}{lz4}{copy}", segment.file, segment.len);
     }
     put!(text, "spares ({}):", i.spares.len());
     for (name, len) in &i.spares {
@@ -328,6 +331,10 @@ fn inspection_text(i: &Inspection) -> String {
     text.trim_end().to_string()
 }
 
+fn may_be_lz4(header: Option<&SegmentHeader>) -> bool {
+    header.is_some_and(|header| header.features & FEATURE_LZ4 != 0)
+}
+
 fn content_name(content: &Content) -> String {
     match content {
         Content::Frames { .. } => "frames".into(),
@@ -347,6 +354,7 @@ fn inspection_json(i: &Inspection) -> Value {
             "bytes": segment.len,
             "headerCopies": segment.header_copies,
             "salt": segment.header.map(|header| format!("{:016x}", header.salt)),
+            "mayHoldLz4": may_be_lz4(segment.header.as_ref()),
         });
         match &segment.content {
             Content::Frames { frames, events, end_offset, newest } => {
@@ -437,6 +445,15 @@ fn verification_text(report: &Verification) -> String {
         report.unvouched,
         report.claim
     );
+    if report.compressed > 0 {
+        put!(
+            text,
+            "{} frames are compressed by lz4; the bodies of all take {} of {} bytes",
+            report.compressed,
+            report.stored_bytes,
+            report.raw_bytes
+        );
+    }
     match report.damage.len() {
         0 => put!(text, "clean"),
         1 => put!(text, "1 damaged place"),
@@ -516,6 +533,9 @@ fn verification_json(report: &Verification) -> Value {
         "segments": report.segments,
         "frames": report.frames,
         "bytes": report.bytes,
+        "compressedFrames": report.compressed,
+        "storedBytes": report.stored_bytes,
+        "rawBytes": report.raw_bytes,
         "firstEvent": report.events.map(|events| events.0),
         "endEvent": report.events.map(|events| events.1),
         "claim": report.claim,
@@ -537,10 +557,14 @@ fn print_line<W: Write>(out: &mut Printer<W>, line: &Line<'_>, payload: bool) {
                 (true, false) => ", ends its commit",
             };
             out.line(format_args!(
-                "  {place}  frame {}  events {}  {} bytes  claims {}{span}{}{}",
+                "  {place}  frame {}  events {}  {} bytes{}  claims {}{span}{}{}",
                 header.frame.0,
                 range(header.first_event, Some(header.end_event())),
                 header.stored_len,
+                match header.encoding {
+                    Encoding::Plain => String::new(),
+                    Encoding::Lz4 => format!(" lz4 of {}", header.raw_len),
+                },
                 header.synced_frame.0,
                 if *vouched { "" } else { ", not vouched for" },
                 if *intact { "" } else { ", BODY DAMAGED" },

@@ -49,6 +49,7 @@ pub use commit::{Commit, Payload};
 pub use directories::Directories;
 pub use environment::{Environment, System};
 pub use error::{Damage, Failure, LogError, OpenError, ReadError};
+pub use format::codec::Compression;
 pub use log::{Driver, Log, Recovery, Reserve, Reserved, Stats};
 pub use numbers::{FrameNumber, Place, SegmentNumber};
 pub use options::{DamagePolicy, Durability, Options};

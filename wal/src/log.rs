@@ -143,6 +143,10 @@ pub struct Stats {
     pub frames: u64,
     /// Bytes written in them, padding included.
     pub frame_bytes: u64,
+    /// Bytes of the bodies of frames with events, as they stand in the files.
+    pub stored_bytes: u64,
+    /// Bytes of the same bodies without compression.
+    pub raw_bytes: u64,
     /// Frames without events.
     pub control_frames: u64,
     /// Times the log was reopened after a failure.
@@ -500,6 +504,8 @@ impl Log {
             progress_keys: inner.visible.owners.values().map(|owner| owner.keys.len() as u64).sum(),
             frames: inner.counters.frames,
             frame_bytes: inner.counters.frame_bytes,
+            stored_bytes: inner.counters.stored_bytes,
+            raw_bytes: inner.counters.raw_bytes,
             control_frames: inner.counters.control_frames,
             reopens: inner.counters.reopens,
             checkpoint_errors: inner.checkpoint_errors,

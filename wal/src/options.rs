@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::format::codec::{Compression, RAW_LEN_MAX};
 use crate::quarantine::Quarantine;
 
 /// What becomes of events that were acked and cannot be read any more. Puts go on in any case.
@@ -72,6 +73,8 @@ pub struct Options {
     pub damage: DamagePolicy,
     /// When a commit is acked. Default: when it is synced.
     pub durability: Durability,
+    /// How frames with events are stored. Default: plain. May be another one at each opening of the log.
+    pub compression: Compression,
 }
 
 impl Default for Options {
@@ -95,6 +98,7 @@ impl Default for Options {
             reopen_delay_max: Duration::from_secs(5),
             damage: DamagePolicy::Halt,
             durability: Durability::Synced,
+            compression: Compression::None,
         }
     }
 }
@@ -102,7 +106,7 @@ impl Default for Options {
 impl Options {
     /// The nearest options that keep all bounds.
     pub(crate) fn bounded(mut self, alignment: usize) -> Self {
-        self.frame_bytes = self.frame_bytes.clamp(16 << 10, 4 << 20).next_multiple_of(alignment);
+        self.frame_bytes = self.frame_bytes.clamp(16 << 10, RAW_LEN_MAX).next_multiple_of(alignment);
         // A segment holds at least its header, a snapshot and two full frames.
         let least = (64 << 10).max(4 * self.frame_bytes as u64);
         self.segment_bytes = self.segment_bytes.max(64 << 10).next_multiple_of(alignment as u64);

@@ -70,6 +70,8 @@ pub enum Status {
 pub struct Inner {
     pub status: Status,
     pub log_id: u128,
+    /// Feature bits of this life's segments.
+    pub features: u32,
     /// Number of the next event to be appended.
     pub appended_event: u64,
     pub open: Option<OpenFrame>,
@@ -118,6 +120,9 @@ pub struct Inner {
 pub struct Counters {
     pub frames: u64,
     pub frame_bytes: u64,
+    /// Of bodies with events: in the file, and decompressed.
+    pub stored_bytes: u64,
+    pub raw_bytes: u64,
     pub control_frames: u64,
     pub rolls: u64,
     pub reopens: u64,
@@ -198,6 +203,7 @@ impl Inner {
         Self {
             status: Status::Open,
             log_id: life.log_id,
+            features: life.active.header.features,
             appended_event: life.next_event,
             open: None,
             staged: VecDeque::new(),

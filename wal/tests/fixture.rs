@@ -3,6 +3,9 @@
 //! `fixtures/log-v1` is the log that [`write_log`] makes, each file without its trailing blocks of zeroes. Where the bytes of a
 //! fresh one differ, the format has changed, or what a life writes. The first needs a new version and a decision; the
 //! second only new files, by `cargo test -p flumen-wal --test fixture -- --ignored`.
+//!
+//! `fixtures/log-v1-lz4` is the same log, compressed in its first life and not in its second. A fresh one may have other bytes:
+//! which of the blocks that mean the same a compressor makes is its own affair.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,11 +16,13 @@ use std::time::Duration;
 use flumen_wal::storage::memory::MemoryDirectory;
 use flumen_wal::storage::{AlignedBuf, Directory};
 use flumen_wal::{
-    Commit, Directories, Driver, Environment, Log, Options, ProgressOp, ProgressUpdate, Space, tools,
+    Commit, Compression, Directories, Driver, Environment, Log, Options, ProgressOp, ProgressUpdate, Space,
+    tools,
 };
 
-/// Checksum of all names and bytes of the fixture.
-const PINNED: u32 = 1_946_668_037;
+/// Folder, and checksum of all names and bytes in it.
+const PLAIN: (&str, u32) = ("log-v1", 1_946_668_037);
+const LZ4: (&str, u32) = ("log-v1-lz4", 2_158_457_727);
 
 #[derive(Debug, Default)]
 struct Fixed(AtomicU64);
@@ -61,9 +66,10 @@ fn progress(event: usize) -> ProgressUpdate {
 }
 
 /// One life of the log: appends `events`, releases up to `released`, and closes.
-fn live(dirs: &Directories, events: std::ops::Range<usize>, released: u64) {
+fn live(dirs: &Directories, compression: Compression, events: std::ops::Range<usize>, released: u64) {
     let environment = Arc::new(Fixed::default());
-    let (log, mut driver) = Log::open_driven(dirs.clone(), options(), environment.clone()).unwrap();
+    let options = Options { compression, ..options() };
+    let (log, mut driver) = Log::open_driven(dirs.clone(), options, environment.clone()).unwrap();
     let rest = |driver: &mut Driver| {
         for _ in 0..50 {
             environment.0.fetch_add(1000, Ordering::Relaxed);
@@ -89,10 +95,10 @@ fn live(dirs: &Directories, events: std::ops::Range<usize>, released: u64) {
     rest(&mut driver);
 }
 
-fn write_log() -> Directories {
+fn write_log(compression: Compression) -> Directories {
     let dirs = directories();
-    live(&dirs, 0..5, 1);
-    live(&dirs, 5..7, 2);
+    live(&dirs, compression, 0..5, 1);
+    live(&dirs, Compression::None, 5..7, 2);
     dirs
 }
 
@@ -113,14 +119,14 @@ fn files_of(dirs: &Directories) -> BTreeMap<PathBuf, Vec<u8>> {
     files
 }
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/log-v1")
+fn fixture(folder: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder)
 }
 
-fn kept_files() -> BTreeMap<PathBuf, Vec<u8>> {
+fn kept_files(folder: &str) -> BTreeMap<PathBuf, Vec<u8>> {
     let mut files = BTreeMap::new();
     for dir in ["data", "checkpoint"] {
-        for entry in std::fs::read_dir(fixture().join(dir)).unwrap() {
+        for entry in std::fs::read_dir(fixture(folder).join(dir)).unwrap() {
             let path = entry.unwrap().path();
             files.insert(Path::new(dir).join(path.file_name().unwrap()), std::fs::read(&path).unwrap());
         }
@@ -139,9 +145,9 @@ fn checksum(files: &BTreeMap<PathBuf, Vec<u8>>) -> u32 {
 }
 
 /// The kept files in memory, at their length when they were written.
-fn kept_log() -> Directories {
+fn kept_log(folder: &str) -> Directories {
     let dirs = directories();
-    for (path, bytes) in kept_files() {
+    for (path, bytes) in kept_files(folder) {
         let dir: &dyn Directory = if path.starts_with("data") { &*dirs.data } else { &*dirs.checkpoint };
         let file = dir.create(path.file_name().unwrap().to_str().unwrap()).unwrap();
         file.allocate(64 << 10).unwrap();
@@ -152,19 +158,24 @@ fn kept_log() -> Directories {
 
 #[test]
 #[ignore = "writes the fixture"]
-fn write_the_fixture() {
-    for (path, bytes) in files_of(&write_log()) {
-        let path = fixture().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
-    panic!("now pin {}", checksum(&kept_files()));
+fn write_the_fixtures() {
+    let kept = [(PLAIN.0, Compression::None), (LZ4.0, Compression::Lz4)].map(|(folder, compression)| {
+        for (path, bytes) in files_of(&write_log(compression)) {
+            let path = fixture(folder).join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+        (folder, checksum(&kept_files(folder)))
+    });
+    panic!("now pin {kept:?}");
 }
 
 #[test]
 fn the_bytes_of_a_log_are_those_of_version_1() {
-    assert_eq!(checksum(&kept_files()), PINNED, "the kept files are what they were");
-    let (fresh, kept) = (files_of(&write_log()), kept_files());
+    for (folder, pinned) in [PLAIN, LZ4] {
+        assert_eq!(checksum(&kept_files(folder)), pinned, "the kept files of {folder} are what they were");
+    }
+    let (fresh, kept) = (files_of(&write_log(Compression::None)), kept_files(PLAIN.0));
     assert_eq!(fresh.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>());
     for (path, bytes) in &fresh {
         let differs = bytes.iter().zip(&kept[path]).position(|(a, b)| a != b);
@@ -174,11 +185,21 @@ fn the_bytes_of_a_log_are_those_of_version_1() {
 
 #[test]
 fn a_log_of_version_1_is_read() {
-    let dirs = kept_log();
+    assert_is_read(PLAIN.0, 0);
+}
+
+#[test]
+fn a_compressed_log_of_version_1_is_read() {
+    assert_is_read(LZ4.0, 3);
+}
+
+fn assert_is_read(folder: &str, compressed: u64) {
+    let dirs = kept_log(folder);
     let verified = tools::verify(&dirs).unwrap();
+    assert_eq!(verified.compressed, compressed);
     assert_eq!((verified.damage, verified.notes), (vec![], vec![]));
     let full = tempfile::tempdir().unwrap();
-    for (path, bytes) in kept_files() {
+    for (path, bytes) in kept_files(folder) {
         let path = full.path().join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, bytes).unwrap();

@@ -7,6 +7,7 @@ use flumen_api::batch::Batch;
 use flumen_api::chunk::{Chunk, ChunkSlice, ChunkWriter};
 use flumen_api::event::EventRef;
 use flumen_wal::SegmentNumber;
+use flumen_wal::format::codec::{self, Encoding};
 use flumen_wal::format::frame::{self, FrameHeader, Seed};
 use flumen_wal::format::record::{self, Record, Records};
 use flumen_wal::format::segment::{self, SegmentHeader};
@@ -62,6 +63,9 @@ pub fn frame_header(bytes: &[u8]) {
         if verifies {
             let mut again = bytes.to_vec();
             assert_eq!((header.seal(&mut again, seed), &*again), (crc, bytes), "written again");
+            let body = codec::read(&header, seed, bytes);
+            assert!(body.as_ref().map_or(true, |body| body.len() == header.raw_len as usize), "its length");
+            assert!(body.is_ok() || header.encoding != Encoding::Plain, "what is plain is the body");
         }
     };
     check(bytes);
@@ -74,7 +78,9 @@ pub fn frame_header(bytes: &[u8]) {
     fixed[..4].copy_from_slice(&frame::MAGIC.to_le_bytes());
     fixed[8..12].copy_from_slice(&body_crc.to_le_bytes());
     fixed[12..16].copy_from_slice(&len.to_le_bytes());
-    fixed[16..20].copy_from_slice(&len.to_le_bytes());
+    if fixed[20] != Encoding::Lz4 as u8 {
+        fixed[16..20].copy_from_slice(&len.to_le_bytes());
+    }
     let crc = seed.crc(&fixed[8..frame::HEADER_LEN]);
     fixed[4..8].copy_from_slice(&crc.to_le_bytes());
     check(&fixed);

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use flumen_wal::format::checkpoint::{self, Checkpoint};
-use flumen_wal::format::frame::{self, FLAG_MORE, FLAG_SPAN, FrameHeader, Seed};
+use flumen_wal::format::codec::{Compression, Compressor, Encoding, RAW_LEN_MAX};
+use flumen_wal::format::frame::{self, FLAG_FIRST, FLAG_LATER, FLAG_MORE, FLAG_SPAN, FrameHeader, Seed};
 use flumen_wal::format::record::{self, Life, Record, Records, Snapshot};
-use flumen_wal::format::segment::SegmentHeader;
+use flumen_wal::format::segment::{FEATURES, SegmentHeader};
 use flumen_wal::storage::memory::MemoryDirectory;
 use flumen_wal::storage::{AlignedBuf, Directory};
 use flumen_wal::{Directories, Environment, FrameNumber, Log, Options, Place, SegmentNumber};
@@ -86,8 +87,9 @@ fn commit(payload: &[u8]) -> Vec<u8> {
 ///      +----------+  +--------------+--------+-------------+--------------+---------------+-------+------+
 /// ```
 ///
-/// `leading` bit 0: a sound snapshot frame stands first. `flags` bits 0 and 1 are the frame's own, bit 7 leaves the frame
-/// with a wrong checksum. Steps are from what a sound log would have; so zeroes make a sound one.
+/// `leading` bit 0: a sound snapshot frame stands first. `flags` bits 0 to 3 are the frame's own, bit 7 leaves the frame with a
+/// wrong checksum. Bit 4: the body is stored compressed, if it can be. Bit 5: it is taken for an lz4 block whose decompressed
+/// length its last two bytes name, in units of 64. Steps are from what a sound log would have; so zeroes make a sound one.
 pub fn segment(bytes: &[u8]) {
     let Some(file) = segment_file(bytes) else { return };
     let data = MemoryDirectory::new("data");
@@ -124,6 +126,7 @@ pub(super) fn write(data: &MemoryDirectory, name: &str, bytes: &[u8]) {
 /// A segment's header, and its first frame if it has a snapshot.
 fn segment_start(snapshot: Option<&Snapshot>) -> (Vec<u8>, Sound) {
     let header = SegmentHeader {
+        features: FEATURES,
         alignment: ALIGNMENT,
         log_id: LOG_ID,
         segment: SegmentNumber(1),
@@ -171,12 +174,25 @@ struct Sound {
 
 impl Sound {
     fn put(&mut self, file: &mut Vec<u8>, fields: &[u8], body: &[u8]) {
+        let mut compressor = Compressor::new(Compression::Lz4);
+        // The least alignment there can be: small bodies shall be compressed as well.
+        let compressed = compressor.as_mut().and_then(|compressor| compressor.compress(body, 64));
+        let (encoding, stored, raw_len) = match (fields[1] & 0x30, compressed, body.split_last_chunk::<2>()) {
+            (0x10, Some(compressed), _) => (Encoding::Lz4, compressed, body.len()),
+            (0x20, _, Some((block, units))) => {
+                let raw_len = (64 * usize::from(u16::from_le_bytes(*units))).min(RAW_LEN_MAX);
+                (Encoding::Lz4, block, raw_len.max(block.len() + 1))
+            }
+            _ => (Encoding::Plain, body, body.len()),
+        };
         let step = |value: u64, by: u8| value.saturating_add_signed(i64::from(by as i8));
         let frame = step(self.frame, fields[0]).max(1);
         let header = FrameHeader {
             body_crc: 0,
-            stored_len: body.len() as u32,
-            flags: fields[1] & (FLAG_SPAN | FLAG_MORE),
+            stored_len: stored.len() as u32,
+            raw_len: raw_len as u32,
+            encoding,
+            flags: fields[1] & (FLAG_SPAN | FLAG_MORE | FLAG_FIRST | FLAG_LATER),
             frame: FrameNumber(frame),
             first_event: step(self.event, fields[2]),
             event_count: u32::from(fields[3]),
@@ -185,7 +201,7 @@ impl Sound {
         };
         let begin = file.len();
         file.resize(begin + frame::HEADER_LEN, 0);
-        file.extend_from_slice(body);
+        file.extend_from_slice(stored);
         let seed = Seed::new(SALT, SegmentNumber(1), begin as u64);
         self.previous_crc = header.seal(&mut file[begin..], seed);
         if fields[1] & 0x80 != 0 {
@@ -257,6 +273,20 @@ fn open_and_read(data: &MemoryDirectory) -> Option<Vec<Served>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_may_be_compressed() {
+        let body = commit(&[b'x'; 3000]);
+        let frame = [&[0, 0x10, 0, 1, 0][..], &(body.len() as u16).to_le_bytes(), &body].concat();
+        let file = segment_file(&[&[1], &frame[..]].concat()).unwrap();
+        let data = MemoryDirectory::new("data");
+        write(&data, &SegmentNumber(1).file_name(), &file);
+        let begin = 3 * ALIGNMENT as usize;
+        let seed = Seed::new(SALT, SegmentNumber(1), begin as u64);
+        let (header, _) = FrameHeader::decode(&file[begin..], seed).unwrap();
+        assert!(header.encoding == Encoding::Lz4 && header.stored_len < 100, "{header:?}");
+        assert_eq!(open_and_read(&data), Some(vec![(0, 0, Bytes::from(vec![b'x'; 3000]))]));
+    }
 
     #[test]
     fn an_input_of_zeroes_and_commits_is_a_sound_segment() {

@@ -13,9 +13,10 @@ use flumen_api::chunk::ChunkWriter;
 use flumen_api::event::Headers;
 use flumen_sources::taildir::position_file::{self, Entry, Record};
 use flumen_wal::format::checkpoint::Checkpoint;
+use flumen_wal::format::codec::{Compression, Compressor, Encoding};
 use flumen_wal::format::frame::{FrameHeader, HEADER_LEN, Seed};
 use flumen_wal::format::record::{self, Life, SegmentSummary, Snapshot};
-use flumen_wal::format::segment::SegmentHeader;
+use flumen_wal::format::segment::{FEATURES, SegmentHeader};
 use flumen_wal::{FrameNumber, Place, ProgressOp, ProgressUpdate, SegmentNumber, Space};
 
 fn corpus(name: &str) -> PathBuf {
@@ -117,6 +118,7 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("configuration", "everything", EVERYTHING.into()),
         ("configuration", "mistakes", MISTAKES.into()),
         ("frame_header", "commit", frame()),
+        ("frame_header", "compressed", compressed_frame()),
         ("image", "sound", Vec::new()),
         ("image", "each-step", EACH_STEP.into()),
         ("image", "forged-frame", vec![1, 2, 2, 24, 0, 2, 200, 1]),
@@ -134,7 +136,14 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("segment", "commits", segment(1, &[commit(b"first"), commit(b"second"), sound_records()])),
         ("segment", "no-snapshot", segment(0, &[sound_records(), commit(b"first")])),
         ("segment", "span", span()),
-        ("segment_header", "header", segment_header()),
+        (
+            "segment",
+            "compressed",
+            flagged(0x10, &[commit(&[b'x'; 3000]), commit(&[b'y'; 500]), sound_records()]),
+        ),
+        ("segment", "lz4-block", flagged(0x20, &[LZ4_BLOCK.to_vec(), [&LZ4_BLOCK[..5], &[1, 0]].concat()])),
+        ("segment_header", "header", segment_header(0)),
+        ("segment_header", "features", segment_header(FEATURES)),
         ("snapshot", "empty", content(&Snapshot::default())),
         ("snapshot", "full", content(&snapshot())),
         ("snapshot", "of-the-log", content(&Snapshot { next_event: 3, ..Snapshot::default() })),
@@ -288,11 +297,23 @@ fn chunk(headers: bool) -> Vec<u8> {
 
 fn frame() -> Vec<u8> {
     let body = commit(b"payload");
+    sealed(Encoding::Plain, &body, body.len())
+}
+
+fn compressed_frame() -> Vec<u8> {
+    let body = commit(&[b'x'; 3000]);
+    let mut compressor = Compressor::new(Compression::Lz4).unwrap();
+    sealed(Encoding::Lz4, compressor.compress(&body, 64).unwrap(), body.len())
+}
+
+fn sealed(encoding: Encoding, body: &[u8], raw_len: usize) -> Vec<u8> {
     let mut frame = vec![0; HEADER_LEN];
-    frame.extend_from_slice(&body);
+    frame.extend_from_slice(body);
     let header = FrameHeader {
         body_crc: 0,
         stored_len: body.len() as u32,
+        raw_len: raw_len as u32,
+        encoding,
         flags: 0,
         frame: FrameNumber(41),
         first_event: 1000,
@@ -343,6 +364,20 @@ fn segment(leading: u8, bodies: &[Vec<u8>]) -> Vec<u8> {
     input
 }
 
+/// The same with these flags.
+fn flagged(flags: u8, bodies: &[Vec<u8>]) -> Vec<u8> {
+    let mut input = vec![1];
+    for body in bodies {
+        let frame = input.len();
+        input.extend_from_slice(&segment(1, std::slice::from_ref(body))[1..]);
+        input[frame + 1] = flags;
+    }
+    input
+}
+
+/// Some literals, a long match, and the five literals that end each block; behind them the units of the decompressed length.
+const LZ4_BLOCK: &[u8] = b"\x4fabcd\x04\x00\x2b\x50vwxyz\x01\x00";
+
 /// A commit over two frames: the first has flags span and more and no event.
 fn span() -> Vec<u8> {
     let body = commit(b"a payload in two parts");
@@ -355,8 +390,14 @@ fn span() -> Vec<u8> {
     input
 }
 
-fn segment_header() -> Vec<u8> {
-    let header =
-        SegmentHeader { alignment: 4096, log_id: 7, segment: SegmentNumber(3), salt: 9, size: 1 << 25 };
+fn segment_header(features: u32) -> Vec<u8> {
+    let header = SegmentHeader {
+        features,
+        alignment: 4096,
+        log_id: 7,
+        segment: SegmentNumber(3),
+        salt: 9,
+        size: 1 << 25,
+    };
     header.encode()[..4096].to_vec()
 }

@@ -46,6 +46,10 @@ impl Writer {
             self.reopen_delay = REOPEN_DELAY_MIN;
             inner.counters.frames += 1;
             inner.counters.frame_bytes += bytes;
+            if sent.header.event_count > 0 || sent.header.is_span() {
+                inner.counters.stored_bytes += u64::from(sent.header.stored_len);
+                inner.counters.raw_bytes += u64::from(sent.header.raw_len);
+            }
             wakers.extend(inner.room.give(sent.reserved));
             for stage in sent.stage.iter().chain(&sent.controls.stage) {
                 wakers.extend(stage.decide(Ok(())));
@@ -57,10 +61,16 @@ impl Writer {
                 if sent.header.is_span() {
                     self.shared.recycle(sent.buffer);
                 } else {
-                    let body_len = sent.header.stored_len as usize;
+                    let body = match sent.body {
+                        Some(body) => {
+                            self.shared.recycle(sent.buffer);
+                            body
+                        }
+                        None => sent.buffer,
+                    };
                     inner.cache.insert(
-                        sent.buffer,
-                        body_len,
+                        body,
+                        sent.header.raw_len as usize,
                         sent.header.first_event,
                         end,
                         &self.shared.pool,

@@ -7,7 +7,8 @@ use super::staging::{OpenFrame, Pending, Span};
 use super::writer::{Sent, Writer};
 use crate::broken;
 use crate::format::checkpoint::Checkpoint;
-use crate::format::frame::{self, FLAG_MORE, FLAG_SPAN, FrameHeader, Seed};
+use crate::format::codec::{Encoding, Stored};
+use crate::format::frame::{self, FLAG_FIRST, FLAG_LATER, FLAG_MORE, FLAG_SPAN, FrameHeader, Seed};
 use crate::format::record::{self, SegmentSummary, Snapshot};
 use crate::numbers::Place;
 use crate::options::Durability;
@@ -56,7 +57,7 @@ impl Writer {
             snapshot: Snapshot { next_event: self.sealed_event, state: self.sealed.clone(), segments: table },
         };
         inner.in_flight = self.in_flight.len() + 1;
-        self.seal_bytes(Arc::new(buffer), snapshot.len(), 0, (self.sealed_event, 0), |sent| {
+        self.seal_bytes(Arc::new(buffer), Stored::plain(snapshot.len()), 0, (self.sealed_event, 0), |sent| {
             sent.checkpoint = Some(checkpoint);
             sent.durable = true;
         });
@@ -76,7 +77,13 @@ impl Writer {
         let body_len = frame.len - frame::HEADER_LEN;
         let events = (frame.first_event, frame.events);
         let (stage, reserved, committers) = (Arc::clone(&frame.stage), frame.reserved, frame.committers);
-        self.seal_bytes(frame.into_buffer(), body_len, 0, events, |sent| {
+        let buffer = frame.into_buffer();
+        let (buffer, stored, body) = match self.compress(&buffer[frame::HEADER_LEN..][..body_len]) {
+            Some((compressed, stored)) => (compressed, stored, Some(buffer)),
+            None => (buffer, Stored::plain(body_len), None),
+        };
+        self.seal_bytes(buffer, stored, 0, events, |sent| {
+            sent.body = body;
             sent.stage = Some(stage);
             sent.reserved = reserved;
             sent.committers = committers.unwrap_or(0);
@@ -85,16 +92,20 @@ impl Writer {
     }
 
     pub(super) fn seal_span_piece(&mut self, mut span: Span) {
-        let mut buffer = self.shared.pool.get();
-        let out = Arc::get_mut(&mut buffer).expect("nobody else holds what the pool gives");
-        let room = out.len() - frame::HEADER_LEN;
+        let room = self.shared.options.frame_bytes - frame::HEADER_LEN;
         let rest = &span.bytes[span.sent..];
         let piece = &rest[..rest.len().min(room)];
-        out[frame::HEADER_LEN..frame::HEADER_LEN + piece.len()].copy_from_slice(piece);
-        let piece_len = piece.len();
-        span.sent += piece_len;
+        let (buffer, stored) =
+            self.compress(piece).unwrap_or_else(|| (self.pooled(piece), Stored::plain(piece.len())));
+        // Compressed or not, the lengths of this span's frames tell nothing any more.
+        let place = match (&self.compressor, span.sent) {
+            (None, _) => FLAG_SPAN,
+            (Some(_), 0) => FLAG_SPAN | FLAG_FIRST,
+            (Some(_), _) => FLAG_SPAN | FLAG_LATER,
+        };
+        span.sent += piece.len();
         if span.sent < span.bytes.len() {
-            self.seal_bytes(buffer, piece_len, FLAG_SPAN | FLAG_MORE, (span.first_event, 0), |_| {});
+            self.seal_bytes(buffer, stored, place | FLAG_MORE, (span.first_event, 0), |_| {});
             self.span = Some(span);
             return;
         }
@@ -102,7 +113,7 @@ impl Writer {
             self.sealed.apply_progress(update);
         }
         let events = (span.first_event, span.events);
-        self.seal_bytes(buffer, piece_len, FLAG_SPAN, events, |sent| {
+        self.seal_bytes(buffer, stored, place, events, |sent| {
             sent.stage = Some(span.stage);
             sent.reserved = span.reserved;
         });
@@ -122,7 +133,7 @@ impl Writer {
         let mut buffer = AlignedBuf::zeroed(self.align((frame::HEADER_LEN + body.len()) as u64) as usize);
         buffer[frame::HEADER_LEN..frame::HEADER_LEN + body.len()].copy_from_slice(&body);
         self.shared.inner.lock().counters.control_frames += 1;
-        self.seal_bytes(Arc::new(buffer), body.len(), 0, (self.sealed_event, 0), |sent| {
+        self.seal_bytes(Arc::new(buffer), Stored::plain(body.len()), 0, (self.sealed_event, 0), |sent| {
             sent.controls = controls;
             sent.closes = close;
             sent.durable = true;
@@ -152,22 +163,45 @@ impl Writer {
         pending
     }
 
+    /// A buffer of the pool with `stored` behind the header's place.
+    fn pooled(&self, stored: &[u8]) -> Arc<AlignedBuf> {
+        let mut buffer = self.shared.pool.get();
+        let out = Arc::get_mut(&mut buffer).expect("nobody else holds what the pool gives");
+        out[frame::HEADER_LEN..frame::HEADER_LEN + stored.len()].copy_from_slice(stored);
+        buffer
+    }
+
+    /// The body compressed in a buffer of its own, if that is wanted and pays. The writer's lock is held: others may fill the
+    /// next frame meanwhile, and the disk writes those before.
+    fn compress(&mut self, body: &[u8]) -> Option<(Arc<AlignedBuf>, Stored)> {
+        let mut compressor = self.compressor.take()?;
+        let compressed = compressor.compress(body, self.active.header.alignment as usize);
+        let stored = compressed.map(|bytes| {
+            let stored = Stored { encoding: Encoding::Lz4, len: bytes.len(), raw_len: body.len() };
+            (self.pooled(bytes), stored)
+        });
+        self.compressor = Some(compressor);
+        stored
+    }
+
     /// Seals one frame whose body stands in `buffer` behind the header's place.
     pub(super) fn seal_bytes(
         &mut self,
         mut buffer: Arc<AlignedBuf>,
-        body_len: usize,
+        stored: Stored,
         flags: u8,
         (first_event, event_count): (u64, u32),
         fill: impl FnOnce(&mut Sent),
     ) {
-        let end = frame::HEADER_LEN + body_len;
+        let end = frame::HEADER_LEN + stored.len;
         let padded = self.align(end as u64) as usize;
         let bytes = Arc::get_mut(&mut buffer).expect("a whole frame's buffer is held by nobody else");
         bytes[end..padded].fill(0);
         let header = FrameHeader {
             body_crc: 0,
-            stored_len: u32::try_from(body_len).expect("a frame below 4 GiB"),
+            stored_len: u32::try_from(stored.len).expect("a frame below 4 GiB"),
+            raw_len: u32::try_from(stored.raw_len).expect("a frame below 4 GiB"),
+            encoding: stored.encoding,
             flags,
             frame: self.last_frame.next(),
             first_event,
@@ -189,6 +223,7 @@ impl Writer {
             header,
             offset: self.offset,
             buffer: Arc::clone(&buffer),
+            body: None,
             stage: None,
             reserved: 0,
             committers: 0,

@@ -24,6 +24,7 @@ use crate::append::ticket::Stage;
 use crate::append::unsynced::Unsynced;
 use crate::broken;
 use crate::format::checkpoint::Checkpoint;
+use crate::format::codec::Compressor;
 use crate::format::frame::{self, FrameHeader};
 use crate::format::record::{SegmentSummary, Snapshot};
 use crate::numbers::{FrameNumber, Place};
@@ -72,6 +73,8 @@ pub struct Writer {
     pub(super) reopen_delay: Duration,
     pub(super) reopen_at: Option<Duration>,
     pub(super) close_marked: bool,
+    /// `None`: everything is stored plain.
+    pub(super) compressor: Option<Compressor>,
     /// Sealed, and not yet handed to who carries it out.
     pub(super) outgoing: Vec<Write>,
     /// Writes in flight that committers carry out themselves.
@@ -93,6 +96,8 @@ pub(super) struct Sent {
     pub(super) header: FrameHeader,
     pub(super) offset: u64,
     pub(super) buffer: Arc<AlignedBuf>,
+    /// The body for readers, where the buffer holds it compressed.
+    pub(super) body: Option<Arc<AlignedBuf>>,
     /// Commits whose fate this frame decides.
     pub(super) stage: Option<Arc<Stage>>,
     pub(super) reserved: u64,
@@ -141,6 +146,7 @@ impl Writer {
             synced_frame: life.last_frame,
             sealed: life.state,
             active: life.active,
+            compressor: Compressor::new(shared.options.compression),
             shared,
             in_flight: VecDeque::new(),
             next_token: 0,

@@ -15,8 +15,8 @@
 //!
 //! `header crc` covers bytes 8..64, `body crc` the stored body; both are seeded with the segment's salt and number and the
 //! frame's offset, so stale, misdirected or quoted bytes never verify. `stored len` is the body in the file, `raw len` the
-//! body decoded; they are equal with `encoding` 0 (plain), the only one there is; `key id` 0 is no encryption. The frame is
-//! padded with zeroes to the segment's alignment.
+//! body decoded, by the [`encoding`](super::codec) 0 (plain) or 1 (lz4); `key id` 0 is no encryption. The frame is padded with
+//! zeroes to the segment's alignment.
 //!
 //! `synced frame`: every frame up to that number was synced when this one was sealed. A reader that finds a frame bad knows
 //! by the claims of others whether it was ever acked: that tells a torn tail from damage.
@@ -24,8 +24,13 @@
 //! A commit too large for one frame *spans* consecutive frames of one segment: their bodies, joined, are the record list.
 //! Flags: 1 this frame is part of a span, 2 more frames of the span follow. All frames of a span have the span's first
 //! event; the last one has its event count, the others 0.
+//!
+//! Behind a gap a reader must know whether a frame begins its span, for of a span that lacks its beginning nothing can be read.
+//! Where nothing is compressed all frames of a span but the last have one length, and a gap shorter than that held none of
+//! them. Where frames may be compressed their lengths say nothing, and flags do: 4 the first frame of its span, 8 a later one.
 
 use super::FormatError;
+use super::codec::Encoding;
 use super::wire::Input;
 use crate::broken;
 use crate::numbers::{FrameNumber, NUMBER_MAX, SegmentNumber};
@@ -38,6 +43,10 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"FLFR");
 pub const FLAG_SPAN: u8 = 1;
 /// More frames of the span follow.
 pub const FLAG_MORE: u8 = 2;
+/// The first frame of its span, whose frames may be compressed.
+pub const FLAG_FIRST: u8 = 4;
+/// A later frame of such a span.
+pub const FLAG_LATER: u8 = 8;
 
 /// What a frame's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +55,11 @@ pub struct FrameHeader {
     pub body_crc: u32,
     /// Length of the body in the file.
     pub stored_len: u32,
-    /// [`FLAG_SPAN`], [`FLAG_MORE`].
+    /// Length of the body.
+    pub raw_len: u32,
+    /// How it is stored.
+    pub encoding: Encoding,
+    /// [`FLAG_SPAN`], [`FLAG_MORE`], [`FLAG_FIRST`], [`FLAG_LATER`].
     pub flags: u8,
     /// The frame's number.
     pub frame: FrameNumber,
@@ -93,6 +106,19 @@ impl FrameHeader {
         self.flags & FLAG_MORE != 0
     }
 
+    /// Whether the frame, part of a span, is its first one, where `gap` bytes before it hold no frame.
+    pub fn begins_span(&self, gap: u64, alignment: u32) -> bool {
+        match self.flags & (FLAG_FIRST | FLAG_LATER) {
+            0 => gap < self.padded_len(alignment),
+            flag => flag == FLAG_FIRST,
+        }
+    }
+
+    /// Whether it may stand only in a segment that says so.
+    pub fn needs_lz4(&self) -> bool {
+        self.encoding == Encoding::Lz4 || self.flags & (FLAG_FIRST | FLAG_LATER) != 0
+    }
+
     /// Number of the event after its last.
     pub fn end_event(&self) -> u64 {
         self.first_event + u64::from(self.event_count)
@@ -111,8 +137,8 @@ impl FrameHeader {
         head[0..4].copy_from_slice(&MAGIC.to_le_bytes());
         head[8..12].copy_from_slice(&self.body_crc.to_le_bytes());
         head[12..16].copy_from_slice(&self.stored_len.to_le_bytes());
-        head[16..20].copy_from_slice(&self.stored_len.to_le_bytes());
-        head[20] = 0;
+        head[16..20].copy_from_slice(&self.raw_len.to_le_bytes());
+        head[20] = self.encoding as u8;
         head[21] = self.flags;
         head[22..24].fill(0);
         head[24..32].copy_from_slice(&self.frame.0.to_le_bytes());
@@ -140,12 +166,17 @@ impl FrameHeader {
         let body_crc = input.u32()?;
         let stored_len = input.u32()?;
         let raw_len = input.u32()?;
-        let encoding = input.u8()?;
+        let encoding = Encoding::of(input.u8()?);
         let flags = input.u8()?;
         let key_id = input.u16()?;
+        let Some(encoding) = encoding.filter(|_| key_id == 0) else {
+            return Err(FormatError { what: "frame in an encoding that is not known", at: 20 });
+        };
         let header = Self {
             body_crc,
             stored_len,
+            raw_len,
+            encoding,
             flags,
             frame: FrameNumber(input.u64()?),
             first_event: input.u64()?,
@@ -153,11 +184,8 @@ impl FrameHeader {
             previous_crc: input.u32()?,
             synced_frame: FrameNumber(input.u64()?),
         };
-        if encoding != 0 || key_id != 0 || raw_len != stored_len {
-            return Err(FormatError { what: "frame in an encoding that is not known", at: 20 });
-        }
-        let sound = flags & !(FLAG_SPAN | FLAG_MORE) == 0
-            && flags != FLAG_MORE
+        let sound = encoding.allows(stored_len, raw_len)
+            && is_known(flags)
             && header.synced_frame < header.frame
             && header.frame.0 <= NUMBER_MAX
             && header.first_event <= NUMBER_MAX
@@ -174,6 +202,14 @@ impl FrameHeader {
     }
 }
 
+fn is_known(flags: u8) -> bool {
+    const OF_SPANS: u8 = FLAG_MORE | FLAG_FIRST | FLAG_LATER;
+    flags == 0
+        || flags & FLAG_SPAN != 0
+            && flags & !(FLAG_SPAN | OF_SPANS) == 0
+            && flags & (FLAG_FIRST | FLAG_LATER) != FLAG_FIRST | FLAG_LATER
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,6 +222,8 @@ mod tests {
         let header = FrameHeader {
             body_crc: 0,
             stored_len: body.len() as u32,
+            raw_len: body.len() as u32,
+            encoding: Encoding::Plain,
             flags: FLAG_SPAN | FLAG_MORE,
             frame: FrameNumber(41),
             first_event: 1000,

@@ -10,11 +10,13 @@
 //! +---------+----------+----------------------+---------+-----+----------------------+- - -
 //! ```
 //!
-//! A frame's body is a list of [records](record): commits, releases, progress, snapshots. The first frame of each segment
+//! A frame's body, which may be [compressed](codec), is a list of [records](record): commits, releases, progress,
+//! snapshots. The first frame of each segment
 //! holds the log's whole state but the events (a snapshot) and nothing else, so the log needs no other file. The
 //! [`checkpoint`] is derived.
 
 pub mod checkpoint;
+pub mod codec;
 pub mod frame;
 pub mod record;
 pub mod segment;

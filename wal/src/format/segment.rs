@@ -10,7 +10,9 @@
 //! ```
 //!
 //! `crc` covers bytes 12..128. `version` 1; a newer one, or a feature bit that is not known, refuses the whole log and
-//! changes nothing. `lane` is 0 (one data directory). `alignment` is that of all frames. `salt` is random and fresh at
+//! changes nothing. `features` bit 0: frames may be compressed by lz4. A log's newest segment has the bits of all those that
+//! hold events to be delivered, so that an older program refuses the log at its start, and does not take what it cannot read
+//! for damage later. `lane` is 0 (one data directory). `alignment` is that of all frames. `salt` is random and fresh at
 //! every use of the file: a frame of an earlier use never verifies. `size` is the file's length when the segment was
 //! prepared. The copies are equal; where both are intact and differ, the file is a spare that was being prepared.
 
@@ -22,6 +24,10 @@ use crate::numbers::SegmentNumber;
 pub const MAGIC: [u8; 8] = *b"FLUMENWL";
 /// The only version there is.
 pub const VERSION: u16 = 1;
+/// Frames of the segment may be compressed by lz4.
+pub const FEATURE_LZ4: u32 = 1;
+/// All feature bits that this program knows.
+pub const FEATURES: u32 = FEATURE_LZ4;
 /// Bytes of one copy that carry anything; the rest of its block is zero.
 pub const HEADER_LEN: usize = 128;
 /// Least alignment of frames: a page, and the largest sector of common devices.
@@ -32,6 +38,8 @@ pub const ALIGNMENT_MAX: usize = 65536;
 /// What a segment's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// What a reader must know: [`FEATURE_LZ4`].
+    pub features: u32,
     /// Alignment of frames, in bytes.
     pub alignment: u32,
     /// Random, chosen when the log was created: the same in all its segments.
@@ -52,7 +60,7 @@ pub enum HeaderError {
     Bad(#[from] FormatError),
     /// Written by a newer Flumen: nothing may be changed.
     #[error(
-        "format version {version} with features {features:#x}; this program knows version {VERSION} without features"
+        "format version {version} with features {features:#x}; this program knows version {VERSION} and features {FEATURES:#x}"
     )]
     Newer {
         /// Its version.
@@ -73,7 +81,7 @@ impl SegmentHeader {
         let mut rest = Vec::with_capacity(HEADER_LEN - 12);
         rest.put_u16(VERSION);
         rest.put_u16(0);
-        rest.put_u32(0);
+        rest.put_u32(self.features);
         rest.put_u32(self.alignment);
         rest.put(&self.log_id.to_le_bytes());
         rest.put_u64(self.segment.0);
@@ -103,12 +111,13 @@ impl SegmentHeader {
         let version = input.u16()?;
         let lane = input.u16()?;
         let features = input.u32()?;
-        if version != VERSION || features != 0 {
+        if version != VERSION || features & !FEATURES != 0 {
             return Err(HeaderError::Newer { version, features });
         }
         let alignment = input.u32()?;
         let log_id = u128::from_le_bytes(input.bytes(16)?.try_into().expect("sixteen bytes"));
         let header = Self {
+            features,
             alignment,
             log_id,
             segment: SegmentNumber(input.u64()?),
@@ -131,7 +140,14 @@ mod tests {
     use super::*;
 
     fn header() -> SegmentHeader {
-        SegmentHeader { alignment: 4096, log_id: 7 << 100, segment: SegmentNumber(3), salt: 9, size: 1 << 25 }
+        SegmentHeader {
+            features: FEATURE_LZ4,
+            alignment: 4096,
+            log_id: 7 << 100,
+            segment: SegmentNumber(3),
+            salt: 9,
+            size: 1 << 25,
+        }
     }
 
     #[test]
@@ -158,6 +174,19 @@ mod tests {
         bytes[12] = 2;
         let crc = crc32fast::hash(&bytes[12..HEADER_LEN]);
         bytes[8..12].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(SegmentHeader::decode(&bytes), Err(HeaderError::Newer { version: 2, features: 0 }));
+        assert_eq!(
+            SegmentHeader::decode(&bytes),
+            Err(HeaderError::Newer { version: 2, features: FEATURE_LZ4 })
+        );
+    }
+
+    #[test]
+    fn every_feature_that_is_not_known_is_refused_beside_those_that_are() {
+        for bit in 0..32 {
+            let header = SegmentHeader { features: FEATURE_LZ4 | 1 << bit, ..header() };
+            let refused = Err(HeaderError::Newer { version: VERSION, features: header.features });
+            let expected = if FEATURES & 1 << bit != 0 { Ok(header) } else { refused };
+            assert_eq!(SegmentHeader::decode(&header.encode()), expected, "bit {bit}");
+        }
     }
 }

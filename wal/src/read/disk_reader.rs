@@ -1,10 +1,12 @@
 //! Reads events that are no longer in memory: finds their segment, then goes through its frames in order.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::error::ReadError;
+use crate::format::codec;
 use crate::format::frame::{self, FrameHeader, Seed};
 use crate::numbers::SegmentNumber;
 use crate::read::cursor::{LoadedCommit, commits_of};
@@ -170,9 +172,8 @@ impl At {
             };
             let decoded = FrameHeader::decode(&buffer[range], seed);
             match decoded {
-                // All frames of a span but the last have one length: there is no room for one of them in the gap.
                 Ok((header, _))
-                    if header.is_span() && self.offset - gap < header.padded_len(alignment as u32) =>
+                    if header.is_span() && header.begins_span(self.offset - gap, alignment as u32) =>
                 {
                     found = Some(header.first_event);
                 }
@@ -220,7 +221,7 @@ impl At {
         Err(self.damaged(shared, "the frame's commits do not add up to its events", event))
     }
 
-    /// A frame's body, verified.
+    /// A frame's body, verified: lent out of the window, or decompressed.
     fn body(
         &mut self,
         shared: &Shared,
@@ -229,6 +230,7 @@ impl At {
         event: u64,
     ) -> Result<Bytes, ReadError> {
         let padded = header.padded_len(self.file.header.alignment) as usize;
+        let mut wrong = "";
         for fresh in [false, true] {
             if fresh {
                 self.window.clear();
@@ -238,13 +240,17 @@ impl At {
                 Ok(got) => got,
                 Err(error) => return Err(self.io(shared, error)),
             };
-            let range =
-                range.start + frame::HEADER_LEN..range.start + frame::HEADER_LEN + header.stored_len as usize;
-            if buffer.get(range.clone()).is_some_and(|body| header.verify(body, seed)) {
-                return Ok(Bytes::from_owner(Body { buffer, range }));
+            let begin = range.start + frame::HEADER_LEN;
+            match codec::read(header, seed, &buffer[range]) {
+                Ok(Cow::Borrowed(body)) => {
+                    let range = begin..begin + body.len();
+                    return Ok(Bytes::from_owner(Body { buffer, range }));
+                }
+                Ok(Cow::Owned(body)) => return Ok(body.into()),
+                Err(error) => wrong = error.what,
             }
         }
-        Err(self.damaged(shared, "frame body fails its checksum", event))
+        Err(self.damaged(shared, wrong, event))
     }
 
     /// Goes through a span from its first frame, by the headers alone; returns its frames with their offsets, and ends
@@ -273,8 +279,7 @@ impl At {
         frames: &[(u64, FrameHeader)],
         event: u64,
     ) -> Result<Bytes, ReadError> {
-        let mut joined =
-            Vec::with_capacity(frames.iter().map(|(_, header)| header.stored_len as usize).sum());
+        let mut joined = Vec::with_capacity(frames.iter().map(|(_, header)| header.raw_len as usize).sum());
         for (offset, header) in frames {
             self.offset = *offset;
             let seed = Seed::new(self.file.header.salt, self.file.number(), self.offset);

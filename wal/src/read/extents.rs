@@ -4,14 +4,14 @@
 //! became of its body; where no header verifies, the next one is looked for block by block. So what stands here as readable
 //! is what a take gets, and what lies between is what it must pass over.
 //!
-//! A commit that spans several frames is readable with all of them or not at all. Behind a gap nothing tells the first
-//! frame of a span from a later one but the room before it: all frames of a span but the last have one length, so a gap
-//! shorter than that held none of them.
+//! A commit that spans several frames is readable with all of them or not at all. Behind a gap the frame says whether it begins
+//! its span, or the room before it does: see [`FrameHeader::begins_span`].
 
 use std::io;
 use std::sync::Arc;
 
-use crate::format::frame::{self, FrameHeader, Seed};
+use crate::format::codec;
+use crate::format::frame::{FrameHeader, Seed};
 use crate::format::record::{Record, Records, SegmentSummary};
 use crate::segment::file::SegmentFile;
 use crate::segment::window::{WINDOW_BYTES, Window, read_full};
@@ -92,9 +92,9 @@ pub fn extents(file: &SegmentFile, bounds: Bounds) -> io::Result<Extents> {
             true => blocks.get(offset, padded as usize)?,
             false => &[],
         };
-        let body = body.get(frame::HEADER_LEN..frame::HEADER_LEN + header.stored_len as usize);
-        let body = body.filter(|body| header.verify(body, seed));
-        reading.frame(offset, padded, &header, body.ok_or("frame body fails its checksum".to_string()));
+        let body = codec::read(&header, seed, body);
+        let body = body.as_deref().map_err(|error| error.what.to_string());
+        reading.frame(offset, &header, alignment as u32, body);
         offset += padded;
     }
     reading.ended(offset.min(end).max(begin), end);
@@ -167,14 +167,15 @@ impl Reading {
         });
     }
 
-    fn frame(&mut self, offset: u64, padded: u64, header: &FrameHeader, body: Result<&[u8], String>) {
+    fn frame(&mut self, offset: u64, header: &FrameHeader, alignment: u32, body: Result<&[u8], String>) {
+        let padded = header.padded_len(alignment);
         self.found.first_event.get_or_insert(header.first_event);
         if self.span.as_ref().is_some_and(|span| !header.is_span() || header.first_event != span.first_event)
         {
             self.no_header(offset, "a commit over several frames lacks its end".to_string());
         }
         if let Some(open) = &self.bad {
-            let begins = !header.is_span() || offset - open.gap < padded;
+            let begins = !header.is_span() || header.begins_span(offset - open.gap, alignment);
             if !begins && header.has_more() {
                 return;
             }

@@ -25,12 +25,13 @@ use crate::directories::Directories;
 use crate::environment::Environment;
 use crate::error::OpenError;
 use crate::format::checkpoint::Checkpoint;
+use crate::format::codec::Encoding;
 use crate::format::frame::{self, FrameHeader, Seed};
 use crate::format::record::{self, Life, SegmentSummary, Snapshot};
 use crate::numbers::{FrameNumber, Place, SegmentNumber};
 use crate::options::Options;
 use crate::recovery::{self, Recovered, Unvouched};
-use crate::segment::file::{self, SegmentFile, path_of};
+use crate::segment::file::{self, NewSegment, SegmentFile, path_of};
 use crate::segment::window::read_full;
 use crate::state::State;
 use crate::storage::{AlignedBuf, Directory};
@@ -109,6 +110,7 @@ pub fn begin(
     let least = (2 + CONTROL_BLOCKS) * alignment as u64 + body_bytes + rewritten_bytes;
 
     let number = recovered.highest_number.next();
+    let features = options.compression.features() | features_in_use(&recovered);
     let mut spares = recovered.spares;
     let mut empty = recovered.empty;
     let mut live = recovered.live;
@@ -121,6 +123,7 @@ pub fn begin(
     };
     let name = number.file_name();
     let salt = environment.random();
+    let new = |size| NewSegment { number, size, log_id, salt, features };
     // A spare serves at its own length; only a new file costs space.
     let mut reused = None;
     while reused.is_none() {
@@ -129,7 +132,7 @@ pub fn begin(
         else {
             break;
         };
-        match file::prepare(data, Some(&from), number, least, log_id, salt) {
+        match file::prepare(data, Some(&from), &new(least)) {
             // Its blocks were never allocated, or it was cut short: of no use on a full disk.
             Err(error) if is_full(&error) => {
                 data.remove(&number.spare_name()).map_err(io("remove", &from))?
@@ -140,7 +143,7 @@ pub fn begin(
     let size = options.segment_bytes.max(least + options.frame_bytes as u64);
     let prepared = match reused {
         Some(reused) => Ok(reused),
-        None => file::prepare(data, None, number, size, log_id, salt),
+        None => file::prepare(data, None, &new(size)),
     };
     let active = match prepared {
         Err(error) if is_full(&error) => {
@@ -165,7 +168,7 @@ pub fn begin(
             };
             checkpoint_slot = Some(write_checkpoint(&*dirs.checkpoint, &checkpoint, checkpoint_slot)?);
             let again = summary.segment.file_name();
-            file::prepare(data, Some(&again), number, least, log_id, salt).map_err(io("prepare", &name))?
+            file::prepare(data, Some(&again), &new(least)).map_err(io("prepare", &name))?
         }
         prepared => prepared.map_err(io("prepare", &name))?,
     };
@@ -178,6 +181,8 @@ pub fn begin(
     let header = FrameHeader {
         body_crc: 0,
         stored_len: body.len() as u32,
+        raw_len: body.len() as u32,
+        encoding: Encoding::Plain,
         flags: 0,
         frame: first_frame,
         first_event: recovered.next_event,
@@ -295,6 +300,16 @@ fn tidy(
         life.spares.push(unused);
     }
     data.sync().map_err(io("sync", ""))
+}
+
+/// The features of what is to be delivered still: the newest segment says for those below it what a program must know.
+fn features_in_use(recovered: &Recovered) -> u32 {
+    let delivered = |number: &SegmentNumber| {
+        let known = recovered.segments.iter().find(|summary| summary.segment == *number);
+        known.is_some_and(|summary| summary.end_event <= recovered.state.cursor.low)
+    };
+    let all_delivered = recovered.unvouched.is_empty() && recovered.live.iter().all(delivered);
+    if all_delivered { 0 } else { recovered.features }
 }
 
 /// The whole frame, padded, as it stands.

@@ -95,6 +95,8 @@ pub struct Recovered {
     pub checkpoint: Option<(u64, usize)>,
     /// Highest number in any file name.
     pub highest_number: SegmentNumber,
+    /// Feature bits of the segments that were read.
+    pub features: u32,
 }
 
 /// Where reading starts.
@@ -173,6 +175,7 @@ fn recover_from(dirs: &Directories, known: Known, rebuild: bool) -> Result<Recov
             return Err(OpenError::Foreign { path: path_of(data, &name), reason, repairable: false });
         }
         let snapshot = read_snapshot_frame(&file).map_err(|error| scan_error(data, &name, error))?;
+        recovered.features |= file.header.features;
         above.push(file.clone());
         if let Some(FirstFrame { header, snapshot, vouches_for }) = snapshot {
             let offset = file.header.data_offset() + header.padded_len(file.header.alignment);

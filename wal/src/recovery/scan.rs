@@ -4,7 +4,8 @@ use std::io;
 
 use super::table::Found;
 use crate::format::FormatError;
-use crate::format::frame::{self, FrameHeader, Seed};
+use crate::format::codec;
+use crate::format::frame::{FrameHeader, Seed};
 use crate::format::record::{Record, Records, Snapshot};
 use crate::numbers::FrameNumber;
 use crate::segment::file::SegmentFile;
@@ -17,10 +18,17 @@ pub struct ScannedFrame {
     pub offset: u64,
     /// Its header.
     pub header: FrameHeader,
-    /// [`Found::Intact`] or [`Found::BodyBad`].
-    pub found: Found,
+    /// What is wrong with its body, if anything.
+    pub wrong: Option<&'static str>,
     /// The records that are not events, of an intact frame that is not part of a span.
     pub controls: Vec<Record<'static>>,
+}
+
+impl ScannedFrame {
+    /// [`Found::Intact`] or [`Found::BodyBad`].
+    pub fn found(&self) -> Found {
+        if self.wrong.is_none() { Found::Intact } else { Found::BodyBad }
+    }
 }
 
 /// What a segment holds from some offset on.
@@ -57,19 +65,18 @@ pub fn scan(segment: &SegmentFile, mut offset: u64) -> Result<Scan, ScanError> {
         scan.highest_claim = scan.highest_claim.max(header.synced_frame);
         let padded = header.padded_len(alignment as u32);
         let (buffer, range) = window.get(&*segment.file, offset, padded as usize).map_err(ScanError::Io)?;
-        let body = buffer[range].get(frame::HEADER_LEN..frame::HEADER_LEN + header.stored_len as usize);
-        let intact = body.is_some_and(|body| header.verify(body, seed));
+        let body = codec::read(&header, seed, &buffer[range]);
         let mut controls = Vec::new();
-        if let (true, false, Some(body)) = (intact, header.is_span(), body) {
+        if let (false, Ok(body)) = (header.is_span(), &body) {
             controls = read_controls(body).map_err(|error| ScanError::Format(offset, error))?;
         }
-        let found = if intact { Found::Intact } else { Found::BodyBad };
+        let wrong = body.err().map(|error| error.what);
         for control in &controls {
             if let Record::Close(last) = control {
                 scan.highest_claim = scan.highest_claim.max(*last);
             }
         }
-        scan.frames.push(ScannedFrame { offset, header, found, controls });
+        scan.frames.push(ScannedFrame { offset, header, wrong, controls });
         // A header's own checksum vouches for the length, whatever became of the body.
         offset += padded;
     }
@@ -118,10 +125,9 @@ pub fn read_snapshot_frame(segment: &SegmentFile) -> Result<Option<FirstFrame>, 
     let Ok((header, _)) = FrameHeader::decode(&buffer[range], seed) else { return Ok(None) };
     let padded = header.padded_len(alignment);
     let (buffer, range) = window.get(&*segment.file, offset, padded as usize).map_err(io)?;
-    let body = buffer[range].get(frame::HEADER_LEN..frame::HEADER_LEN + header.stored_len as usize);
-    let Some(body) = body.filter(|body| header.verify(body, seed)) else { return Ok(None) };
+    let Ok(body) = codec::read(&header, seed, &buffer[range]) else { return Ok(None) };
     let mut vouches_for = header.frame;
-    for control in read_controls(body).map_err(|error| ScanError::Format(offset, error))? {
+    for control in read_controls(&body).map_err(|error| ScanError::Format(offset, error))? {
         match control {
             Record::Life(life) => vouches_for = FrameNumber(header.frame.0.saturating_add(life.rewritten)),
             Record::Snapshot(snapshot) => {

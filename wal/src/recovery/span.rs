@@ -1,10 +1,13 @@
 //! Commits over several frames, as recovery meets them: whole, without their end, or with a damaged part.
 
+use std::borrow::Cow;
+
 use super::scan::{ScanError, ScannedFrame, read_controls};
 use super::scan_error;
 use super::table::Found;
 use crate::error::OpenError;
-use crate::format::frame;
+use crate::format::codec;
+use crate::format::frame::{FrameHeader, Seed};
 use crate::format::record::Record;
 use crate::numbers::FrameNumber;
 use crate::segment::file::SegmentFile;
@@ -34,7 +37,7 @@ pub(super) fn find_whole(found: &[(SegmentFile, ScannedFrame)], evidence: FrameN
         let last = found[i].1.header;
         let span = &found[first..=i];
         let unbroken = span.windows(2).all(|pair| pair[0].1.header.frame.next() == pair[1].1.header.frame);
-        let intact = unbroken && span.iter().all(|(_, frame)| frame.found == Found::Intact);
+        let intact = unbroken && span.iter().all(|(_, frame)| frame.found() == Found::Intact);
         if last.has_more() || !(intact || last.frame <= evidence) {
             whole[first..=i].fill(false);
         }
@@ -60,7 +63,7 @@ pub(super) fn settle(found: &[(SegmentFile, ScannedFrame)], evidence: FrameNumbe
     let mut end = evidence;
     let mut ends = false;
     for (_, frame) in behind {
-        if ends || frame.header.frame != end.next() || frame.found != Found::Intact {
+        if ends || frame.header.frame != end.next() || frame.found() != Found::Intact {
             return evidence;
         }
         (end, ends) = (frame.header.frame, !frame.header.has_more());
@@ -73,7 +76,7 @@ pub(super) fn settle(found: &[(SegmentFile, ScannedFrame)], evidence: FrameNumbe
     let synced = &found[first..=at];
     let unbroken = synced.windows(2).all(|pair| pair[0].1.header.frame.next() == pair[1].1.header.frame)
         && edge.frame == evidence;
-    match unbroken && synced.iter().all(|(_, frame)| frame.found == Found::Intact) {
+    match unbroken && synced.iter().all(|(_, frame)| frame.found() == Found::Intact) {
         true => FrameNumber(found[first].1.header.frame.0.saturating_sub(1)),
         false => end,
     }
@@ -81,7 +84,7 @@ pub(super) fn settle(found: &[(SegmentFile, ScannedFrame)], evidence: FrameNumbe
 
 /// The span that the walk is in, or has just passed.
 pub(super) struct Passed {
-    parts: Vec<(u64, usize)>,
+    parts: Vec<(u64, FrameHeader)>,
     last: FrameNumber,
     /// More frames of the span follow the last one.
     open: bool,
@@ -104,8 +107,8 @@ impl Passed {
             // Behind a gap nobody can say whether this is a span's first frame.
             self.sound = follows;
         }
-        self.sound &= frame.found == Found::Intact;
-        self.parts.push((frame.offset, header.stored_len as usize));
+        self.sound &= frame.found() == Found::Intact;
+        self.parts.push((frame.offset, *header));
         self.last = header.frame;
         self.open = header.has_more();
     }
@@ -129,30 +132,35 @@ impl Passed {
     }
 }
 
-/// Reads what follows the commit in a span, without reading the commit.
-fn read_span_tail(file: &SegmentFile, span: &[(u64, usize)]) -> Result<Vec<Record<'static>>, ScanError> {
-    let alignment = file.header.alignment as usize;
-    let read = |offset: u64, len: usize| -> Result<Vec<u8>, ScanError> {
-        let padded = (frame::HEADER_LEN + len).next_multiple_of(alignment);
-        let mut buffer = AlignedBuf::zeroed(padded);
+/// Reads what follows the commit in a span: of the commit no more than the frame that says how long it is, and the one in
+/// which it ends.
+fn read_span_tail(
+    file: &SegmentFile,
+    span: &[(u64, FrameHeader)],
+) -> Result<Vec<Record<'static>>, ScanError> {
+    let read = |offset: u64, header: &FrameHeader| -> Result<Vec<u8>, ScanError> {
+        let mut buffer = AlignedBuf::zeroed(header.padded_len(file.header.alignment) as usize);
         let got = read_full(&*file.file, &mut buffer, offset).map_err(ScanError::Io)?;
-        Ok(buffer[frame::HEADER_LEN.min(got)..(frame::HEADER_LEN + len).min(got)].to_vec())
+        let seed = Seed::new(file.header.salt, file.number(), offset);
+        let body = codec::read(header, seed, &buffer[..got]);
+        body.map(Cow::into_owned).map_err(|error| ScanError::Format(offset, error))
     };
     let short =
         |offset| ScanError::Format(offset, crate::format::FormatError { what: "span cut short", at: 0 });
-    let (first_offset, first_len) = span[0];
-    let head = read(first_offset, first_len.min(crate::format::record::HEADER_LEN))?;
+    let (first_offset, first) = span[0];
+    let head = read(first_offset, &first)?;
     let commit_len = head.get(4..8).ok_or_else(|| short(first_offset))?;
     let commit_len = u32::from_le_bytes(commit_len.try_into().expect("four bytes")) as usize;
     let is_commit = head[0] == crate::format::record::KIND_COMMIT;
     let mut skip = if is_commit { crate::format::record::HEADER_LEN + commit_len } else { 0 };
     let mut tail = Vec::new();
-    for &(offset, len) in span {
+    for (offset, header) in span {
+        let (offset, len) = (*offset, header.raw_len as usize);
         if skip >= len {
             skip -= len;
             continue;
         }
-        tail.extend_from_slice(read(offset, len)?.get(skip..).ok_or_else(|| short(offset))?);
+        tail.extend_from_slice(read(offset, header)?.get(skip..).ok_or_else(|| short(offset))?);
         skip = 0;
     }
     read_controls(&tail).map_err(|error| ScanError::Format(first_offset, error))

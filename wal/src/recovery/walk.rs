@@ -86,7 +86,7 @@ pub(super) fn walk(
         let behind = frame.offset + header.padded_len(file.header.alignment);
         end = Place { offset: behind, ..place };
         spans.pass(&frame);
-        match decide(frame.found, header.frame <= evidence, hole, whole[i] || !header.is_span()) {
+        match decide(frame.found(), header.frame <= evidence, hole, whole[i] || !header.is_span()) {
             action @ (Action::Keep | Action::Damage) => {
                 hold_lost(recovered, &mut summaries, &files, (&file, &frame), lost);
                 let begins = Lost { first_frame: header.frame, first_event: header.first_event };
@@ -96,7 +96,7 @@ pub(super) fn walk(
                         place,
                         first_frame: header.frame.0,
                         last_frame: header.frame.0,
-                        what: "frame body fails its checksum",
+                        what: frame.wrong.unwrap_or("no frame where one was synced"),
                     });
                 } else {
                     let controls = spans.controls(data, &file, frame)?;

@@ -112,16 +112,20 @@ fn read_copy(
     Ok(SegmentHeader::decode(block.get(offset - start..read).unwrap_or(&[])))
 }
 
-/// Prepares segment `number` of at least `size` bytes from the file `from`, or from a new one.
-pub fn prepare(
-    dir: &dyn Directory,
-    from: Option<&str>,
-    number: SegmentNumber,
-    size: u64,
-    log_id: u128,
-    salt: u64,
-) -> io::Result<SegmentFile> {
-    let spare = number.spare_name();
+/// What a segment is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct NewSegment {
+    pub number: SegmentNumber,
+    /// The least length of the file.
+    pub size: u64,
+    pub log_id: u128,
+    pub salt: u64,
+    pub features: u32,
+}
+
+/// Prepares a segment from the file `from`, or from a new one.
+pub fn prepare(dir: &dyn Directory, from: Option<&str>, new: &NewSegment) -> io::Result<SegmentFile> {
+    let spare = new.number.spare_name();
     let file = match from {
         Some(name) => {
             if name != spare {
@@ -134,7 +138,7 @@ pub fn prepare(
             created => created?,
         },
     };
-    let sealed = fill(dir, &file, &spare, number, size, log_id, salt);
+    let sealed = fill(dir, &file, &spare, new);
     if sealed.is_err() && from.is_none() {
         // Half a segment would be in the way of the next attempt, and on a full disk of everybody else; what was never synced
         // may be gone after a power cut, so that it is no reserve either. The first error is the one that counts.
@@ -149,21 +153,24 @@ fn fill(
     dir: &dyn Directory,
     file: &Arc<dyn File>,
     spare: &str,
-    number: SegmentNumber,
-    size: u64,
-    log_id: u128,
-    salt: u64,
+    new: &NewSegment,
 ) -> io::Result<SegmentHeader> {
-    if file.len()? < size {
-        file.allocate(size)?;
+    if file.len()? < new.size {
+        file.allocate(new.size)?;
     }
-    let header =
-        SegmentHeader { alignment: dir.alignment() as u32, log_id, segment: number, salt, size: file.len()? };
+    let header = SegmentHeader {
+        features: new.features,
+        alignment: dir.alignment() as u32,
+        log_id: new.log_id,
+        segment: new.number,
+        salt: new.salt,
+        size: file.len()?,
+    };
     file.write_at(&AlignedBuf::padded(&header.encode(), dir.alignment()), 0)?;
     if !broken::skips_the_sync() {
         file.sync()?;
     }
-    dir.rename(spare, &number.file_name())?;
+    dir.rename(spare, &new.number.file_name())?;
     dir.sync()?;
     Ok(header)
 }

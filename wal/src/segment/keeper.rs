@@ -8,7 +8,7 @@ use crate::format::checkpoint::Checkpoint;
 use crate::numbers::SegmentNumber;
 use crate::recovery::life::write_checkpoint;
 use crate::recovery::{ScanError, read_snapshot_frame};
-use crate::segment::file::{self, Opened};
+use crate::segment::file::{self, NewSegment, Opened};
 use crate::shared::{PrepareFailure, Shared, Status};
 use crate::storage::Directory;
 
@@ -192,7 +192,7 @@ impl Keeper {
     fn prepare(&self) {
         let shared = &*self.shared;
         let data = &*shared.dirs.data;
-        let (number, from, size, log_id, large) = {
+        let (number, from, size, log_id, features, large) = {
             let mut inner = shared.inner.lock();
             let segments = &mut inner.segments;
             let normal = shared.options.segment_bytes;
@@ -201,7 +201,7 @@ impl Keeper {
             let size = if large { segments.wanted_bytes } else { normal };
             // A large one is a new file: spares are the reserve, and growing one could fail and lose it.
             let from = if large { None } else { segments.spares.pop().map(SegmentNumber::spare_name) };
-            (segments.highest.next(), from, size, inner.log_id, large)
+            (segments.highest.next(), from, size, inner.log_id, inner.features, large)
         };
         let fresh = from.is_none();
         let free = if fresh { data.free_bytes() } else { Ok(u64::MAX) };
@@ -219,7 +219,8 @@ impl Keeper {
             _ => Ok(()),
         };
         let prepared = enough.and_then(|()| {
-            file::prepare(data, from.as_deref(), number, size, log_id, shared.environment.random())
+            let salt = shared.environment.random();
+            file::prepare(data, from.as_deref(), &NewSegment { number, size, log_id, salt, features })
         });
         // A new file that failed is no spare: nothing of it is known to be durable.
         let listed = if prepared.is_err() && !fresh { list_spares(data) } else { None };

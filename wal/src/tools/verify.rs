@@ -6,6 +6,7 @@ use super::walk::{Finding, Item, Standing, walk};
 use crate::directories::Directories;
 use crate::error::OpenError;
 use crate::format::checkpoint::FILE_NAMES;
+use crate::format::codec::Encoding;
 use crate::segment::file::path_of;
 
 /// What was read, and what is wrong with it.
@@ -19,6 +20,12 @@ pub struct Verification {
     pub frames: u64,
     /// Bytes of them, padding included.
     pub bytes: u64,
+    /// How many of them are compressed.
+    pub compressed: u64,
+    /// Bytes of their bodies, as they stand in the files.
+    pub stored_bytes: u64,
+    /// Bytes of their bodies, decompressed.
+    pub raw_bytes: u64,
     /// First event of the oldest intact frame, and the event after the last one's.
     pub events: Option<(u64, u64)>,
     /// Frames above the highest claim: on their way, or a tail that a start writes again or cuts.
@@ -73,6 +80,9 @@ pub fn verify(dirs: &Directories) -> Result<Verification, ToolError> {
         Item::Frame { place: _, header, standing: Standing::Synced, body: _ } => {
             report.frames += 1;
             report.bytes += header.padded_len(alignment);
+            report.compressed += u64::from(header.encoding != Encoding::Plain);
+            report.stored_bytes += u64::from(header.stored_len);
+            report.raw_bytes += u64::from(header.raw_len);
             let (first, _) = *report.events.get_or_insert((header.first_event, 0));
             report.events = Some((first, header.end_event()));
         }

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use super::survey::{Seen, Survey, Surveyed};
 use crate::directories::Directories;
-use crate::format::frame::{self, FrameHeader, Seed};
+use crate::format::codec;
+use crate::format::frame::{FrameHeader, Seed};
 use crate::format::record::{Record, Records};
 use crate::numbers::{FrameNumber, Place, SegmentNumber};
 use crate::read::extents::Blocks;
@@ -37,7 +38,7 @@ pub enum Standing {
     Synced,
     /// Above the highest claim: it may be on its way, and a start would write it again.
     Unvouched,
-    /// Its body fails its checksum.
+    /// Its body fails its checksum, or does not decompress.
     BodyBad,
 }
 
@@ -45,7 +46,7 @@ pub enum Standing {
 pub enum Item<'a> {
     /// A segment begins.
     Segment(&'a SegmentFile),
-    /// A frame whose header verifies; the body is empty if it does not verify.
+    /// A frame whose header verifies; the body, decompressed, is empty if it is bad.
     Frame { place: Place, header: FrameHeader, standing: Standing, body: &'a [u8] },
     /// Behind the last frame of a span whose frames are all intact: their joined bodies.
     Span { header: FrameHeader, body: &'a [u8] },
@@ -241,27 +242,29 @@ impl Walk<'_> {
                 visit(Item::Segment(file));
             }
             let vouched = header.frame <= self.survey.claim;
+            // What is left of a span behind a gap may look like a list of records.
+            let room = gap.as_ref().map_or(0, |(gap, _)| offset - gap);
+            let begins = header.begins_span(room, file.header.alignment);
             if vouched {
                 self.follow(place, &header, gap.take());
             }
             let padded = header.padded_len(file.header.alignment);
-            let body_end = frame::HEADER_LEN + header.stored_len as usize;
-            let got = blocks.get(offset, padded as usize);
-            let unreadable = got.as_ref().err().map(|error| format!("frame body cannot be read: {error}"));
-            let body = got.ok().and_then(|bytes| bytes.get(frame::HEADER_LEN..body_end));
-            let body = body.filter(|body| header.verify(body, seed));
-            let standing = match (vouched, body) {
-                (true, Some(_)) => Standing::Synced,
-                (_, None) => Standing::BodyBad,
-                (false, Some(_)) => Standing::Unvouched,
+            let body = match blocks.get(offset, padded as usize) {
+                Ok(bytes) => codec::read(&header, seed, bytes).map_err(|error| error.what.to_string()),
+                Err(error) => Err(format!("frame body cannot be read: {error}")),
             };
-            visit(Item::Frame { place, header, standing, body: body.unwrap_or_default() });
+            let standing = match (vouched, &body) {
+                (true, Ok(_)) => Standing::Synced,
+                (_, Err(_)) => Standing::BodyBad,
+                (false, Ok(_)) => Standing::Unvouched,
+            };
+            visit(Item::Frame { place, header, standing, body: body.as_deref().unwrap_or_default() });
             if vouched {
-                let damage = match body {
-                    Some(body) => wrong_records(&header, body),
-                    None => Some(unreadable.unwrap_or_else(|| "frame body fails its checksum".to_string())),
+                let damage = match &body {
+                    Ok(body) => wrong_records(&header, body),
+                    Err(what) => Some(what.clone()),
                 };
-                self.judge(place, &header, body, damage, visit);
+                self.judge(place, (&header, begins), body.as_deref().ok(), damage, visit);
                 self.previous = Some(Previous {
                     frame: header.frame,
                     crc: Some(crc),
@@ -361,7 +364,7 @@ impl Walk<'_> {
     fn judge(
         &mut self,
         place: Place,
-        header: &FrameHeader,
+        (header, begins): (&FrameHeader, bool),
         body: Option<&[u8]>,
         damage: Option<String>,
         visit: &mut dyn FnMut(Item<'_>),
@@ -380,7 +383,14 @@ impl Walk<'_> {
         }
         let continues = self.span.as_ref().is_some_and(|span| span.first_event == header.first_event);
         if !continues {
-            self.span = Some(Span { first_event: header.first_event, body: Vec::new(), bad: None });
+            let bad = (!begins).then(|| Finding {
+                path: self.path(place.segment),
+                offset: place.offset,
+                what: "a commit over several frames lacks its beginning".to_string(),
+                frames: Some((header.frame.0, header.frame.0)),
+                events: None,
+            });
+            self.span = Some(Span { first_event: header.first_event, body: Vec::new(), bad });
         }
         let span = self.span.as_mut().expect("made above");
         span.body.extend_from_slice(body.unwrap_or_default());

@@ -1,5 +1,6 @@
 //! Damage on the simulated disk: it is found, named by its place, and costs nothing but what was damaged.
 
+mod compressed;
 mod lost;
 mod reopen;
 mod restart;

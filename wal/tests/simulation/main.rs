@@ -52,6 +52,7 @@ fn action() -> impl Strategy<Value = Action> {
         1 => Just(Action::Trim),
         3 => Just(Action::Quiesce),
         1 => Just(Action::Reopen),
+        1 => any::<bool>().prop_map(Action::Compress),
         2 => Just(Action::Kill),
         2 => any::<u64>().prop_map(Action::PowerCut),
         1 => (0..40u64, any::<Option<u64>>()).prop_map(|(after, cut)| Action::CrashAfter { after, cut }),
@@ -64,8 +65,12 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+/// Half of the logs are compressed from their beginning.
 fn case() -> impl Strategy<Value = (u64, Vec<Action>)> {
-    (any::<u64>(), prop::collection::vec(action(), 1..60))
+    let first = any::<bool>().prop_map(|on| on.then_some(Action::Compress(true)));
+    let actions = (first, prop::collection::vec(action(), 1..60))
+        .prop_map(|(first, actions)| first.into_iter().chain(actions).collect());
+    (any::<u64>(), actions)
 }
 
 /// A case over several data directories, of which some come and go.

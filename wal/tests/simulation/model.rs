@@ -31,6 +31,8 @@ pub enum Action {
     Quiesce,
     /// Closes the log, and opens it again.
     Reopen,
+    /// The same; from there on frames are compressed, or are not.
+    Compress(bool),
     Kill,
     PowerCut(u64),
     /// The life ends within one of the next operations, wherever that is; by a power cut of this seed, or a kill.
@@ -255,7 +257,10 @@ impl Simulation {
                 self.quiesce();
             }
             Action::Quiesce => drop(self.quiesce()),
-            Action::Reopen => {
+            Action::Reopen | Action::Compress(_) => {
+                if let Action::Compress(on) = *action {
+                    self.world.compress(on);
+                }
                 self.world.log().begin_close();
                 (0..200).for_each(|_| self.turn());
                 self.restart(End::Kill);

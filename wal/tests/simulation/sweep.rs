@@ -117,6 +117,19 @@ fn count(seed: u64, lanes: usize, actions: &[Action]) -> u64 {
     simulation.disk().operations()
 }
 
+/// Those among them whose frames change most when they are compressed, begun by a log that compresses, and with a life between
+/// that does not.
+fn compressed() -> Vec<(&'static str, usize, Vec<Action>)> {
+    let mut scenarios = scenarios();
+    scenarios.retain(|(name, _)| ["append across segments", "spanning commits", "reopen"].contains(name));
+    for (_, actions) in &mut scenarios {
+        actions.insert(actions.len() / 2, Action::Compress(false));
+        actions.insert(actions.len() * 3 / 4, Action::Compress(true));
+        actions.insert(0, Action::Compress(true));
+    }
+    scenarios.into_iter().map(|(name, actions)| (name, 1, actions)).collect()
+}
+
 fn sweep(seed: u64, plan: impl Fn(&mut Simulation, &FaultyDisk, u64) + RefUnwindSafe) {
     sweep_all(seed, scenarios().into_iter().map(|(name, actions)| (name, 1, actions)).collect(), plan);
 }
@@ -149,6 +162,14 @@ fn a_kill_at_any_operation_loses_nothing() {
 #[test]
 fn a_power_cut_at_any_operation_loses_nothing() {
     sweep(SYNCED, |simulation, disk, at| {
+        simulation.end_by_power_cut(at);
+        disk.crash_at(at);
+    });
+}
+
+#[test]
+fn a_power_cut_at_any_operation_of_a_compressed_log_loses_nothing() {
+    sweep_all(SYNCED, compressed(), |simulation, disk, at| {
         simulation.end_by_power_cut(at);
         disk.crash_at(at);
     });

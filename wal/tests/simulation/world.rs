@@ -9,8 +9,8 @@ use flumen_wal::storage::Directory;
 use flumen_wal::storage::faulty::FaultyDisk;
 use flumen_wal::storage::striped::{self, LanesError};
 use flumen_wal::{
-    Commit, Cursor, Directories, Driver, Durability, Environment, Log, LogError, OpenError, Options,
-    ProgressUpdate, Ticket,
+    Commit, Compression, Cursor, Directories, Driver, Durability, Environment, Log, LogError, OpenError,
+    Options, ProgressUpdate, Ticket,
 };
 
 /// Lives that ended in a kill or a power cut, in all simulations of this process.
@@ -106,6 +106,11 @@ impl World {
         fork.disk.clear_faults();
         fork.end(end);
         fork
+    }
+
+    /// How lives write that begin from now on.
+    pub fn compress(&mut self, on: bool) {
+        self.options.compression = if on { Compression::Lz4 } else { Compression::None };
     }
 
     pub fn open(&mut self) -> Result<(), OpenError> {

@@ -518,6 +518,8 @@ impl Channel for FileChannel {
                 ("progress_keys", stats.progress_keys as f64),
                 ("frames", stats.frames as f64),
                 ("frame_bytes", stats.frame_bytes as f64),
+                ("stored_bytes", stats.stored_bytes as f64),
+                ("raw_bytes", stats.raw_bytes as f64),
                 ("control_frames", stats.control_frames as f64),
                 ("reopens", stats.reopens as f64),
                 ("checkpoint_errors", stats.checkpoint_errors as f64),

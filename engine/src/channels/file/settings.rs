@@ -52,6 +52,9 @@ settings! {
         /// there, until a repair or a backup; `quarantine` copies the damaged bytes into the folder `quarantine` beside the
         /// log and delivers what is behind them. Puts go on in any case.
         pub damage_policy: DamagePolicy = key("damagePolicy") { default: Some("halt"), since: "Flumen 0.1" },
+        /// How events are stored: `none` as they are, `lz4` compressed. It may be another one at each start, whatever is stored
+        /// already.
+        pub compression: Compression = key("compression") { default: Some("none"), since: "Flumen 0.1" },
         /// Whether a checkpoint is written at the end.
         pub checkpoint_on_close: bool = key("checkpointOnClose") { default: Some("true") },
         /// Whether a put is acknowledged only when it is synced. If not, it is when it is written: nothing is lost with the
@@ -113,6 +116,22 @@ impl Setting for DamagePolicy {
             "halt" => Ok(Self::Halt),
             "quarantine" => Ok(Self::Quarantine),
             other => Err(format!("`{other}` is neither halt nor quarantine")),
+        }
+    }
+}
+
+/// How events are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compression(pub flumen_wal::Compression);
+
+impl Setting for Compression {
+    const SHAPE: &'static str = "none or lz4";
+
+    fn read(_key: &Key, text: Option<&str>) -> Result<Self, String> {
+        match text.unwrap_or("none").trim().to_ascii_lowercase().as_str() {
+            "none" => Ok(Self(flumen_wal::Compression::None)),
+            "lz4" => Ok(Self(flumen_wal::Compression::Lz4)),
+            other => Err(format!("`{other}` is neither none nor lz4")),
         }
     }
 }
@@ -192,6 +211,7 @@ impl FileSettings {
                     bytes: UNSYNCED_BYTES_MAX,
                 },
             },
+            compression: self.compression.0,
             ..Options::default()
         }
     }
@@ -239,6 +259,16 @@ mod tests {
         assert_eq!(options(&[("fsyncPerTransaction", "false")]).durability, later(5));
         let keys = [("fsyncPerTransaction", "false"), ("fsyncInterval", "7")];
         assert_eq!(options(&keys).durability, later(7));
+    }
+
+    #[test]
+    fn compression_is_none_unless_it_is_asked_for() {
+        let compression = |pairs: &[(&str, &str)]| {
+            read(pairs).0.map(|settings| settings.log_options(Path::new("/d")).compression)
+        };
+        assert_eq!(compression(&[]), Some(flumen_wal::Compression::None));
+        assert_eq!(compression(&[("compression", "LZ4")]), Some(flumen_wal::Compression::Lz4));
+        assert_eq!(compression(&[("compression", "gzip")]), None);
     }
 
     #[test]

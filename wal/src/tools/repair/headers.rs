@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::format::segment::{ALIGNMENT_MAX, ALIGNMENT_MIN, HEADER_LEN, SegmentHeader};
+use crate::format::segment::{ALIGNMENT_MAX, ALIGNMENT_MIN, FEATURE_LZ4, HEADER_LEN, SegmentHeader};
 use crate::numbers::SegmentNumber;
 use crate::recovery::{ScanError, scan};
 use crate::segment::file::SegmentFile;
@@ -67,10 +67,15 @@ pub fn retell(
                 u128::from(u64_at(copy, LOG_ID_AT)) | u128::from(u64_at(copy, LOG_ID_AT + 8)) << 64
             }));
             let Some(log_id) = ids.into_iter().next() else { return Ok(None) };
-            let header = SegmentHeader { alignment, log_id, segment: number, salt, size: len };
+            let mut header =
+                SegmentHeader { features: 0, alignment, log_id, segment: number, salt, size: len };
             let segment = SegmentFile { header, file: Arc::clone(file), len };
             match scan(&segment, header.data_offset()) {
-                Ok(scan) if !scan.frames.is_empty() => return Ok(Some(header)),
+                Ok(scan) if !scan.frames.is_empty() => {
+                    let compressed = scan.frames.iter().any(|frame| frame.header.needs_lz4());
+                    header.features = if compressed { FEATURE_LZ4 } else { 0 };
+                    return Ok(Some(header));
+                }
                 Err(ScanError::Io(error)) => return Err(error),
                 // A frame that says something impossible proves nothing.
                 Ok(_) | Err(ScanError::Format(..)) => {}

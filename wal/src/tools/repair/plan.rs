@@ -232,7 +232,7 @@ impl Planner {
             let found = scan(&file, file.header.data_offset());
             let found = found.map_err(|error| recovery::scan_error(&*self.data, &name, error))?;
             let intact =
-                found.frames.iter().filter(|frame| frame.offset > first && frame.found == Found::Intact);
+                found.frames.iter().filter(|frame| frame.offset > first && frame.found() == Found::Intact);
             highest = intact.fold(highest, |highest, frame| highest.max(frame.header.frame));
         }
         Ok(highest)
