@@ -63,16 +63,21 @@ pub(super) fn settle(found: &[(SegmentFile, ScannedFrame)], evidence: FrameNumbe
     let mut end = evidence;
     let mut ends = false;
     for (_, frame) in behind {
-        if ends || frame.header.frame != end.next() || frame.found() != Found::Intact {
+        if frame.header.frame != end.next() || frame.found() != Found::Intact {
             return evidence;
         }
         (end, ends) = (frame.header.frame, !frame.header.has_more());
+        // What follows with the same events is a copy that a start made which did not come to its end.
+        if ends {
+            break;
+        }
     }
     if !ends {
         return evidence;
     }
-    let first =
-        found[..=at].iter().rposition(|(_, frame)| !in_span(frame, event)).map_or(0, |before| before + 1);
+    let before =
+        |(_, frame): &(SegmentFile, ScannedFrame)| !in_span(frame, event) || !frame.header.has_more();
+    let first = found[..at].iter().rposition(before).map_or(0, |before| before + 1);
     let synced = &found[first..=at];
     let unbroken = synced.windows(2).all(|pair| pair[0].1.header.frame.next() == pair[1].1.header.frame)
         && edge.frame == evidence;

@@ -1,6 +1,6 @@
 //! A start that ends at any of its operations, and whose first frame, if it got so far, rots before the next one.
 
-use crate::world::{BLOCK, World};
+use crate::world::{BLOCK, World, payload};
 
 const EVENTS: u64 = 60;
 
@@ -57,4 +57,30 @@ fn what_a_start_writes_again_stays_where_it_was_until_a_checkpoint_vouches_for_i
         world.append_all(EVENTS..EVENTS + 1);
     });
     assert!(rotten > 4, "{rotten} operations behind the first frame");
+}
+
+/// Evidence ends within the commit, and starts that end leave copies of it behind.
+#[test]
+fn a_large_commit_is_written_again_as_a_whole_after_starts_that_ended() {
+    let mut before = World::with_events(5);
+    let large = vec![7; 110_000];
+    let ticket = before.append_bytes(&large);
+    before.ack(&ticket);
+    let last = before.frames().pop().unwrap();
+    assert!(last.span && before.frames().iter().any(|frame| frame.span && frame.number == last.claims));
+    before.kill();
+    for operations in 0.. {
+        let mut world = World { disk: before.disk.fork(), ..World::closed() };
+        world.disk.kill();
+        world.disk.crash_at(world.disk.operations() + operations);
+        let ended = world.open().is_err();
+        world.kill();
+        world.open().unwrap();
+        let of = |event| if event == 5 { large.clone() } else { payload(event) };
+        let (next, error) = world.take_checking(0, of);
+        assert!(next == 6 && error.is_none(), "operation {operations}: {next}: {error:?}");
+        if !ended {
+            break;
+        }
+    }
 }
