@@ -78,6 +78,26 @@ fn scenarios() -> Vec<(&'static str, Vec<Action>)> {
         append(1, 500),
         settle(),
     ];
+    // A write fails, then a sync; what is swept is above all the reopening in process behind each.
+    let failing = vec![
+        append(2, 500),
+        settle(),
+        append(3, 9000),
+        append(1, 10),
+        Action::Take(2),
+        Action::Release(0),
+        Action::Fail { after: 0, kind: 0 },
+        settle(),
+        append(2, 500),
+        settle(),
+        append(1, 60_000),
+        Action::FailSync,
+        append(1, 60_000),
+        settle(),
+        Action::Wait(700),
+        append(1, 60_000),
+        settle(),
+    ];
     vec![
         ("append across segments", across),
         ("spanning commits", spanning),
@@ -85,6 +105,7 @@ fn scenarios() -> Vec<(&'static str, Vec<Action>)> {
         ("checkpoint", checkpoint),
         ("release out of order", out_of_order),
         ("reopen", reopen),
+        ("reopen in process", failing),
     ]
 }
 
