@@ -114,6 +114,12 @@ impl Simulation {
         simulation
     }
 
+    /// The first life compresses or does not, and each one does what the one before did not.
+    pub fn compress_in_turn(&mut self, first: bool) {
+        self.world.compress(first);
+        self.world.compresses_in_turn = true;
+    }
+
     /// A crash that is planned is a power cut.
     pub fn end_by_power_cut(&mut self, seed: u64) {
         self.planned_end = End::PowerCut(seed);

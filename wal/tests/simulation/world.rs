@@ -84,6 +84,8 @@ pub struct World {
     options: Options,
     /// How many data directories the next life has.
     pub lanes: usize,
+    /// Each life compresses if the one before did not.
+    pub compresses_in_turn: bool,
     running: Option<(Log, Driver)>,
 }
 
@@ -95,7 +97,7 @@ impl World {
 
     fn on(disk: FaultyDisk, seed: u64, lanes: usize) -> Self {
         let environment = Arc::new(Simulated { disk: disk.clone(), random: AtomicU64::new(seed) });
-        Self { disk, environment, options: options(seed), lanes, running: None }
+        Self { disk, environment, options: options(seed), lanes, compresses_in_turn: false, running: None }
     }
 
     /// Another world that begins with this one's disk, after the end of the life that is going on here.
@@ -139,6 +141,9 @@ impl World {
         CRASHES.fetch_add(1, Ordering::Relaxed);
         self.disk.land_late_writes();
         self.running = None;
+        if self.compresses_in_turn {
+            self.compress(self.options.compression == Compression::None);
+        }
     }
 
     pub fn is_open(&self) -> bool {
