@@ -200,7 +200,7 @@ impl Driver {
 impl Log {
     /// Takes the lock, recovers, and starts the log's two threads. Blocks for as long as that takes.
     pub fn open(dirs: Directories, options: Options) -> Result<Self, OpenError> {
-        let (log, driver) = Self::open_driven(dirs, options, Arc::new(System::default()))?;
+        let (log, driver) = Self::open_with(dirs, options, Arc::new(System::default()), true)?;
         let Driver { mut submitter, mut keeper } = driver;
         let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
             thread::Builder::new().name(name.to_string()).spawn(body).map_err(|source| OpenError::Io {
@@ -222,6 +222,15 @@ impl Log {
         dirs: Directories,
         options: Options,
         environment: Arc<dyn Environment>,
+    ) -> Result<(Self, Driver), OpenError> {
+        Self::open_with(dirs, options, environment, false)
+    }
+
+    fn open_with(
+        dirs: Directories,
+        options: Options,
+        environment: Arc<dyn Environment>,
+        threaded: bool,
     ) -> Result<(Self, Driver), OpenError> {
         let alignment = dirs.data.alignment().max(dirs.checkpoint.alignment());
         let options = options.bounded(alignment);
@@ -253,6 +262,8 @@ impl Log {
             closed: Condvar::new(),
             wake: queue.waker(),
             pool,
+            // A scheduler that chooses who runs knows nothing of a thread that waits for another by a channel.
+            threaded: threaded && !cfg!(feature = "shuttle"),
             synced_event: AtomicU64::new(life.next_event),
             dirs,
             options,

@@ -41,6 +41,8 @@ pub struct Shared {
     /// Ends the submitter's wait.
     pub wake: Arc<dyn Wake>,
     pub pool: Arc<Pool>,
+    /// Threads may be started. A log that is driven by hand has none.
+    pub threaded: bool,
     /// Events below this number may be read.
     pub synced_event: AtomicU64,
 }

@@ -9,8 +9,8 @@ use crate::error::ReadError;
 use crate::format::codec;
 use crate::format::frame::{self, FrameHeader, Seed};
 use crate::numbers::SegmentNumber;
+use crate::read::ahead::AheadWindow;
 use crate::read::cursor::{LoadedCommit, commits_of};
-use crate::read::extents::CarefulWindow;
 use crate::recovery::{read_snapshot_frame, scan};
 use crate::segment::file::{self, Opened, SegmentFile, path_of};
 use crate::shared::Shared;
@@ -28,7 +28,7 @@ struct At {
     offset: u64,
     /// Number of the event after those already passed.
     event: u64,
-    window: CarefulWindow,
+    window: AheadWindow,
 }
 
 /// A frame's body lent out of a window.
@@ -119,6 +119,12 @@ impl At {
         ReadError::Io { path: self.path(shared), offset: self.offset, source: Arc::new(error) }
     }
 
+    /// `len` bytes at the present place, or fewer where the file ends.
+    fn bytes(&mut self, len: usize) -> std::io::Result<(Arc<AlignedBuf>, std::ops::Range<usize>)> {
+        let file = &self.file;
+        self.window.get(&file.file, self.offset, len, |bytes, start| next_window(file, bytes, start))
+    }
+
     /// The header at the present place; `None` where none verifies, the disk cannot read it, or the segment ends.
     fn header(&mut self, shared: &Shared) -> Option<(FrameHeader, Seed)> {
         let alignment = self.file.header.alignment as usize;
@@ -131,7 +137,7 @@ impl At {
             if fresh {
                 self.window.clear();
             }
-            let Ok((buffer, range)) = self.window.get(&*self.file.file, self.offset, alignment) else {
+            let Ok((buffer, range)) = self.bytes(alignment) else {
                 continue;
             };
             if let Ok((header, _)) = FrameHeader::decode(&buffer[range], seed) {
@@ -160,7 +166,7 @@ impl At {
         let mut unreadable = None;
         while found.is_none() && self.offset + alignment <= end {
             let seed = Seed::new(self.file.header.salt, self.file.number(), self.offset);
-            let got = self.window.get(&*self.file.file, self.offset, alignment as usize);
+            let got = self.bytes(alignment as usize);
             let (buffer, range) = match got {
                 Ok(got) => got,
                 Err(error) => {
@@ -235,7 +241,7 @@ impl At {
             if fresh {
                 self.window.clear();
             }
-            let got = self.window.get(&*self.file.file, self.offset, padded);
+            let got = self.bytes(padded);
             let (buffer, range) = match got {
                 Ok(got) => got,
                 Err(error) => return Err(self.io(shared, error)),
@@ -288,6 +294,24 @@ impl At {
         }
         Ok(joined.into())
     }
+}
+
+/// Where the first frame begins that `bytes`, from `start` of the segment on, do not hold whole. `None` if a header before it does
+/// not verify: there the segment's frames end, or damage is looked at in its own time.
+fn next_window(file: &SegmentFile, bytes: &[u8], start: u64) -> Option<u64> {
+    let alignment = file.header.alignment;
+    let mut at = 0;
+    while at + alignment as usize <= bytes.len() {
+        let seed = Seed::new(file.header.salt, file.number(), start + at as u64);
+        let (header, _) = FrameHeader::decode(&bytes[at..], seed).ok()?;
+        let padded = header.padded_len(alignment) as usize;
+        if at + padded > bytes.len() {
+            break;
+        }
+        at += padded;
+    }
+    let next = start + at as u64;
+    (at > 0 && next < file.len).then_some(next)
 }
 
 fn is_live(shared: &Shared, number: SegmentNumber) -> bool {
@@ -359,7 +383,7 @@ fn find(shared: &Shared, event: u64) -> Result<At, ReadError> {
         file = open(shared, numbers[low], event)?;
     }
     let offset = file.header.data_offset();
-    let window = CarefulWindow::new(file.header.alignment as usize);
+    let window = AheadWindow::new(file.header.alignment as usize, shared.threaded);
     Ok(At { file, offset, event: 0, window })
 }
 
@@ -398,5 +422,6 @@ fn next_segment(shared: &Shared, at: At, event: u64) -> Result<At, ReadError> {
         opened => opened?,
     };
     let offset = file.header.data_offset();
-    Ok(At { file, offset, event: at.event, window: at.window.cleared() })
+    let window = at.window.cleared(file.header.alignment as usize);
+    Ok(At { file, offset, event: at.event, window })
 }

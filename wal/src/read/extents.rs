@@ -337,10 +337,35 @@ impl CarefulWindow {
         self.window.clear();
     }
 
-    /// The same buffer for another file.
+    /// The same buffers for another file.
     #[must_use]
-    pub fn cleared(self) -> Self {
-        Self { window: self.window.cleared(), alignment: self.alignment, careful: 0 }
+    pub fn cleared(self, alignment: usize) -> Self {
+        Self { window: self.window.cleared(alignment), alignment, careful: 0 }
+    }
+
+    /// As [`Window::covers`].
+    pub fn covers(&self, offset: u64, len: usize) -> bool {
+        self.window.covers(offset, len)
+    }
+
+    /// As [`Window::bytes`].
+    pub fn bytes(&self) -> Option<(&[u8], u64)> {
+        self.window.bytes()
+    }
+
+    /// As [`Window::fill`].
+    pub fn fill(&mut self, buffer: Arc<AlignedBuf>, start: u64, len: usize) {
+        self.window.fill(buffer, start, len);
+    }
+
+    /// As [`Window::keep`].
+    pub fn keep(&mut self, buffer: Arc<AlignedBuf>) {
+        self.window.keep(buffer);
+    }
+
+    /// As [`Window::buffer`].
+    pub fn buffer(&mut self, bytes: usize) -> Arc<AlignedBuf> {
+        self.window.buffer(bytes)
     }
 
     /// As [`Window::get`].
