@@ -208,3 +208,53 @@ fn segments_that_cannot_be_made_are_told_with_their_cause() {
     assert!(why.contains("cannot prepare a segment in /d"), "{why}");
     assert!(log.stats().cannot_grow.is_some_and(|why| why.contains("cannot prepare")));
 }
+
+/// How many segments are kept of a log whose consumer keeps up with commits of `bytes` that never cease.
+fn segments_kept(bytes: usize) -> (u64, u64) {
+    let options = Options { segment_bytes: 1 << 20, frame_bytes: 64 << 10, ..Options::default() };
+    let options = Options { staged_bytes_max: 1 << 20, eager_bytes: 32 << 10, ..options };
+    let dir: Arc<dyn flumen_wal::storage::Directory> = Arc::new(MemoryDirectory::new("d"));
+    let dirs = Directories { data: dir.clone(), checkpoint: dir };
+    let (log, mut driver) = Log::open_driven(dirs, options, Arc::new(System::default())).unwrap();
+    assert!(driver.settle(1000));
+    let body = vec![7u8; bytes];
+    let mut put = 0;
+    let begun = std::time::Instant::now();
+    while begun.elapsed() < Duration::from_millis(500) || put < 20 << 20 {
+        while let Ok(room) = log.try_reserve(bytes as u64) {
+            put += bytes as u64;
+            drop(log.append(room, Commit { events: 1, payload: &body, progress: vec![] }).unwrap());
+        }
+        driver.turn();
+        while let Some(take) = log.cursor().try_take(10_000, 64 << 20).unwrap() {
+            log.cursor().release(take.first_event, take.events, vec![]);
+        }
+    }
+    (log.stats().segments, put >> 20)
+}
+
+/// Goal: what is delivered is given back while commits never cease. Method: commits that span frames, and small ones that fill
+/// theirs to the last byte.
+#[test]
+fn releases_are_written_beside_commits_that_leave_no_room_for_them() {
+    for bytes in [120 << 10, 100] {
+        let (kept, put) = segments_kept(bytes);
+        assert!(
+            kept < 10 && put >= 20,
+            "{kept} segments of 1 MiB are kept of {put} MiB in commits of {bytes}"
+        );
+    }
+}
+
+#[test]
+fn one_write_in_flight_is_enough_to_roll_and_to_close() {
+    let options =
+        Options { segment_bytes: 256 << 10, frame_bytes: 32 << 10, in_flight: 1, ..Options::default() };
+    let dir: Arc<dyn flumen_wal::storage::Directory> = Arc::new(MemoryDirectory::new("d"));
+    let log = Log::open(Directories { data: dir.clone(), checkpoint: dir }, options).unwrap();
+    let body = vec![1u8; 1000];
+    for _ in 0..300 {
+        log.append_and_wait(Commit { events: 1, payload: &body, progress: vec![] }).unwrap();
+    }
+    log.close();
+}

@@ -6,7 +6,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::unsynced::Behind;
-use super::writer::{REOPEN_DELAY_MIN, Writer};
+use super::writer::Writer;
 use crate::shared::Shared;
 use crate::storage::{AlignedBuf, Completion};
 
@@ -43,7 +43,6 @@ impl Writer {
             let bytes = sent.header.padded_len(self.active.header.alignment);
             let behind = Behind { event: sent.header.end_event(), low: sent.low };
             self.note_written(&mut inner, sent.header.frame, behind, (sent.durable, bytes), now);
-            self.reopen_delay = REOPEN_DELAY_MIN;
             inner.counters.frames += 1;
             inner.counters.frame_bytes += bytes;
             if sent.header.event_count > 0 || sent.header.is_span() {

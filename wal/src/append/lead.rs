@@ -50,7 +50,11 @@ impl Writer {
         if !ready || !inner.open.as_ref().is_some_and(|open| self.goes(&inner, open)) {
             return None;
         }
+        let now = shared.now();
         let left = self.active.len - self.offset;
+        if inner.open.as_ref().is_some_and(|open| self.overtakes(&inner, self.room_beside(open), now)) {
+            return None;
+        }
         // This thread would write the parts of a large one, for several disks, one after the other.
         let at_once =
             |len: u64| self.active.file.parts(self.offset, len as usize).is_none_or(|parts| parts.len() < 2);

@@ -92,6 +92,14 @@ impl Writer {
             found = (std::mem::take(&mut recovered.damage), recovered.missing_below);
             life::begin(&self.shared.dirs, &self.shared.options, &*self.shared.environment, recovered)
         });
+        {
+            // An attempt that fails later may have written enough for the next one to begin behind what this one found.
+            let mut inner = self.shared.inner.lock();
+            let known = std::mem::take(&mut inner.found_damage);
+            let new = found.0.into_iter().filter(|damage| !known.contains(damage)).collect::<Vec<_>>();
+            inner.found_damage = known.into_iter().chain(new).collect();
+            inner.found_missing = found.1.max(inner.found_missing);
+        }
         let life = match begun {
             Ok(life) => life,
             Err(_again) => {
@@ -106,9 +114,6 @@ impl Writer {
         self.reopen_delay = (self.reopen_delay * 2).min(self.shared.options.reopen_delay_max);
         let mut inner = self.shared.inner.lock();
         inner.renew(&life, &self.shared.options, now);
-        // A later reopen starts behind what this one found.
-        inner.found_damage.append(&mut found.0);
-        inner.found_missing = found.1.max(inner.found_missing);
         let mut wakers = self.shared.publish(&mut inner, life.next_event);
         wakers.extend(inner.room.wakers());
         drop(inner);

@@ -69,9 +69,7 @@ impl Writer {
         for update in &frame.updates {
             self.sealed.apply_progress(update);
         }
-        // What the segment still holds bounds the frame as its buffer does.
-        let room = (frame.capacity() as u64).min(self.active.len - self.offset) as usize;
-        let controls = self.take_pending(room.saturating_sub(frame.len));
+        let controls = self.take_pending(self.room_beside(&frame));
         let records = controls.encode();
         frame.region(records.len()).bytes().copy_from_slice(&records);
         let body_len = frame.len - frame::HEADER_LEN;
@@ -146,10 +144,7 @@ impl Writer {
         if inner.pending.is_empty() {
             return Pending::default();
         }
-        let len = 16
-            + 16 * inner.pending.released.len()
-            + inner.pending.updates.iter().map(crate::state::ProgressUpdate::encoded_len).sum::<usize>();
-        if len + 64 > room {
+        if inner.pending.encoded_len_max() > room {
             return Pending::default();
         }
         let pending = std::mem::take(&mut inner.pending);

@@ -177,6 +177,15 @@ impl Pending {
         }
     }
 
+    /// At least as much as [`encode`](Self::encode) makes; 0 if that is nothing.
+    pub fn encoded_len_max(&self) -> usize {
+        if self.is_empty() {
+            return 0;
+        }
+        let updates: usize = self.updates.iter().map(ProgressUpdate::encoded_len).sum();
+        80 + 16 * self.released.len() + updates
+    }
+
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         if !self.released.is_empty() {

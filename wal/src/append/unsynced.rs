@@ -14,7 +14,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::writer::Writer;
+use super::writer::{REOPEN_DELAY_MIN, Writer};
 use crate::numbers::FrameNumber;
 use crate::options::Durability;
 use crate::shared::Inner;
@@ -81,6 +81,7 @@ impl Writer {
 
     fn note_synced(&mut self, inner: &mut Inner, frame: FrameNumber, behind: Behind) {
         (self.synced_frame, self.synced_event) = (frame, behind.event);
+        self.reopen_delay = REOPEN_DELAY_MIN;
         inner.synced_low = inner.synced_low.max(behind.low);
     }
 

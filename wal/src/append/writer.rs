@@ -235,6 +235,19 @@ impl Writer {
             }
             let staged = &*staged;
             let padded = self.padded_bytes(staged);
+            let room = match staged {
+                Staged::Frame(frame) => self.room_beside(frame),
+                // A span shares no frame.
+                Staged::Span(_) => 0,
+            };
+            if self.overtakes(inner, room, now) {
+                let bytes = frame::HEADER_LEN + inner.pending.encoded_len_max();
+                match self.make_room(inner, bytes as u64, false) {
+                    Fit::Now => return (Some(Next::Control), None),
+                    Fit::Later => return (None, None),
+                    Fit::NoSpace => {}
+                }
+            }
             match self.make_room(inner, padded, true) {
                 Fit::Now => {
                     inner.room.closed = false;
@@ -275,6 +288,8 @@ impl Writer {
                 // Woken by a completion.
                 Fit::Later => (None, None),
                 // The last checkpoint carries what no frame has room for.
+                // What is in flight comes first: the last checkpoint vouches for all that is sealed.
+                Fit::NoSpace if closing && !idle => (None, None),
                 Fit::NoSpace if closing => {
                     self.seal_pending(inner);
                     self.choose_close(inner)
@@ -287,6 +302,20 @@ impl Writer {
         }
         let due = [due, self.quiet_checkpoint(inner, now), self.sync_due()].into_iter().flatten().min();
         (None, due.map(|due| due.saturating_sub(now)))
+    }
+
+    /// Bytes that a frame of commits has for control records: what the segment still holds bounds it as its buffer does.
+    pub(super) fn room_beside(&self, frame: &OpenFrame) -> usize {
+        let room = (frame.capacity() as u64).min(self.active.len - self.offset) as usize;
+        room.saturating_sub(frame.len)
+    }
+
+    /// Whether releases and progress are overdue, and do not ride in a frame that has so much room for them: they go before it.
+    /// Commits that leave no room could hold them back for as long as there are more of them. On a full disk they go by its
+    /// own interval.
+    pub(super) fn overtakes(&self, inner: &Inner, room: usize, now: Duration) -> bool {
+        let due = inner.pending.since.is_some_and(|since| since + self.shared.options.release_delay <= now);
+        due && !inner.room.closed && inner.pending.encoded_len_max() > room
     }
 
     /// Frames in flight that hold commits, or a part of one.
@@ -312,11 +341,15 @@ impl Writer {
             self.ask_for_sync(inner);
             return (None, None);
         }
-        if !self.close_marked
-            && matches!(self.make_room(inner, frame::HEADER_LEN as u64 + 32, false), Fit::Now)
-        {
+        if !self.close_marked {
+            let fit = self.make_room(inner, frame::HEADER_LEN as u64 + 32, false);
             // The mark claims everything before it: also a snapshot that a roll has just submitted.
-            return (self.in_flight.is_empty().then_some(Next::Close), None);
+            if !self.in_flight.is_empty() {
+                return (None, None);
+            }
+            if matches!(fit, Fit::Now) {
+                return (Some(Next::Close), None);
+            }
         }
         let lost: Vec<_> = inner.staged.drain(..).collect();
         let open = inner.open.take();
@@ -431,7 +464,8 @@ impl Writer {
             return Fit::Later;
         }
         self.roll(inner, snapshot);
-        Fit::Now
+        // The snapshot may have taken the last slot.
+        if self.in_flight.len() < self.shared.options.in_flight { Fit::Now } else { Fit::Later }
     }
 }
 
