@@ -156,6 +156,13 @@ impl Book {
         Look { book: self, seen, last: None }
     }
 
+    /// Nobody could look at what a start found: what was on its way may be gone, whatever comes behind it from now on.
+    pub fn not_judged(&mut self) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.fate == Fate::OnItsWay) {
+            entry.fate = Fate::Failed;
+        }
+    }
+
     /// Compares what was seen after a start on a sound disk. From then on everything is known.
     pub fn judge(&mut self, seen: &Seen, source: Option<usize>, sink: Option<u64>) {
         let sink = sink.unwrap_or(0);

@@ -80,6 +80,8 @@ pub struct Simulation {
     /// How the life ends at a planned crash.
     planned_end: End,
     acks_before_the_sync: bool,
+    /// Faults that are planned stay planned when a life ends before them.
+    keeps_planned: bool,
 }
 
 fn set(space: Space, owner: &str, to: u64) -> Vec<ProgressUpdate> {
@@ -106,6 +108,7 @@ impl Simulation {
             life: 0,
             planned_end: End::Kill,
             acks_before_the_sync: acks_before_the_sync(seed),
+            keeps_planned: false,
         };
         let disk = simulation.world.disk.clone();
         plan(&mut simulation, &disk);
@@ -118,6 +121,11 @@ impl Simulation {
     pub fn compress_in_turn(&mut self, first: bool) {
         self.world.compress(first);
         self.world.compresses_in_turn = true;
+    }
+
+    /// What is planned for an operation is planned for it in whatever life it comes.
+    pub fn keep_planned_faults(&mut self) {
+        self.keeps_planned = true;
     }
 
     /// A crash that is planned is a power cut.
@@ -180,7 +188,7 @@ impl Simulation {
         match error {
             None => {}
             // A planned fault met the look: the log, or this read, will work again later.
-            Some(ReadError::Failed(_) | ReadError::Io { .. }) => return,
+            Some(ReadError::Failed(_) | ReadError::Io { .. }) => return self.book.not_judged(),
             Some(error) => panic!("take: {error}"),
         }
         let stands = |space, owner| Some(self.world.log().progress(space, owner)?.get("k")?.to);
@@ -222,8 +230,11 @@ impl Simulation {
         self.tickets.clear();
         self.takes.clear();
         self.life += 1;
+        let reached = self.world.disk.crashed();
         self.end(end);
-        self.world.disk.clear_faults();
+        if reached || !self.keeps_planned {
+            self.world.disk.clear_faults();
+        }
         self.open();
     }
 

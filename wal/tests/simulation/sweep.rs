@@ -159,8 +159,10 @@ fn sweep_all(
         assert!(operations > 40, "{name} is a scenario of {operations} operations");
         for at in 0..operations {
             let run = std::panic::catch_unwind(|| {
-                let mut simulation =
-                    Simulation::with_faults(seed, lanes, |simulation, disk| plan(simulation, disk, at));
+                let mut simulation = Simulation::with_faults(seed, lanes, |simulation, disk| {
+                    simulation.keep_planned_faults();
+                    plan(simulation, disk, at);
+                });
                 actions.iter().for_each(|action| simulation.act(action));
                 simulation.finish(LIMIT);
             });
