@@ -1,7 +1,8 @@
 //! What the callers, the submitter and the keeper share.
 //!
 //! One lock, [`Shared::inner`], held for no I/O and for no copy of a payload. The reader has a lock of its own, and so has the
-//! writer, both taken before this one; the keeper's and the submitter's file work excludes each other by [`Shared::files`].
+//! writer, both taken before this one; the file work of the keeper, of a reopen and of a reader that sets damage aside excludes
+//! each other by [`Shared::files`], which comes between: writer, files, inner. Who has it does not take the reader's.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -23,7 +24,7 @@ use crate::format::record::{Record, Records};
 use crate::options::DamagePolicy;
 use crate::read::disk_reader::DiskReader;
 use crate::read::give_up;
-use crate::shared::{Shared, Status};
+use crate::shared::{Inner, Shared, Status};
 use crate::state::{self, ProgressUpdate};
 use crate::sync::Mutex;
 
@@ -192,8 +193,11 @@ impl Cursor {
     /// [policy](crate::DamagePolicy) is to set damage aside.
     pub fn try_take(&self, events: usize, bytes: usize) -> Result<Option<Take>, ReadError> {
         loop {
+            let epoch = self.epoch()?;
             match self.take_what_is_there(events, bytes) {
-                Err(ReadError::Damaged { event, .. }) if self.give_up(event)? => {}
+                // A reopen moves frames. What was met while one was under way, or by a table from before it, is no damage.
+                Err(_stale) if self.epoch()? != epoch => {}
+                Err(ReadError::Damaged { event, .. }) if self.give_up(event, epoch)? => {}
                 taken => return taken,
             }
         }
@@ -204,26 +208,51 @@ impl Cursor {
         self.shared.inner.lock().counters.given_up
     }
 
-    /// Sets aside what `event` stood in, if that is the policy. Returns whether a take may find more now.
-    fn give_up(&self, event: u64) -> Result<bool, ReadError> {
+    /// How often the log was reopened, if it can be read now. Between two equal answers no reopen touched a file: the log is
+    /// failed before one begins, and counts it before it is open again.
+    fn epoch(&self) -> Result<u64, ReadError> {
+        epoch_of(&self.shared.inner.lock())
+    }
+
+    /// Sets aside what `event`, damaged in this epoch, stood in, if that is the policy. Returns whether a take may find more
+    /// now.
+    fn give_up(&self, event: u64, epoch: u64) -> Result<bool, ReadError> {
         let DamagePolicy::Quarantine(quarantine) = &self.shared.options.damage else { return Ok(false) };
-        let Some(given_up) = give_up::give_up(&self.shared, quarantine, event)? else { return Ok(false) };
-        self.reader.lock().pass(event, given_up.end);
-        {
-            let counters = &mut self.shared.inner.lock().counters;
-            counters.given_up += given_up.end - event;
-            counters.set_aside += given_up.copies;
+        // Nobody moves frames, or uses a segment again, while they are looked at.
+        let files = self.shared.files.lock();
+        let (now, released) = {
+            let inner = self.shared.inner.lock();
+            (epoch_of(&inner)?, inner.visible.cursor.unreleased_from(event).0)
+        };
+        if now != epoch {
+            return Ok(true);
         }
-        self.release(event, given_up.end - event, Vec::new());
-        Ok(given_up.end > event)
+        let end = if released > event {
+            // By another handle that met the same place.
+            released
+        } else {
+            let Some(given_up) = give_up::give_up(&self.shared, quarantine, event)? else { return Ok(false) };
+            let now = self.shared.now();
+            let mut inner = self.shared.inner.lock();
+            // One that failed meanwhile is read again by a reopen, which may find what this table did not show.
+            if epoch_of(&inner)? != epoch {
+                return Ok(true);
+            }
+            inner.counters.given_up += given_up.end - event;
+            inner.counters.set_aside += given_up.copies;
+            let wake = release(&mut inner, [(event, given_up.end - event)], Vec::new(), now);
+            drop(inner);
+            if wake {
+                self.shared.wake.wake();
+            }
+            given_up.end
+        };
+        drop(files);
+        self.reader.lock().pass(event, end);
+        Ok(end > event)
     }
 
     fn take_what_is_there(&self, events: usize, bytes: usize) -> Result<Option<Take>, ReadError> {
-        match &self.shared.inner.lock().status {
-            Status::Open | Status::Closing => {}
-            Status::Failed(failure) => return Err(ReadError::Failed(Arc::clone(failure))),
-            Status::Closed => return Err(ReadError::Closed),
-        }
         let mut reader = self.reader.lock();
         let Some((first, end)) = reader.next_run(self.shared.readable_end()) else { return Ok(None) };
         let end = end.min(first.saturating_add(events.max(1) as u64));
@@ -290,20 +319,7 @@ impl Cursor {
         if matches!(inner.status, Status::Closed) {
             return;
         }
-        // The submitter sleeps without a timeout while nothing is pending.
-        let wake = inner.pending.is_empty() && inner.in_flight == 0;
-        for (first_event, events) in ranges {
-            if events > 0 {
-                inner.visible.apply_release(first_event, first_event + events);
-                inner.pending.release(first_event, first_event + events, now);
-            }
-        }
-        let low = inner.visible.cursor.low;
-        inner.cache.release(low);
-        for update in progress {
-            inner.visible.apply_progress(&update);
-            inner.pending.update(update, now);
-        }
+        let wake = release(&mut inner, ranges, progress, now);
         drop(inner);
         if wake {
             self.shared.wake.wake();
@@ -319,4 +335,37 @@ impl Cursor {
         let wakers = std::mem::take(&mut self.shared.inner.lock().readers);
         wakers.into_iter().for_each(std::task::Waker::wake);
     }
+}
+
+fn epoch_of(inner: &Inner) -> Result<u64, ReadError> {
+    match &inner.status {
+        Status::Open | Status::Closing => Ok(inner.counters.reopens),
+        Status::Failed(failure) => Err(ReadError::Failed(Arc::clone(failure))),
+        Status::Closed => Err(ReadError::Closed),
+    }
+}
+
+/// Releases ranges (first event, count) together with `progress`. Returns whether the submitter is to be woken.
+#[must_use]
+fn release(
+    inner: &mut Inner,
+    ranges: impl IntoIterator<Item = (u64, u64)>,
+    progress: Vec<ProgressUpdate>,
+    now: Duration,
+) -> bool {
+    // The submitter sleeps without a timeout while nothing is pending.
+    let wake = inner.pending.is_empty() && inner.in_flight == 0;
+    for (first_event, events) in ranges {
+        if events > 0 {
+            inner.visible.apply_release(first_event, first_event + events);
+            inner.pending.release(first_event, first_event + events, now);
+        }
+    }
+    let low = inner.visible.cursor.low;
+    inner.cache.release(low);
+    for update in progress {
+        inner.visible.apply_progress(&update);
+        inner.pending.update(update, now);
+    }
+    wake
 }

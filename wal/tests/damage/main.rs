@@ -4,6 +4,7 @@ mod compressed;
 mod lost;
 mod reopen;
 mod restart;
+mod stale;
 mod start;
 mod world;
 
