@@ -1,8 +1,9 @@
 //! The files of a configuration: what the command line may name, reading them, and seeing that they changed.
 
+use std::fs::{File, FileType, Metadata};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -65,17 +66,53 @@ impl ConfigFile {
         Ok(Self { name: argument.into(), path: path.into() })
     }
 
-    /// Reads the file.
+    /// Reads the file, which is a regular one or a pipe of at most 64 MiB.
     pub fn read(&self) -> Result<FileContent, ReadError> {
-        let failed = |cause| ReadError { path: self.path.clone(), cause };
-        let length = std::fs::metadata(&self.path).map_err(failed)?.len();
-        if length > FILE_BYTES_MAX {
-            let message = format!("{length} bytes is no configuration (at most {FILE_BYTES_MAX})");
-            return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, message)));
-        }
-        let bytes = std::fs::read(&self.path).map_err(failed)?;
-        Ok(FileContent { name: self.name.clone(), bytes })
+        self.read_with_kind().map(|(content, _)| content)
     }
+
+    fn read_with_kind(&self) -> Result<(FileContent, FileType), ReadError> {
+        let (bytes, kind) =
+            read_bounded(&self.path).map_err(|cause| ReadError { path: self.path.clone(), cause })?;
+        Ok((FileContent { name: self.name.clone(), bytes }, kind))
+    }
+}
+
+fn read_bounded(path: &Path) -> io::Result<(Vec<u8>, FileType)> {
+    // To open a device may do something already, and to open a socket fails without a reason.
+    refuse_special(&std::fs::metadata(path)?)?;
+    let file = File::open(path)?;
+    let metadata = file.metadata()?;
+    refuse_special(&metadata)?;
+    refuse_length(metadata.len())?;
+    // A pipe has no length, and a file may grow.
+    let mut bytes = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    refuse_length(bytes.len() as u64)?;
+    Ok((bytes, metadata.file_type()))
+}
+
+/// A device may have no end. A pipe is what a shell makes of `-f <(command)`.
+fn refuse_special(metadata: &Metadata) -> io::Result<()> {
+    let kind = metadata.file_type();
+    if kind.is_file() || kind.is_fifo() {
+        return Ok(());
+    }
+    let what = match kind {
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
+    };
+    let message = format!("it is {what}; a configuration is a file or a pipe");
+    Err(io::Error::new(io::ErrorKind::InvalidInput, message))
+}
+
+fn refuse_length(length: u64) -> io::Result<()> {
+    if length <= FILE_BYTES_MAX {
+        return Ok(());
+    }
+    let message = format!("more than {FILE_BYTES_MAX} bytes is no configuration");
+    Err(io::Error::new(io::ErrorKind::FileTooLarge, message))
 }
 
 /// `///path`, `//localhost/path` and `/path` name a path of this machine.
@@ -130,11 +167,14 @@ impl Stamp {
     }
 }
 
-/// Watches the files of a configuration by asking for their stamps, and by their content when one differs.
+/// Watches the files of a configuration by asking for their stamps, and by their content when one differs. A pipe is read
+/// once and keeps what came out of it.
 #[derive(Debug)]
 pub struct Watch {
     files: Vec<ConfigFile>,
     stamps: Vec<Option<Stamp>>,
+    /// What came out of pipes: it comes once, and an empty pipe is no empty configuration.
+    piped: Vec<Option<FileContent>>,
     content: Option<u64>,
 }
 
@@ -150,8 +190,8 @@ pub enum Change {
 impl Watch {
     /// Watches `files`; the first poll finds a change.
     pub fn new(files: Vec<ConfigFile>) -> Self {
-        let stamps = vec![None; files.len()];
-        Self { files, stamps, content: None }
+        let (stamps, piped) = (vec![None; files.len()], vec![None; files.len()]);
+        Self { files, stamps, piped, content: None }
     }
 
     /// The files.
@@ -191,8 +231,18 @@ impl Watch {
         self.files.iter().map(|file| Stamp::of(&file.path).ok()).collect()
     }
 
-    fn read_all(&self) -> Result<Vec<FileContent>, ReadError> {
-        self.files.iter().map(ConfigFile::read).collect()
+    fn read_all(&mut self) -> Result<Vec<FileContent>, ReadError> {
+        let read = |(file, piped): (&ConfigFile, &mut Option<FileContent>)| {
+            if let Some(content) = piped {
+                return Ok(content.clone());
+            }
+            let (content, kind) = file.read_with_kind()?;
+            if kind.is_fifo() {
+                *piped = Some(content.clone());
+            }
+            Ok(content)
+        };
+        self.files.iter().zip(&mut self.piped).map(read).collect()
     }
 }
 

@@ -77,3 +77,57 @@ fn what_is_not_read_is_refused_with_advice() {
     assert!(error("file://host/flume.conf").contains("this machine"));
     assert!(error("file:/a%zz").contains("hexadecimal"));
 }
+
+fn refusal(path: &str) -> String {
+    ConfigFile::from_argument(path).unwrap().read().unwrap_err().to_string()
+}
+
+#[test]
+fn what_has_no_end_is_refused_and_not_read_into_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    assert!(refusal("/dev/zero").contains("/dev/zero: it is a device"), "{}", refusal("/dev/zero"));
+    assert!(refusal(directory.path().to_str().unwrap()).contains("it is a directory"));
+    let socket = directory.path().join("socket");
+    let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    assert!(refusal(socket.to_str().unwrap()).contains("it is a socket"));
+}
+
+/// A named pipe into which `bytes` are written again and again until nobody reads any more.
+fn pipe(
+    directory: &tempfile::TempDir,
+    bytes: &'static [u8],
+    times: usize,
+) -> (PathBuf, std::thread::JoinHandle<()>) {
+    use std::io::Write;
+
+    let path = directory.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let to = path.clone();
+    let writer = std::thread::spawn(move || {
+        let mut pipe = File::options().write(true).open(to).unwrap();
+        (0..times).try_for_each(|_| pipe.write_all(bytes)).ok();
+    });
+    (path, writer)
+}
+
+#[test]
+fn a_pipe_without_end_is_read_to_the_limit_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, writer) = pipe(&directory, &[b'#'; 1 << 20], usize::MAX);
+    let said = refusal(path.to_str().unwrap());
+    assert!(said.contains("no configuration"), "{said}");
+    writer.join().unwrap();
+}
+
+#[test]
+fn what_came_out_of_a_pipe_stays_the_configuration_when_it_is_asked_for_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, writer) = pipe(&directory, b"a=1", 1);
+    let mut watch = Watch::new(vec![ConfigFile::from_argument(path.to_str().unwrap()).unwrap()]);
+    assert_eq!(changed(&mut watch).unwrap(), b"a=1");
+    writer.join().unwrap();
+    // As if the writer had still been at it when the pipe was first looked at.
+    watch.stamps = vec![None];
+    assert_eq!(changed(&mut watch), None);
+    assert_eq!(watch.reread().unwrap()[0].bytes, b"a=1");
+}
