@@ -1,10 +1,11 @@
 //! `-b DIR`: the last configuration that was read, kept as `DIR/.<agent>.properties` for a start at which the files
 //! cannot be read.
 //!
-//! It holds the merged properties before substitution, passwords included: its mode is 0600. It is written beside its
-//! place and renamed, so that a crash leaves the old one or the new one.
+//! It holds the merged properties before substitution, passwords included: its mode is 0600, whatever stood there before. It
+//! is written to a new file beside its place and renamed, so that a crash leaves the old one or the new one, and nothing is
+//! written through a link that somebody else put there.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -16,12 +17,21 @@ use super::merged::Properties;
 pub fn write_backup(directory: &Path, agent: &str, properties: &Properties) -> io::Result<PathBuf> {
     std::fs::create_dir_all(directory)?;
     let path = backup_path(directory, agent);
-    let beside = path.with_extension("properties.new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-    file.write_all(properties.to_text().as_bytes())?;
+    // A name that nobody can expect, and a file that was not there: an existing one keeps its mode and its readers.
+    let random = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+    let beside = path.with_extension(format!("properties.{random:016x}.new"));
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let written = write_over(&mut file, properties.to_text().as_bytes(), &beside, &path);
+    if written.is_err() {
+        std::fs::remove_file(&beside).ok();
+    }
+    written.map(|()| path)
+}
+
+fn write_over(file: &mut File, bytes: &[u8], beside: &Path, path: &Path) -> io::Result<()> {
+    file.write_all(bytes)?;
     file.sync_all()?;
-    std::fs::rename(&beside, &path)?;
-    Ok(path)
+    std::fs::rename(beside, path)
 }
 
 /// Reads the backup of `agent`.
@@ -36,13 +46,52 @@ fn backup_path(directory: &Path, agent: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
     use super::*;
     use crate::config::Environment;
 
+    fn properties(text: &str) -> Properties {
+        let content = FileContent { name: "f".into(), bytes: text.into() };
+        Properties::merge(&[content], &Environment::default())
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_backup_that_others_may_read_or_a_link_in_its_place_is_replaced_and_not_written_to() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(".a1.properties");
+        let other = directory.path().join("other");
+        std::fs::write(&other, "other").unwrap();
+        for beside in ["properties", "properties.new"] {
+            symlink(&other, path.with_extension(beside)).unwrap();
+        }
+        assert_eq!(write_backup(directory.path(), "a1", &properties("a1.sources = r1\n")).unwrap(), path);
+        assert_eq!(std::fs::read(&other).unwrap(), b"other");
+        assert!(std::fs::symlink_metadata(&path).unwrap().is_file() && mode(&path) == 0o600);
+
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+        let mut reader = File::open(&path).unwrap();
+        write_backup(directory.path(), "a1", &properties("a1.password = secret\n")).unwrap();
+        let mut seen = String::new();
+        io::Read::read_to_string(&mut reader, &mut seen).unwrap();
+        assert!(!seen.contains("secret") && mode(&path) == 0o600, "{seen}");
+    }
+
+    #[test]
+    fn a_backup_that_cannot_be_written_leaves_nothing_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        // Nothing is renamed over a directory.
+        std::fs::create_dir(directory.path().join(".a1.properties")).unwrap();
+        write_backup(directory.path(), "a1", &properties("a1.sources = r1\n")).unwrap_err();
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
     #[test]
     fn a_backup_reads_back_as_the_same_properties_and_only_its_owner_may_read_it() {
-        use std::os::unix::fs::PermissionsExt;
-
         let directory = tempfile::tempdir().unwrap();
         let text = "a1.sources = r1\na1.sources.r1.command = tail -F ${env:HOME}/x | grep '\\\\d#'\n";
         let content = FileContent { name: "f".into(), bytes: text.into() };
@@ -50,7 +99,7 @@ mod tests {
         let properties = Properties::merge(&[content], &environment);
         let path = write_backup(directory.path(), "a1", &properties).unwrap();
         assert_eq!(path.file_name().unwrap(), ".a1.properties");
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(mode(&path), 0o600);
 
         let again = Properties::merge(&[read_backup(directory.path(), "a1").unwrap()], &environment);
         let raw = |properties: &Properties| {
