@@ -13,7 +13,7 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -28,6 +28,8 @@ type Opened = (Arc<dyn Directory>, String);
 
 /// Our subfolder.
 const SUBFOLDER: &str = "flumen";
+/// Its mode: whoever may read a segment reads the events.
+const MODE: u32 = 0o700;
 
 /// Checks, creates and opens the directories of a channel. With them come lines for the agent's log, which say how they
 /// are written.
@@ -49,12 +51,14 @@ pub(super) fn open(
     let folders: Vec<_> = data_dirs.iter().map(|dir| dir.join(SUBFOLDER)).collect();
     refuse_twice(&folders, &checkpoint_dir.join(SUBFOLDER))?;
     arrange(&folders)?;
+    let mut closed = Vec::new();
     for dir in data_dirs {
-        create(dir)?;
+        create(dir, &mut closed)?;
     }
-    let checkpoint_path = create(checkpoint_dir)?;
+    let checkpoint_path = create(checkpoint_dir, &mut closed)?;
     refuse_twice(&folders, &checkpoint_path)?;
     let (lanes, mut lines): (Vec<_>, Vec<_>) = open_all(&folders, storage)?.into_iter().unzip();
+    lines.append(&mut closed);
     let find = |path: &Path| Ok(open_alike(path, &lanes)?.0);
     let data = striped::open(&lanes, striped::UNIT, &System::default(), &find)
         .map_err(|error| lanes_error(&error))?;
@@ -169,11 +173,20 @@ fn names(dir: &Path) -> Result<Vec<String>, OpenError> {
     entries.map(|entry| Ok(entry.map_err(named)?.file_name().to_string_lossy().into_owned())).collect()
 }
 
-/// Creates the directory and our subfolder in it, durably; returns the subfolder's path.
-fn create(dir: &Path) -> Result<PathBuf, OpenError> {
+/// Creates the directory and our subfolder in it, durably; returns the subfolder's path. A subfolder that others may enter is
+/// closed to them, with a line; where that is not permitted, the channel runs all the same and a warning says so.
+fn create(dir: &Path, lines: &mut Vec<String>) -> Result<PathBuf, OpenError> {
     let folder = dir.join(SUBFOLDER);
-    create_durably(&folder, 0o700)
-        .map_err(|error| OpenError::Other(format!("cannot create {}: {error}", folder.display())))?;
+    let failed = |error| OpenError::Other(format!("cannot create {}: {error}", folder.display()));
+    create_durably(&folder, MODE).map_err(failed)?;
+    let mode = fs::metadata(&folder).map_err(failed)?.permissions().mode() & 0o777;
+    if mode & !MODE != 0 {
+        let open = format!("{} had mode {mode:04o}, and what it holds are the events", folder.display());
+        match fs::set_permissions(&folder, PermissionsExt::from_mode(MODE)) {
+            Ok(()) => lines.push(format!("{open}: it is 0700 now")),
+            Err(error) => tracing::warn!("{open}: it could not be made 0700: {error}"),
+        }
+    }
     Ok(folder)
 }
 
@@ -222,8 +235,6 @@ fn same(a: &Path, b: &Path) -> Result<bool, OpenError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -279,6 +290,28 @@ mod tests {
             let mode = fs::metadata(dir.join("flumen")).expect("there").permissions().mode();
             assert_eq!(mode & 0o777, 0o700);
         }
+    }
+
+    #[test]
+    fn a_folder_that_others_may_enter_is_closed_to_them_with_a_line() {
+        let temp = tempfile::tempdir().expect("a directory");
+        let (checkpoint, data) = (temp.path().join("c"), temp.path().join("d"));
+        let folders = [&checkpoint, &data].map(|dir| dir.join("flumen"));
+        let open = || open(&checkpoint, std::slice::from_ref(&data), false, Storage::Std).expect("opened").1;
+        let about = |lines: &[String]| lines.iter().filter(|line| line.contains("0700")).count();
+        assert_eq!(about(&open()), 0);
+        for folder in &folders {
+            fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).expect("ours");
+        }
+        let lines = open();
+        assert_eq!(about(&lines), 2, "{lines:?}");
+        for folder in &folders {
+            assert_eq!(fs::metadata(folder).expect("there").permissions().mode() & 0o777, 0o700);
+            assert!(
+                lines.iter().any(|line| line.contains(&*folder.to_string_lossy()) && line.contains("0755"))
+            );
+        }
+        assert_eq!(about(&open()), 0);
     }
 
     #[test]

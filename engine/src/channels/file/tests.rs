@@ -1,5 +1,6 @@
 //! A file channel on a disk that fails: over the simulated one.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -266,6 +267,9 @@ async fn damage_stops_takes_or_is_set_aside_as_the_policy_says_and_puts_go_on() 
     assert_eq!(take_all_released(&channel), ((21..=40).collect(), false));
     assert_eq!((gauge(&channel, "damaged"), gauge(&channel, "given_up_events")), (0.0, 10.0));
     assert_eq!(gauge(&channel, "set_aside_places"), 1.0);
-    assert_eq!(std::fs::read_dir(log.join("quarantine")).expect("made").count(), 2);
+    let quarantine = log.join("quarantine");
+    assert_eq!(std::fs::read_dir(&quarantine).expect("made").count(), 2);
+    let mode = std::fs::metadata(&quarantine).expect("made").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "it holds what may be events");
     channel.close().await;
 }
