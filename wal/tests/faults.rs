@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use flumen_wal::storage::faulty::{Fault, FaultyDisk};
 use flumen_wal::storage::memory::MemoryDirectory;
-use flumen_wal::{Commit, Directories, Driver, Log, Options, ProgressOp, ProgressUpdate, Space, System};
+use flumen_wal::{
+    Commit, Directories, Driver, Log, Options, ProgressOp, ProgressUpdate, ReadError, Space, System,
+};
 
 fn options() -> Options {
     Options { segment_bytes: 64 << 10, frame_bytes: 16 << 10, ..Options::default() }
@@ -244,6 +246,54 @@ fn releases_are_written_beside_commits_that_leave_no_room_for_them() {
             "{kept} segments of 1 MiB are kept of {put} MiB in commits of {bytes}"
         );
     }
+}
+
+/// Goal: what the disk cannot read once may be read the next time, and is not given up. Method: each read of a cold backlog in
+/// turn fails, and any of the six behind it, of frames alone and of commits that span several.
+#[test]
+fn a_read_error_is_never_taken_for_damage() {
+    let options = || Options { cache_bytes: 0, ..options() };
+    let disk = FaultyDisk::new(1);
+    let dirs = || Directories { data: disk.directory("d"), checkpoint: disk.directory("c") };
+    let (log, mut driver) = Log::open_driven(dirs(), options(), Arc::new(System::default())).unwrap();
+    let mut bodies = Vec::new();
+    for (number, bytes) in [100, 20_000, 300, 34_000, 50, 45_000, 70, 100, 20_000].into_iter().enumerate() {
+        let body = vec![number as u8; bytes];
+        let room = log.try_reserve(body.len() as u64).unwrap();
+        let ticket = log.append(room, Commit { events: 1, payload: &body, progress: vec![] }).unwrap();
+        assert!((0..1000).any(|_| driver.turn() && ticket.try_wait().is_some()));
+        bodies.push(body);
+    }
+    let read = |log: &Log| {
+        let (mut seen, mut errors) = (Vec::new(), 0);
+        while errors < 20 {
+            match log.cursor().try_take(1, 1 << 20) {
+                Ok(Some(take)) => seen.extend(take.pieces.iter().map(|piece| piece.payload.to_vec())),
+                Ok(None) => break,
+                Err(ReadError::Io { .. }) => errors += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        (seen, errors)
+    };
+    let give_back = |log: &Log| log.cursor().rollback(0, bodies.len() as u64);
+    let before = disk.operations();
+    assert_eq!(read(&log), (bodies.clone(), 0));
+    let operations = disk.operations() - before;
+    assert!(operations > 10, "{operations} reads");
+    let mut told = 0;
+    for (at, pattern) in (0..operations).flat_map(|at| (1..128).step_by(2).map(move |bits| (at, bits))) {
+        give_back(&log);
+        let first = disk.operations() + at;
+        let fails = (0..7).filter(|bit| pattern >> bit & 1 == 1);
+        fails.for_each(|bit| disk.fail_at(first + bit, Fault::Io));
+        let (seen, errors) = read(&log);
+        let numbers = seen.iter().map(|body| body[0]).collect::<Vec<_>>();
+        assert!(seen == bodies, "read {at}, {pattern:b}: {numbers:?}");
+        told += errors;
+        disk.clear_faults();
+    }
+    assert!(told > 0, "some of them are told");
 }
 
 #[test]

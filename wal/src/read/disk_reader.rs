@@ -29,6 +29,8 @@ struct At {
     /// Number of the event after those already passed.
     event: u64,
     window: AheadWindow,
+    /// What the disk said where no header could be read: not the same as one that does not verify.
+    unreadable: Option<ReadError>,
 }
 
 /// A frame's body lent out of a window.
@@ -64,7 +66,7 @@ impl DiskReader {
             let (header, seed) = match at.header(shared) {
                 Some(found) => found,
                 None => {
-                    at = at.pass_gap(shared, event)?;
+                    at = at.pass_gap(shared, event, None)?;
                     continue;
                 }
             };
@@ -74,7 +76,7 @@ impl DiskReader {
             let alignment = at.file.header.alignment;
             if header.is_span() && header.first_event <= event {
                 let Some(frames) = at.pass_span(shared, header) else {
-                    at = at.pass_gap(shared, event)?;
+                    at = at.pass_gap(shared, event, Some(header.first_event))?;
                     continue;
                 };
                 // Of a span that is only passed the bodies do not matter: it is released, damaged or not.
@@ -137,9 +139,14 @@ impl At {
             if fresh {
                 self.window.clear();
             }
-            let Ok((buffer, range)) = self.bytes(alignment) else {
-                continue;
+            let (buffer, range) = match self.bytes(alignment) {
+                Ok(bytes) => bytes,
+                Err(error) => {
+                    self.unreadable = Some(self.io(shared, error));
+                    continue;
+                }
             };
+            self.unreadable = None;
             if let Ok((header, _)) = FrameHeader::decode(&buffer[range], seed) {
                 return Some((header, seed));
             }
@@ -150,7 +157,9 @@ impl At {
     /// Goes on from a place where no header verifies: to the next segment if that has the event, else to the next frame
     /// of this one. What is lost between may hold no event, as a snapshot or a housekeeping frame does, or events that were
     /// delivered or given up. An error of the disk counts only where the event may stand.
-    fn pass_gap(mut self, shared: &Shared, event: u64) -> Result<Self, ReadError> {
+    ///
+    /// `begun` is the first event of a span whose first frames were passed: its rest is no frame to go on from.
+    fn pass_gap(mut self, shared: &Shared, event: u64, begun: Option<u64>) -> Result<Self, ReadError> {
         let successor = shared.inner.lock().segments.successor(self.file.number());
         let next_first = match successor {
             Some(next) => first_event(shared, next),
@@ -163,7 +172,7 @@ impl At {
         let alignment = u64::from(self.file.header.alignment);
         let end = self.end(shared);
         let mut found = None;
-        let mut unreadable = None;
+        let mut unreadable = self.unreadable.take();
         while found.is_none() && self.offset + alignment <= end {
             let seed = Seed::new(self.file.header.salt, self.file.number(), self.offset);
             let got = self.bytes(alignment as usize);
@@ -179,7 +188,9 @@ impl At {
             let decoded = FrameHeader::decode(&buffer[range], seed);
             match decoded {
                 Ok((header, _))
-                    if header.is_span() && header.begins_span(self.offset - gap, alignment as u32) =>
+                    if header.is_span()
+                        && begun != Some(header.first_event)
+                        && header.begins_span(self.offset - gap, alignment as u32) =>
                 {
                     found = Some(header.first_event);
                 }
@@ -384,7 +395,7 @@ fn find(shared: &Shared, event: u64) -> Result<At, ReadError> {
     }
     let offset = file.header.data_offset();
     let window = AheadWindow::new(file.header.alignment as usize, shared.threaded);
-    Ok(At { file, offset, event: 0, window })
+    Ok(At { file, offset, event: 0, window, unreadable: None })
 }
 
 /// Whether the table says that a segment below the one that begins before `event` may hold it nevertheless.
@@ -423,5 +434,5 @@ fn next_segment(shared: &Shared, at: At, event: u64) -> Result<At, ReadError> {
     };
     let offset = file.header.data_offset();
     let window = at.window.cleared(file.header.alignment as usize);
-    Ok(At { file, offset, event: at.event, window })
+    Ok(At { file, offset, event: at.event, window, unreadable: None })
 }
