@@ -2,6 +2,9 @@
 
 use flumen_api::settings::settings;
 
+/// A line is kept in memory until its end comes, one for each client.
+const LINE_CHARACTERS_MAX: i64 = 16 << 20;
+
 settings! {
     /// Keys of the `netcat` source.
     pub struct NetcatSettings {
@@ -10,7 +13,9 @@ settings! {
         /// Port to listen on.
         pub port: u16 = key("port") { required: true, min: Some(0), max: Some(65535) },
         /// The longest line in characters, line end included. A longer one ends the connection.
-        pub max_line_length: usize = key("max-line-length") { default: Some("512"), min: Some(1) },
+        pub max_line_length: usize = key("max-line-length") {
+            default: Some("512"), min: Some(1), max: Some(LINE_CHARACTERS_MAX)
+        },
         /// Answers each event with `OK`.
         pub ack_every_event: bool = key("ack-every-event") { default: Some("true") },
         /// Character set of the lines; bodies are UTF-8.

@@ -109,6 +109,17 @@ fn a_line_that_is_too_long_ends_the_connection() {
 }
 
 #[test]
+fn a_line_may_be_16_mi_characters_long_and_no_longer() {
+    let of = |length: &str| {
+        problems(&spec(), &[("bind", "0.0.0.0"), ("port", "1"), ("max-line-length", length)]).join("; ")
+    };
+    assert_eq!(of("16777216"), "");
+    for length in ["16777217", "9223372036854775807"] {
+        assert!(of(length).contains("max-line-length") && of(length).contains("16777216"), "{}", of(length));
+    }
+}
+
+#[test]
 fn answers_can_be_left_out_and_other_character_sets_read() {
     let stage = Stage::new(&[("ack-every-event", "false"), ("encoding", "GBK")]);
     assert_eq!(stage.talk(b"\xd6\xd0\n"), "");
