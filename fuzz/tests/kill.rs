@@ -18,7 +18,10 @@ fn run(arguments: &[&str]) -> (Output, serde_json::Value) {
 #[test]
 fn five_kills_of_the_agent_lose_nothing() {
     let Some(agent) = agent() else {
-        eprintln!("skipped: no `flumen` beside flumen-crash; `cargo build` makes one");
+        let why = "there is no `flumen` beside flumen-crash; `cargo build` makes one";
+        let required = std::env::var_os("FLUMEN_REQUIRE_PEERS").is_some_and(|value| value == "1");
+        assert!(!required, "FLUMEN_REQUIRE_PEERS=1, and {why}");
+        eprintln!("skipped: {why}");
         return;
     };
     let directory = tempfile::tempdir().unwrap();
@@ -41,6 +44,29 @@ fn an_agent_that_ends_by_itself_is_a_violation_and_its_directory_is_kept() {
     assert_eq!((&report["violation"]["kind"], &report["violation"]["seed"]), (&"failed".into(), &9.into()));
     let kept = Path::new(report["violation"]["directory"].as_str().unwrap());
     assert!(kept.starts_with(directory.path().canonicalize().unwrap()) && kept.join("flume.conf").exists());
+}
+
+#[test]
+fn an_agent_that_is_older_than_the_tool_is_warned_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("flumen");
+    std::fs::copy("/bin/false", &program).unwrap();
+    let warns = || {
+        let (output, _) = run(&[
+            "--cycles",
+            "1",
+            "--agent",
+            program.to_str().unwrap(),
+            "--dir",
+            directory.path().to_str().unwrap(),
+        ]);
+        String::from_utf8_lossy(&output.stderr).contains("is older than this program")
+    };
+    assert!(!warns(), "it was just made");
+    let file = std::fs::File::options().write(true).open(&program).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    drop(file);
+    assert!(warns());
 }
 
 #[test]

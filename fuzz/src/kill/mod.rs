@@ -65,6 +65,7 @@ pub fn run(
     stop: &AtomicBool,
     mut progress: impl FnMut(u64),
 ) -> (Report, Result<(), Failure>) {
+    warn_of_older(&options.agent);
     let begun = Instant::now();
     let mut report = Report { mode: "kill", seed: options.seed, ..Report::default() };
     let mut recovery = Vec::new();
@@ -308,6 +309,19 @@ fn start(options: &Options, cycle: u64) -> Result<Agent, Failure> {
     let log = options.directory.join(format!("logs/agent-{cycle}.log"));
     Agent::start(&options.agent, &options.directory, log)
         .context(|| format!("start {}", options.agent.display()))
+}
+
+/// Says so if the agent was built before this program, and so perhaps from other sources: cargo builds the one without the
+/// other.
+fn warn_of_older(agent: &Path) {
+    let built = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    let own = std::env::current_exe().ok();
+    if built(agent).zip(own.as_deref().and_then(built)).is_some_and(|(agent, own)| agent < own) {
+        eprintln!(
+            "flumen-crash: {} is older than this program; `cargo build --release -p flumen -p flumen-crash` makes both anew",
+            agent.display()
+        );
+    }
 }
 
 /// The agent's program, when none is named: beside this program, else the first `flumen` of `PATH`.
