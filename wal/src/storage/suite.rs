@@ -12,6 +12,13 @@ mod tests;
 
 const FOREVER: Option<Duration> = None;
 
+/// Says on standard error why a test did nothing, which with `FLUMEN_REQUIRE_PEERS=1` is a failure.
+pub(super) fn skipped(why: &dyn std::fmt::Display) {
+    let required = std::env::var_os("FLUMEN_REQUIRE_PEERS").is_some_and(|value| value == "1");
+    assert!(!required, "FLUMEN_REQUIRE_PEERS=1, and {why}");
+    eprintln!("skipped: {why}");
+}
+
 /// Declares the suite as tests of a module: `suite!(memory, Fixture::memory())`, where the expression makes a
 /// [`Fixture`] with an empty directory.
 macro_rules! suite {

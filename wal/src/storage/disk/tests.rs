@@ -9,12 +9,7 @@ use std::time::{Duration, Instant};
 use super::uring::{Refusal, UringQueue};
 use super::*;
 use crate::storage::Write;
-use crate::storage::suite::{Fixture, suite};
-
-/// Says on standard error why a test did nothing.
-fn skipped(why: &dyn std::fmt::Display) {
-    eprintln!("skipped: {why}");
-}
+use crate::storage::suite::{Fixture, skipped, suite};
 
 /// A directory on the disk beneath the temporary directory, if that backend can run here with direct I/O.
 fn on_disk(backend: Backend) -> Option<Fixture> {

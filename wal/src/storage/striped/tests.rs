@@ -13,7 +13,7 @@ use crate::environment::System;
 use crate::numbers::SegmentNumber;
 use crate::storage::faulty::FaultyDisk;
 use crate::storage::memory::MemoryDirectory;
-use crate::storage::suite::{Fixture, suite};
+use crate::storage::suite::{Fixture, skipped, suite};
 use crate::storage::{self, AlignedBuf, Backend, Directory, File};
 
 /// The least there is, so that a few blocks are in all lanes.
@@ -50,7 +50,7 @@ fn real(lanes: usize, backend: Backend) -> Option<Fixture> {
         match storage::open(path, backend) {
             Ok((lane, _)) => opened.push(lane),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                println!("skipped: {error}");
+                skipped(&error);
                 return None;
             }
             Err(error) => panic!("{error}"),
