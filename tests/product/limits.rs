@@ -137,6 +137,41 @@ fn a_log_deleted_under_a_running_agent_is_noticed_and_a_start_without_it_is_refu
 }
 
 #[test]
+fn a_checkpoint_directory_deleted_under_a_running_agent_costs_nothing_but_a_longer_start() {
+    // Checkpoints are written as often as can be.
+    let world = World::new(&format!(
+        "{}a1.channels.c1.maxFileSize = 1048576\na1.channels.c1.checkpointInterval = 1000\n",
+        two_pipelines()
+    ));
+    let port = free_port();
+    let agent =
+        world.start_with(&["-Dflume.monitoring.type=http", &format!("-Dflume.monitoring.port={port}")]);
+    world.append("in/a.log", lines(0, 20_000));
+    world.wait_delivered(20_000 * LINE as u64);
+    fs::remove_dir_all(world.path("checkpoint")).unwrap();
+    // Several segments further, each with a checkpoint.
+    world.append("in/a.log", lines(20_000, 80_000));
+    world.wait_delivered(80_000 * LINE as u64);
+    let errors = || {
+        let (_, text) = get(port, "/metrics/prometheus")?;
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("flumen_channel_checkpoint_errors{") && line.contains("c1"));
+        line?.rsplit(' ').next()?.parse::<f64>().ok()
+    };
+    eventually(|| errors() > Some(0.0), || format!("{:?} errors of the checkpoint", errors()));
+    assert_second_runs(&world);
+    agent.kill();
+    world.append("in/a.log", lines(80_000, 81_000));
+
+    let agent = world.start();
+    world.wait_delivered(81_000 * LINE as u64);
+    agent.stop();
+    assert_exact(&world.output(), 81_000);
+    assert!(world.path("checkpoint/flumen").read_dir().unwrap().count() > 1, "a lock and a checkpoint");
+}
+
+#[test]
 fn a_file_system_that_turns_read_only_fails_the_channel_and_once_repaired_nothing_is_lost() {
     let world = World::new(&on_small(&two_pipelines().replace("@DIR@/out", "@DIR@/later")));
     let Some(small) = Mounted::ext4(&world) else { return };
