@@ -28,21 +28,26 @@ fn sources() -> Vec<(PathBuf, String)> {
     found
 }
 
-/// Names of functions that stand below a test's attribute, or in the list of which a suite's macro makes tests.
+/// All tests of the workspace that an ordinary run does not leave out.
 fn tests() -> BTreeSet<String> {
+    sources().iter().flat_map(|(_, text)| tests_in(text)).collect()
+}
+
+/// Names of functions that stand below a test's attribute, or in the list of which a suite's macro makes tests.
+fn tests_in(text: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
-    for (_, text) in sources() {
-        let is_suite = text.contains("macro_rules!");
-        let mut is_test = false;
-        for line in text.lines().map(str::trim) {
-            is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
-            if let Some((_, rest)) = line.split_once("fn ") {
-                if std::mem::take(&mut is_test) {
-                    names.extend(rest.split_once('(').map(|(name, _)| name.to_string()));
-                }
-            } else if is_suite {
-                names.extend(line.strip_suffix(',').map(str::to_string));
+    let is_suite = text.contains("macro_rules!");
+    let (mut is_test, mut is_ignored) = (false, false);
+    for line in text.lines().map(str::trim) {
+        is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test");
+        is_ignored |= line.starts_with("#[ignore");
+        if let Some((_, rest)) = line.split_once("fn ") {
+            let is_run = std::mem::take(&mut is_test) & !std::mem::take(&mut is_ignored);
+            if is_run {
+                names.extend(rest.split_once('(').map(|(name, _)| name.to_string()));
             }
+        } else if is_suite {
+            names.extend(line.strip_suffix(',').map(str::to_string));
         }
     }
     names
@@ -55,6 +60,13 @@ fn named(text: &str) -> impl Iterator<Item = &str> {
             word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
         plain && word.matches('_').count() >= 4 && !word.starts_with("flumen_")
     })
+}
+
+#[test]
+fn a_test_that_is_ignored_shows_nothing() {
+    let text = "#[test]\nfn one() {}\n#[test]\n#[ignore = \"long\"]\nfn two() {}\n#[ignore]\n#[tokio::test]\nasync fn three() {}\n\
+                fn four() {}\n#[test]\nfn five() {}\n";
+    assert_eq!(Vec::from_iter(tests_in(text)), ["five", "one"]);
 }
 
 #[test]
