@@ -294,6 +294,17 @@ fn a_read_error_is_never_taken_for_damage() {
         disk.clear_faults();
     }
     assert!(told > 0, "some of them are told");
+    // Nothing can be read for a while, the neighbours of a segment neither.
+    for (at, times) in (0..operations).flat_map(|at| [20, 60, 200].map(|times| (at, times))) {
+        give_back(&log);
+        let first = disk.operations() + at;
+        (first..first + times).for_each(|operation| disk.fail_at(operation, Fault::Io));
+        let (seen, _) = read(&log);
+        let numbers = seen.iter().map(|body| body[0]).collect::<Vec<_>>();
+        disk.clear_faults();
+        let rest = read(&log).0;
+        assert!([seen, rest].concat() == bodies, "read {at} and {times} behind it: {numbers:?}");
+    }
 }
 
 #[test]

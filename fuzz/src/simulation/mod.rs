@@ -261,6 +261,25 @@ mod tests {
     }
 
     #[test]
+    fn worlds_that_once_broke_the_log_do_so_no_more() {
+        let found = [
+            (Mode::Eio, 1_775_890_720_714_696_217),
+            (Mode::Corrupt, 2_236_889_825_569_137_375),
+            (Mode::Corrupt, 17_555_388_075_678_620_588),
+            (Mode::Corrupt, 5_568_932_464_311_455_849),
+            (Mode::Corrupt, 10_862_516_127_198_857_807),
+            (Mode::Corrupt, 9_652_174_498_006_377_367),
+        ];
+        for (mode, seed) in found {
+            let directory = tempfile::tempdir().unwrap();
+            let options =
+                Options { mode, directory: directory.path().into(), cycles: 50, seed, jobs: Some(1) };
+            let (report, result) = run(&options, &AtomicBool::new(false), |_| ());
+            result.unwrap_or_else(|_| panic!("{mode:?} {seed}: {report}"));
+        }
+    }
+
+    #[test]
     fn a_run_that_is_stopped_says_how_far_it_came() {
         let directory = tempfile::tempdir().unwrap();
         let (mode, directory) = (Mode::Power, directory.path().into());

@@ -214,7 +214,9 @@ impl At {
                 Ok(self)
             }
             // The next segment's first frame is damaged as well: its frames will say where they begin.
-            None if successor.is_some() && next_first.is_none() => next_segment(shared, self, event),
+            None if unreadable.is_none() && successor.is_some() && next_first.is_none() => {
+                next_segment(shared, self, event)
+            }
             _ => {
                 self.offset = gap;
                 Err(unreadable
