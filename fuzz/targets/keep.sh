@@ -4,6 +4,7 @@
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/target}
+host=$(rustc +nightly -vV | sed -n 's/^host: //p')
 for name in "$@"; do
     corpus=$here/corpus/$name
     small=$target/small/$name
@@ -11,7 +12,7 @@ for name in "$@"; do
     rm -rf "$small" "$best"
     mkdir -p "$small" "$best"
     find "$corpus" "$target/grown/$name" -type f -size -5 -exec cp {} "$small" \;
-    "$target/x86_64-unknown-linux-gnu/release/fuzz_$name" -set_cover_merge=1 "$best" "$small" >/dev/null 2>&1
+    "$target/$host/release/fuzz_$name" -set_cover_merge=1 "$best" "$small" >/dev/null 2>&1
     find "$corpus" -type f ! -name 'seed-*' ! -name 'found-*' -delete
     # Of a cover the largest reach most.
     find "$best" -type f -printf '%s %f\n' | sort -rn | head -40 | while read -r _ file; do

@@ -5,6 +5,7 @@
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 target=${CARGO_TARGET_DIR:-$here/target}
+host=$(rustc +nightly -vV | sed -n 's/^host: //p')
 seconds=${1:-600}
 [ $# -gt 0 ] && shift
 [ $# -gt 0 ] || set -- $(cd "$here/corpus" && ls)
@@ -19,7 +20,7 @@ for name in "$@"; do
     [ -e "$here/dictionaries/$name" ] && options="$options -dict=$here/dictionaries/$name"
     log=$target/artifacts/$name.log
     echo "$name: $(date +%H:%M:%S), log $log"
-    nice -n 19 "$target/x86_64-unknown-linux-gnu/release/fuzz_$name" $options "$grown" "$here/corpus/$name" >"$log" 2>&1 || found=1
+    nice -n 19 "$target/$host/release/fuzz_$name" $options "$grown" "$here/corpus/$name" >"$log" 2>&1 || found=1
     grep -E '^stat::number_of_executed_units|DONE|panicked|SUMMARY' "$log" | sed "s/^/  /"
 done
 exit $found

@@ -6,18 +6,27 @@
 use std::fs;
 use std::panic;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flumen_api::batch::Batch;
 use flumen_api::chunk::ChunkWriter;
 use flumen_api::event::Headers;
+use flumen_sinks::file_roll::record::{Named, Record as SinkRecord};
 use flumen_sources::taildir::position_file::{self, Entry, Record};
+use flumen_sources::taildir::{FileId, Memo};
 use flumen_wal::format::checkpoint::Checkpoint;
-use flumen_wal::format::codec::{Compression, Compressor, Encoding};
+use flumen_wal::format::codec::{self, Compression, Compressor, Encoding};
 use flumen_wal::format::frame::{FrameHeader, HEADER_LEN, Seed};
 use flumen_wal::format::record::{self, Life, SegmentSummary, Snapshot};
 use flumen_wal::format::segment::{FEATURES, SegmentHeader};
-use flumen_wal::{FrameNumber, Place, ProgressOp, ProgressUpdate, SegmentNumber, Space};
+use flumen_wal::storage::memory::MemoryDirectory;
+use flumen_wal::storage::{AlignedBuf, Directory, striped};
+use flumen_wal::{Environment, FrameNumber, Place, ProgressOp, ProgressUpdate, SegmentNumber, Space};
+
+/// Processor time of one input in code that is not optimized; the fuzz targets allow a second.
+const TIME_MAX: Duration = Duration::from_secs(20);
 
 fn corpus(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../targets/corpus").join(name)
@@ -32,9 +41,27 @@ fn every_corpus_passes() {
         assert!(!files.is_empty(), "{name} has a corpus");
         for path in files {
             let bytes = fs::read(&path).unwrap();
-            let result = panic::catch_unwind(|| decoder(&bytes));
+            let result = panic::catch_unwind(|| flumen_decoders::bounded(decoder, &bytes, TIME_MAX));
             assert!(result.is_ok(), "{name} breaks on {}", path.display());
         }
+    }
+}
+
+#[test]
+fn the_corpora_of_frames_and_segments_reach_the_decoder_of_compressed_bodies() {
+    let inputs = |name| {
+        let files = fs::read_dir(corpus(name)).unwrap();
+        files.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect::<Vec<_>>()
+    };
+    let seed = Seed::new(1, SegmentNumber(1), 8192);
+    let bodies = inputs("frame_header").into_iter().filter_map(|frame| {
+        let (header, _) = FrameHeader::decode(&frame, seed).ok()?;
+        (header.encoding == Encoding::Lz4).then(|| codec::read(&header, seed, &frame).is_ok())
+    });
+    assert!(bodies.into_iter().any(|sound| sound), "a frame that decompresses");
+    // Flags of the first frame: its body is to be compressed, or taken for a compressed one.
+    for flag in [0x10, 0x20] {
+        assert!(inputs("segment").iter().any(|input| input.get(2).is_some_and(|flags| flags & 0x30 == flag)));
     }
 }
 
@@ -127,6 +154,12 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("image", "forged-last-event-number", last_number(32)),
         ("image", "forged-alignment", vec![1, 2, 0, 20, 0, 4, 0, 32, 0, 0]),
         ("image", "one-header-copy-lost", vec![0, 2, 0, 0, 0, 1, 0]),
+        ("lanes", "first", lanes("/log/1")),
+        ("lanes", "second", lanes("/log/2")),
+        ("lanes", "alone", LANES_ALONE.into()),
+        ("lanes", "a-path-too-few", LANES_ALONE.replace("count 1", "count 2").into()),
+        ("lanes", "cut-escape", LANES_ALONE.replace("%0a", "%0").into()),
+        ("lanes", "newer", b"flumen lanes 2\nanything\ncrc 00000000\n".into()),
         ("positions", "entries", positions()),
         ("positions", "foreign", br#" [ {"file":"/b","x":[{"y":null}],"pos":1e0,"inode":1} ] "#.into()),
         ("positions", "record", Record { clean: true, newest: 7, before: u64::MAX }.encode().into()),
@@ -142,6 +175,11 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
             flagged(0x10, &[commit(&[b'x'; 3000]), commit(&[b'y'; 500]), sound_records()]),
         ),
         ("segment", "lz4-block", flagged(0x20, &[LZ4_BLOCK.to_vec(), [&LZ4_BLOCK[..5], &[1, 0]].concat()])),
+        ("sink_record", "files", sink_record().encode().into()),
+        ("sink_record", "no-file", SinkRecord { files: Vec::new(), ..sink_record() }.encode().into()),
+        ("source_record", "memo", memo("/var/log/app.log").encode().into()),
+        ("source_record", "strange-path", memo("/ \u{e9}\n ").encode().into()),
+        ("source_record", "key", FileId { device: 64769, inode: u64::MAX }.key().into()),
         ("segment_header", "header", segment_header(0)),
         ("segment_header", "features", segment_header(FEATURES)),
         ("snapshot", "empty", content(&Snapshot::default())),
@@ -227,6 +265,54 @@ fn last_number(at: u8) -> Vec<u8> {
 
 fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+/// A set that an addition did not come to its end of; the fuzzed function mends the checksum.
+const LANES_ALONE: &str = "flumen lanes 1\n\
+set 00000000000000010000000000000002\n\
+lane 0\n\
+count 1\n\
+unit 4096\n\
+path /disk%201/%e9%0a\n\
+crc 00000000\n";
+
+/// What stands in one of two directories, once: the target writes the second copy.
+fn lanes(path: &str) -> Vec<u8> {
+    let directories = ["/log/1", "/log/2"].map(MemoryDirectory::new);
+    let both: Vec<_> = directories.iter().map(|one| Arc::new(one.clone()) as Arc<dyn Directory>).collect();
+    let nowhere = |_: &Path| unreachable!("both are named");
+    let log = striped::open(&both, striped::UNIT, &Counted::default(), &nowhere).unwrap();
+    log.create(&SegmentNumber(1).file_name()).unwrap();
+    let file = directories.iter().find(|one| one.path() == Path::new(path)).unwrap().open("lanes").unwrap();
+    let mut bytes = AlignedBuf::zeroed(4096);
+    file.read_at(&mut bytes, 0).unwrap();
+    [bytes.trim_ascii_end(), b"\n"].concat()
+}
+
+/// The random numbers of the target's own set.
+#[derive(Debug, Default)]
+struct Counted(std::sync::atomic::AtomicU64);
+
+impl Environment for Counted {
+    fn now(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn random(&self) -> u64 {
+        0x5a18 + self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+fn sink_record() -> SinkRecord {
+    let named = |name: &str, inode, length| Named { path: name.into(), device: 64769, inode, length };
+    SinkRecord {
+        layout: "TEXT".into(),
+        files: vec![named("/out/1700000000000-1", 12, 4096), named("/out/2", 0, 0)],
+    }
+}
+
+fn memo(path: &str) -> Memo {
+    Memo { born_ns: 1_700_000_000_000_000_000, head_len: 256, head_crc: 0x0bad_cafe, path: path.into() }
 }
 
 fn positions() -> Vec<u8> {

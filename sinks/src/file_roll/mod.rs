@@ -19,7 +19,7 @@
 
 mod ledger;
 mod output;
-mod record;
+pub mod record;
 mod settings;
 mod syncer;
 #[cfg(test)]

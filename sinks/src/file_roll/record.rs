@@ -25,7 +25,7 @@ const VERSION: u16 = 1;
 
 /// One file, as recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Named {
+pub struct Named {
     /// Where it is.
     pub path: PathBuf,
     /// `st_dev`.
@@ -38,7 +38,7 @@ pub(super) struct Named {
 
 /// All of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Record {
+pub struct Record {
     /// The serializer's layout.
     pub layout: String,
     /// The files, oldest first.
@@ -48,13 +48,14 @@ pub(super) struct Record {
 /// Why bytes are not a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not a file position: {what} at byte {at} of {len}")]
-pub(super) struct RecordError {
+pub struct RecordError {
     what: &'static str,
     at: usize,
     len: usize,
 }
 
 impl Record {
+    /// As bytes.
     pub fn encode(&self) -> Bytes {
         let mut out = Vec::new();
         out.put_u16_le(VERSION);
@@ -72,6 +73,7 @@ impl Record {
         out.into()
     }
 
+    /// From bytes.
     pub fn decode(data: &[u8]) -> Result<Self, RecordError> {
         let mut reader = Reader { data, at: 0 };
         if reader.u16()? != VERSION {

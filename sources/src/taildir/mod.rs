@@ -34,6 +34,7 @@ use flumen_api::{Source, SourceContext, SourceError};
 
 use group::Group;
 pub use settings::TaildirSettings;
+pub use tail::{FileId, Memo};
 use tailer::Tailer;
 
 /// The type's registration.
