@@ -90,6 +90,11 @@ fn a_checkpoint_that_points_into_a_block_is_refused() {
 }
 
 #[test]
+fn a_checkpoint_with_a_place_in_no_segment_is_refused() {
+    flumen_decoders::checkpoint(&found("checkpoint", "place-in-no-segment"));
+}
+
+#[test]
 fn a_checkpoint_that_knows_segments_above_all_files_starts_a_log_that_starts_again() {
     flumen_decoders::checkpoint(&found("checkpoint", "table-above-all-files"));
 }

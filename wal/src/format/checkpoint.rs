@@ -143,6 +143,9 @@ impl Checkpoint {
         if payload.frame.max(payload.segment).max(payload.offset).max(sequence) > NUMBER_MAX {
             return Err(bad("checkpoint with impossible numbers").into());
         }
+        if payload.segment == 0 && payload.offset != 0 {
+            return Err(bad("checkpoint with a place in no segment").into());
+        }
         let segments = payload.segments.iter().map(summary_from_array).collect();
         let mut snapshot =
             Snapshot::checked(payload.next_event, payload.cursor_low, payload.released_above, segments)
