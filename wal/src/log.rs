@@ -272,7 +272,7 @@ impl Log {
         let reader = Arc::new(Mutex::new(Reader::new(&life.state.cursor)));
         let writer = Arc::new(Mutex::new(Writer::new(Arc::clone(&shared), life)));
         let submitter = Submitter::new(Arc::clone(&shared), Arc::clone(&writer), queue, checkpoint_lock);
-        let keeper = Keeper::new(Arc::clone(&shared));
+        let keeper = Keeper::new(Arc::clone(&shared), Arc::clone(&writer));
         let handle = Handle { shared, writer, reader, recovery: report, threads: Mutex::default() };
         Ok((Self(Arc::new(handle)), Driver { submitter, keeper }))
     }

@@ -18,9 +18,10 @@ use crate::sync::{Mutex, thread};
 
 /// Writes the open frame on this thread, or wakes the submitter to do it.
 pub fn write_here(shared: &Shared, writer: &Mutex<Writer>) {
-    let _guard = Guard(writer);
+    let mut guard = Guard { writer, leads: false };
     let sealed = writer.try_lock().and_then(|mut writer| writer.seal_for_committer());
     let Some(write) = sealed else { return shared.wake.wake() };
+    guard.leads = true;
     let bytes = &write.buffer[write.from..write.from + write.len];
     let result = match write.durable {
         true => write.file.write_durable_at(bytes, write.offset),
@@ -29,6 +30,7 @@ pub fn write_here(shared: &Shared, writer: &Mutex<Writer>) {
     let completion = Completion { token: write.token, result };
     // The buffer is lent to readers, and goes back to the pool, only by who holds it alone.
     drop(write);
+    guard.leads = false;
     let (wakers, wanted) = writer.lock().complete_led(completion);
     if wanted {
         shared.wake.wake();
@@ -96,12 +98,18 @@ impl Writer {
     }
 }
 
-struct Guard<'a>(&'a Mutex<Writer>);
+struct Guard<'a> {
+    writer: &'a Mutex<Writer>,
+    /// A write of this thread counts as one in flight.
+    leads: bool,
+}
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
         if thread::panicking() {
-            self.0.lock().abandon();
+            let mut writer = self.writer.lock();
+            writer.led -= usize::from(self.leads);
+            writer.abandon();
         }
     }
 }

@@ -3,7 +3,7 @@
 mod complete;
 pub mod gather;
 pub mod lead;
-mod reopen;
+pub mod reopen;
 pub mod room;
 mod seal;
 pub mod staging;

@@ -13,6 +13,7 @@ use crate::error::Failure;
 use crate::recovery::{self, life};
 use crate::segment::file::path_of;
 use crate::shared::Status;
+use crate::sync::{Mutex, thread};
 
 impl Writer {
     /// The log has failed: everything on its way is unknown.
@@ -138,25 +139,41 @@ impl Writer {
 }
 
 impl Writer {
-    /// Somebody panicked with the writer in hand: what it says is not to be trusted any more. Nobody waits for it in vain.
+    /// Somebody panicked with the writer in hand, or with what it needs: what it says is not to be trusted any more. Nobody
+    /// waits for it in vain: frames that nobody will write decide their commits' fate when they are dropped.
     pub(super) fn abandon(&mut self) {
-        let mut wakers = Vec::new();
         let mut inner = self.shared.inner.lock();
-        let staged = inner.staged.drain(..).collect::<Vec<_>>();
-        let open = inner.open.take().map(Staged::Frame);
-        let span = self.span.take().map(Staged::Span);
-        let stages = staged.into_iter().chain(open).chain(span).map(|staged| Arc::clone(staged.stage()));
-        let sent = self.in_flight.drain(..).filter_map(|sent| sent.stage);
-        for stage in sent.chain(stages).chain(inner.pending.stage.take()) {
-            wakers.extend(stage.decide(Err(crate::error::LogError::Closed)));
-        }
+        let staged = std::mem::take(&mut inner.staged);
+        let undecided = (staged, inner.open.take(), inner.pending.stage.take(), self.span.take());
+        let sent = std::mem::take(&mut self.in_flight);
         inner.status = Status::Closed;
         inner.panicked = true;
-        wakers.extend(inner.room.wakers());
+        let mut wakers = inner.room.wakers();
         wakers.append(&mut inner.readers);
         drop(inner);
+        drop((undecided, sent));
         self.shared.keeper.notify_all();
         self.shared.closed.notify_all();
+        // The lock goes with the submitter.
+        self.shared.wake.wake();
         wakers.into_iter().for_each(Waker::wake);
+    }
+}
+
+/// Closes the log if the thread that holds this panics.
+#[derive(Debug)]
+pub struct Guard(Arc<Mutex<Writer>>);
+
+impl Guard {
+    pub fn new(writer: Arc<Mutex<Writer>>) -> Self {
+        Self(writer)
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.lock().abandon();
+        }
     }
 }

@@ -141,5 +141,14 @@ impl Drop for Submitter {
         if thread::panicking() {
             self.writer.lock().abandon();
         }
+        // The lock goes with the queue. After a panic committers may still be writing, and what they write must not land in
+        // what somebody else opens.
+        while self.writer.lock().led > 0 {
+            self.queue.wait(Some(LED_WAIT), &mut self.done);
+            self.done.clear();
+        }
     }
 }
+
+/// How long to wait before looking again whether committers still write: none of them says so.
+const LED_WAIT: Duration = Duration::from_millis(5);

@@ -1,6 +1,8 @@
 //! Tickets: who appended learns when it is durable.
 //!
-//! One [`Stage`] for each frame of commits, shared by all its tickets: a completion wakes only those whose frame is done.
+//! One [`Stage`] for each frame of commits, shared by all its tickets: a completion wakes only those whose frame is done. The
+//! stage goes with the frame, the tickets hold the [`Fate`] alone. So a frame that is dropped wherever a panic met it leaves
+//! nobody waiting.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,18 +14,24 @@ use crate::error::LogError;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Instant, Mutex, thread};
 
-/// The fate of the commits that share a frame.
+/// Decides the fate of the commits that share a frame; held by what is to be written.
 #[derive(Debug, Default)]
 pub struct Stage {
-    /// Set after `fate`, so that a ticket that is done costs no lock.
-    synced: AtomicBool,
     /// A commit's bytes are not what its caller meant to append.
     spoilt: AtomicBool,
-    fate: Mutex<Fate>,
+    fate: Arc<Fate>,
+}
+
+/// The fate of the commits that share a frame.
+#[derive(Debug, Default)]
+struct Fate {
+    /// Set after `decided`, so that a ticket that is done costs no lock.
+    synced: AtomicBool,
+    decided: Mutex<Decided>,
 }
 
 #[derive(Debug, Default)]
-struct Fate {
+struct Decided {
     result: Option<Result<(), LogError>>,
     waiting: Vec<Waker>,
 }
@@ -41,25 +49,42 @@ impl Stage {
     /// Decides the fate. Returns who waits, to be woken without any lock held.
     #[must_use]
     pub fn decide(&self, result: Result<(), LogError>) -> Vec<Waker> {
-        let mut fate = self.fate.lock();
-        debug_assert!(fate.result.is_none(), "a frame's fate is decided once");
+        let mut decided = self.fate.decided.lock();
+        debug_assert!(decided.result.is_none(), "a frame's fate is decided once");
         let synced = result.is_ok();
-        fate.result = Some(result);
+        decided.result = Some(result);
         if synced {
-            self.synced.store(true, Ordering::Release);
+            self.fate.synced.store(true, Ordering::Release);
         }
-        std::mem::take(&mut fate.waiting)
+        std::mem::take(&mut decided.waiting)
+    }
+}
+
+impl Drop for Stage {
+    /// Nobody is left who could decide: a panic took the frame, or the log's working parts were dropped as they stood. The
+    /// commits are unknown, and the log is closed or about to be.
+    fn drop(&mut self) {
+        if self.fate.synced.load(Ordering::Acquire) {
+            return;
+        }
+        let mut decided = self.fate.decided.lock();
+        if decided.result.is_none() {
+            decided.result = Some(Err(LogError::Closed));
+            let waiting = std::mem::take(&mut decided.waiting);
+            drop(decided);
+            waiting.into_iter().for_each(Waker::wake);
+        }
     }
 }
 
 /// Resolves when the commit is synced, or with the error that made its fate unknown. Dropping it undoes nothing.
 #[derive(Clone, Debug)]
 #[must_use = "a commit is acked only when its ticket has resolved"]
-pub struct Ticket(Arc<Stage>);
+pub struct Ticket(Arc<Fate>);
 
 impl Ticket {
     pub(crate) fn new(stage: &Arc<Stage>) -> Self {
-        Self(Arc::clone(stage))
+        Self(Arc::clone(&stage.fate))
     }
 
     /// Waits on this thread.
@@ -98,12 +123,12 @@ impl Ticket {
         if self.0.synced.load(Ordering::Acquire) {
             return Poll::Ready(Ok(()));
         }
-        let mut fate = self.0.fate.lock();
-        if let Some(result) = &fate.result {
+        let mut decided = self.0.decided.lock();
+        if let Some(result) = &decided.result {
             return Poll::Ready(result.clone());
         }
-        if !fate.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            fate.waiting.push(cx.waker().clone());
+        if !decided.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            decided.waiting.push(cx.waker().clone());
         }
         Poll::Pending
     }
@@ -113,7 +138,7 @@ impl Ticket {
         if self.0.synced.load(Ordering::Acquire) {
             return Some(Ok(()));
         }
-        self.0.fate.lock().result.clone()
+        self.0.decided.lock().result.clone()
     }
 }
 
@@ -122,5 +147,26 @@ impl Future for Ticket {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.look(cx)
+    }
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+
+    /// Wherever a frame is: taken out of what is staged and not yet in flight, nobody else knows of it.
+    #[test]
+    fn a_frame_that_is_dropped_undecided_leaves_nobody_waiting() {
+        let stage = Arc::new(Stage::default());
+        let (ticket, waits) = (Ticket::new(&stage), Ticket::new(&stage));
+        let waiter = thread::spawn(move || waits.wait());
+        assert!(ticket.try_wait().is_none());
+        let broken = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _frame = stage;
+            panic!("on purpose");
+        }));
+        assert!(broken.is_err());
+        assert!(matches!(ticket.try_wait(), Some(Err(LogError::Closed))));
+        assert!(matches!(waiter.join().unwrap(), Err(LogError::Closed)));
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::append::reopen::Guard;
 use crate::append::unsynced::{SyncEnd, SyncJob};
+use crate::append::writer::Writer;
 use crate::format::checkpoint::Checkpoint;
 use crate::numbers::SegmentNumber;
 use crate::recovery::life::write_checkpoint;
@@ -11,6 +13,7 @@ use crate::recovery::{ScanError, read_snapshot_frame};
 use crate::segment::file::{self, NewSegment, Opened};
 use crate::shared::{PrepareFailure, Shared, Status};
 use crate::storage::Directory;
+use crate::sync::Mutex;
 
 /// One unit of work at a time, decided under the log's lock, done outside it.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub struct Keeper {
     closed: bool,
     /// When to look again at a segment whose neighbour could not be read.
     learn_at: Duration,
+    /// Without a keeper nothing rolls, and nothing is synced that was only written: the log ends with it.
+    _guard: Guard,
 }
 
 /// What to do next.
@@ -35,8 +40,8 @@ enum Job {
 const RETRY: Duration = Duration::from_millis(500);
 
 impl Keeper {
-    pub fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, closed: false, learn_at: Duration::ZERO }
+    pub fn new(shared: Arc<Shared>, writer: Arc<Mutex<Writer>>) -> Self {
+        Self { shared, closed: false, learn_at: Duration::ZERO, _guard: Guard::new(writer) }
     }
 
     /// Works until the log is closed.
