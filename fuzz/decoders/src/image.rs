@@ -66,14 +66,14 @@ pub fn image(bytes: &[u8]) {
 fn repair(data: &MemoryDirectory) -> Option<Vec<Served>> {
     let before = files_of(data);
     let dirs = directories(data);
-    let examined = tools::examine(&dirs, &options(), &*Still::new());
+    let examined = tools::examine(&dirs, &options(), &*Still::fresh());
     assert!(files_of(data) == before, "an examination changes nothing");
     let folder = MemoryDirectory::new("data/quarantine");
     let quarantine = {
         let folder = folder.clone();
         Quarantine::new(move || Ok(Arc::new(folder.clone())))
     };
-    let repaired = tools::repair(&dirs, &quarantine, &options(), &*Still::new());
+    let repaired = tools::repair(&dirs, &quarantine, &options(), &*Still::fresh());
     assert_eq!(examined.is_ok(), repaired.is_ok(), "{examined:?} announces {repaired:?}");
     let (examined, repaired) = (examined.ok()?, repaired.ok()?);
     assert_eq!(
@@ -81,7 +81,7 @@ fn repair(data: &MemoryDirectory) -> Option<Vec<Served>> {
         (&repaired.remedies, &repaired.lost),
         "what is announced is done"
     );
-    let again = tools::examine(&dirs, &options(), &*Still::new()).expect("a repaired log is not refused");
+    let again = tools::examine(&dirs, &options(), &*Still::fresh()).expect("a repaired log is not refused");
     assert_eq!(again.remedies, [], "a second repair finds nothing to do");
     Some(start_twice(data).expect("a repaired log opens"))
 }

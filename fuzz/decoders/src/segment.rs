@@ -1,6 +1,7 @@
 //! A start of the log from one segment.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -213,13 +214,22 @@ impl Sound {
     }
 }
 
-/// Time stands still; salts are numbers that were not used before.
+/// Time stands still; salts are numbers in their order.
 #[derive(Debug)]
 pub(super) struct Still(parking_lot::Mutex<u64>);
 
 impl Still {
+    /// The same numbers each time: for what is made to be damaged.
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self(parking_lot::Mutex::new(SALT)))
+    }
+
+    /// Numbers that were not used before: with the salt of an earlier segment of its number, a file that is used again would
+    /// bring back that segment's frames.
+    pub(super) fn fresh() -> Arc<Self> {
+        static STARTS: AtomicU64 = AtomicU64::new(1);
+        let start = STARTS.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Self(parking_lot::Mutex::new(SALT.wrapping_add(start << 16))))
     }
 }
 
@@ -256,7 +266,7 @@ pub(super) fn options() -> Options {
 
 /// Opens the log, and returns the events that it serves up to the first that cannot be read; `None` if it is refused.
 fn open_and_read(data: &MemoryDirectory) -> Option<Vec<Served>> {
-    let (log, mut driver) = Log::open_driven(directories(data), options(), Still::new()).ok()?;
+    let (log, mut driver) = Log::open_driven(directories(data), options(), Still::fresh()).ok()?;
     driver.settle(100);
     let mut events = Vec::new();
     let cursor = log.cursor();
