@@ -82,6 +82,7 @@ impl Writer {
         if let Some(at) = self.reopen_at.filter(|at| now < *at) {
             return (false, Some(at - now));
         }
+        // Also of files in the page cache: before a sync that said yes, none of the file's writes had failed.
         let known = recovery::Known {
             synced_frame: self.synced_frame,
             synced_event: self.synced_event,

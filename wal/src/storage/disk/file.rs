@@ -1,4 +1,13 @@
 //! An open file of a real disk.
+//!
+//! **Through the page cache** a write is durable when a sync behind it says so, and the kernel says once for each open file that
+//! writing back failed: the first sync to look takes the error with it, and the pages look clean afterwards. So syncs of such a
+//! file come one after the other, and once one failed all later ones fail ([`WriteBack`]). Acks, and a reopen that trusts what
+//! was synced before it, rely on what follows: *before a sync that said yes nothing of this file had failed, so that it vouches
+//! for all that was written before it.* What has no such sync is unvouched after a failure, also where the page cache shows it
+//! whole, and is written again elsewhere.
+//!
+//! Direct writes each have their own error, and need none of this.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -7,6 +16,7 @@ use rustix::fs::FallocateFlags;
 use rustix::io::{Errno, ReadWriteFlags, retry_on_intr};
 
 use crate::storage::{AlignedBuf, File, aligned};
+use crate::sync::Mutex;
 
 /// How many zeroes at a time, where the file system cannot allocate.
 const ZEROES: usize = 1 << 20;
@@ -16,11 +26,31 @@ pub(super) struct DiskFile {
     file: OwnedFd,
     direct: bool,
     alignment: usize,
+    write_back: WriteBack,
+}
+
+/// Syncs of one open file in the page cache.
+#[derive(Debug, Default)]
+struct WriteBack {
+    /// The first error. Held while a sync runs: between the kernel's error and this one nobody else is told that all is well.
+    failed: Mutex<Option<Errno>>,
+}
+
+impl WriteBack {
+    fn run(&self, sync: impl FnOnce() -> Result<(), Errno>) -> Result<(), Errno> {
+        let mut failed = self.failed.lock();
+        if let Some(error) = *failed {
+            return Err(error);
+        }
+        let synced = sync();
+        *failed = synced.err();
+        synced
+    }
 }
 
 impl DiskFile {
     pub(super) fn new(file: OwnedFd, direct: bool, alignment: usize) -> Self {
-        Self { file, direct, alignment }
+        Self { file, direct, alignment, write_back: WriteBack::default() }
     }
 
     fn write_all(
@@ -87,11 +117,12 @@ impl File for DiskFile {
             });
         }
         self.write_at(bytes, offset)?;
-        Ok(retry_on_intr(|| rustix::fs::fdatasync(&self.file))?)
+        Ok(self.write_back.run(|| retry_on_intr(|| rustix::fs::fdatasync(&self.file)))?)
     }
 
     fn sync(&self) -> io::Result<()> {
-        Ok(retry_on_intr(|| rustix::fs::fsync(&self.file))?)
+        let sync = || retry_on_intr(|| rustix::fs::fsync(&self.file));
+        Ok(if self.direct { sync() } else { self.write_back.run(sync) }?)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
@@ -115,5 +146,50 @@ impl File for DiskFile {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.file.as_fd())
+    }
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The kernel's memory of a failed write-back, for one open file: who asks first has it.
+    fn take(error: &AtomicBool) -> Result<(), Errno> {
+        if error.swap(false, SeqCst) { Err(Errno::IO) } else { Ok(()) }
+    }
+
+    #[test]
+    fn after_a_failed_sync_every_later_one_fails() {
+        let (write_back, error) = (WriteBack::default(), AtomicBool::new(false));
+        assert_eq!(write_back.run(|| take(&error)), Ok(()));
+        error.store(true, SeqCst);
+        assert_eq!(write_back.run(|| take(&error)), Err(Errno::IO));
+        assert_eq!(write_back.run(|| take(&error)), Err(Errno::IO));
+        assert_eq!(write_back.run(|| Ok(())), Err(Errno::IO));
+    }
+
+    /// One sync has taken the error from the kernel and has not come back yet when another one begins.
+    #[test]
+    fn a_sync_beside_one_that_takes_the_error_fails_as_well() {
+        let (write_back, error) = (WriteBack::default(), AtomicBool::new(true));
+        let (took, taken) = mpsc::channel();
+        let (write_back, error) = (&write_back, &error);
+        std::thread::scope(|scope| {
+            let second = scope.spawn(move || {
+                taken.recv().unwrap();
+                write_back.run(|| take(error))
+            });
+            let first = write_back.run(|| {
+                let result = take(error);
+                took.send(()).unwrap();
+                std::thread::sleep(Duration::from_millis(50));
+                result
+            });
+            assert_eq!((first, second.join().unwrap()), (Err(Errno::IO), Err(Errno::IO)));
+        });
     }
 }

@@ -4,7 +4,7 @@
 //! | --- | --- | --- | --- |
 //! | `uring` | `O_DIRECT` | `IORING_OP_WRITE` with `RWF_DSYNC` | a ring ([`uring`]) |
 //! | `std` | `O_DIRECT` | `pwritev2` with `RWF_DSYNC` | a few threads ([`threads`]) |
-//! | `std`, where `O_DIRECT` is refused | page cache | `pwrite`, then `fdatasync` | the same threads |
+//! | `std`, where `O_DIRECT` is refused | page cache | `pwrite`, then `fdatasync`, one at a time ([`file`]) | the same threads |
 //!
 //! Direct writes are the rule because a failed write-back of the page cache cannot be told from a successful one afterwards,
 //! and because recovery must read what is on the medium. Which of the three runs is found out by trying on a file without a
