@@ -196,6 +196,7 @@ impl Inner {
             active: life.active.number(),
             prepared: VecDeque::new(),
             spares: life.spares.clone(),
+            stuck: Vec::new(),
             highest: life.highest_number,
             wanted_bytes: 0,
             snapshot_synced: true,

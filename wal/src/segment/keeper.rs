@@ -1,5 +1,6 @@
 //! The thread that does what must not hold up a write: preparing segments, recycling released ones, writing checkpoints.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ impl Keeper {
             let mut inner = self.shared.inner.lock();
             let idle = !matches!(inner.status, Status::Closed) && self.job_of(&inner).is_none();
             if !self.closed && idle {
-                let retry = inner.prepare_failed.is_some();
+                let retry = inner.prepare_failed.is_some() || !inner.segments.stuck.is_empty();
                 let wait = if retry { RETRY } else { Duration::from_secs(3600) };
                 self.shared.keeper.wait_for(&mut inner, wait);
             }
@@ -106,15 +107,18 @@ impl Keeper {
             return Some(Job::Recycle(number));
         }
         let segments = &inner.segments;
+        let now = self.shared.now();
+        if let Some((number, _)) = segments.stuck.iter().find(|(_, at)| *at <= now) {
+            return Some(Job::Recycle(*number));
+        }
         let wants_more = segments.prepared.len() < self.shared.options.prepared_segments;
         let wants_larger = segments.wanted_bytes > 0
             && segments.prepared.front().is_some_and(|p| p.len < segments.wanted_bytes);
-        let rested =
-            inner.prepare_failed.as_ref().is_none_or(|failure| self.shared.now() >= failure.at + RETRY);
+        let rested = inner.prepare_failed.as_ref().is_none_or(|failure| now >= failure.at + RETRY);
         if (wants_more || wants_larger) && rested {
             return Some(Job::Prepare);
         }
-        let learns = inner.synced_low > 0 && self.shared.now() >= self.learn_at;
+        let learns = inner.synced_low > 0 && now >= self.learn_at;
         segments.unknown_oldest().filter(|_| learns).map(Job::Learn)
     }
 
@@ -139,23 +143,41 @@ impl Keeper {
     fn recycle(&self, number: SegmentNumber) {
         let data = &*self.shared.dirs.data;
         let name = number.file_name();
-        let (spares, normal) = {
+        let normal = self.shared.options.segment_bytes;
+        let spares = {
             let mut inner = self.shared.inner.lock();
-            inner.segments.sealed.remove(&number);
-            inner.counters.recycled += 1;
+            if inner.segments.sealed.remove(&number).is_some() {
+                inner.counters.recycled += 1;
+            }
+            inner.segments.stuck.retain(|(stuck, _)| *stuck != number);
             let low = inner.synced_low;
             inner.cache.release(low);
-            (inner.segments.spares.len(), self.shared.options.segment_bytes)
+            inner.segments.spares.len()
         };
-        let len = data.open(&name).and_then(|file| file.len()).unwrap_or(0);
-        let keep = spares < self.shared.options.spare_segments && len >= normal && len <= 2 * normal;
+        let len = data.open(&name).and_then(|file| file.len());
+        let fit = len.as_ref().is_ok_and(|len| (normal..=2 * normal).contains(len));
+        let keep = spares < self.shared.options.spare_segments && fit;
         let done = if keep { data.rename(&name, &number.spare_name()) } else { data.remove(&name) };
+        // An attempt before this one that reported an error may have succeeded.
+        let gone = done.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+        let listed = if gone { list_spares(data) } else { None };
         let mut inner = self.shared.inner.lock();
         match done {
             Ok(()) if keep => inner.segments.spares.push(number),
-            Ok(()) => inner.segments.disk_bytes = inner.segments.disk_bytes.saturating_sub(len),
-            // It stays where it is and is found again at the next start.
-            Err(_) => return,
+            Ok(()) => inner.segments.give_back(len.unwrap_or(normal)),
+            Err(_) => match listed {
+                Some(spares) => {
+                    if !spares.contains(&number) {
+                        inner.segments.give_back(normal);
+                    }
+                    inner.segments.spares = spares;
+                }
+                // Its blocks are worth another try. If all fail, it is found again at the next start.
+                None => {
+                    inner.segments.stuck.push((number, self.shared.now() + RETRY));
+                    return;
+                }
+            },
         }
         // Whoever failed for lack of space need not wait any longer.
         if let Some(failure) = &mut inner.prepare_failed {

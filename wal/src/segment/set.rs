@@ -1,6 +1,7 @@
 //! The segments of a running log: those that hold events, those prepared for the next ones, and spares.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use crate::broken;
 use crate::format::record::{SegmentSummary, Snapshot};
@@ -18,6 +19,8 @@ pub struct Segments {
     pub prepared: VecDeque<SegmentFile>,
     /// Files that hold nothing, by the number in their names.
     pub spares: Vec<SegmentNumber>,
+    /// Released segments whose files could be neither renamed nor removed, and when to try again.
+    pub stuck: Vec<(SegmentNumber, Duration)>,
     /// Highest number in any name.
     pub highest: SegmentNumber,
     /// A commit waits for a segment of this many bytes.
@@ -61,6 +64,11 @@ impl Segments {
     pub fn successor(&self, number: SegmentNumber) -> Option<SegmentNumber> {
         let sealed = self.sealed.range(number.next()..).next().map(|(number, _)| *number);
         sealed.or_else(|| (number < self.active).then_some(self.active))
+    }
+
+    /// So many bytes of files are no more.
+    pub fn give_back(&mut self, bytes: u64) {
+        self.disk_bytes = self.disk_bytes.saturating_sub(bytes);
     }
 
     /// Prepared segments and spares: what a full disk still has for us.

@@ -194,3 +194,28 @@ fn a_reopen_that_finds_segments_gone_says_so() {
     world.fail_and_reopen();
     assert_eq!(world.log().stats().reopen_missing_below, Some(left), "it stays said");
 }
+
+#[test]
+fn a_released_segment_whose_file_could_not_be_changed_is_given_back_later() {
+    for spares in [0, 8] {
+        let mut world = World::closed();
+        world.options.spare_segments = spares;
+        world.open().unwrap();
+        world.append_all(0..60);
+        world.rest();
+        let segments: Vec<String> = world.segments().iter().map(|number| number.file_name()).collect();
+        let what = if spares > 0 { "rename" } else { "remove" };
+        world.disk.fail_next(what, Fault::Io);
+        release(&world, 50);
+        (0..100).for_each(|_| world.pass(1));
+        let left: Vec<&String> = segments.iter().filter(|name| is_there(&world, name)).collect();
+        assert!(left.contains(&&segments[0]), "{what}: it is still there: {left:?}");
+        assert!(!left.contains(&&segments[1]), "{what}: it holds no other one up: {left:?}");
+        let before = world.disk.operations();
+        (0..300).for_each(|_| world.pass(1));
+        assert!(world.disk.operations() - before < 20, "{what}: not all the time");
+        (0..300).for_each(|_| world.pass(1));
+        assert!(!is_there(&world, &segments[0]), "{what}: tried again");
+        assert_eq!(world.take_from(50).0, 60);
+    }
+}
