@@ -98,7 +98,8 @@ pub enum LogError {
 #[derive(Debug, thiserror::Error)]
 #[error("log failed: cannot {stage} {path} at offset {offset}: {source}")]
 pub struct Failure {
-    /// `write`, `prepare`, `reopen`.
+    /// What failed: `write`, `sync`, `gather`. With `use the write queue of` the log is not reopened: the process must be
+    /// restarted.
     pub stage: &'static str,
     /// The file.
     pub path: PathBuf,

@@ -1,4 +1,5 @@
-//! A thread that panics closes the log: nobody waits in vain, and the lock is free for the next start.
+//! A thread that panics closes the log, and a queue that breaks ends it: nobody waits in vain, and the lock is free for the next
+//! start when nothing can land any more.
 
 use std::io;
 use std::path::Path;
@@ -21,6 +22,8 @@ struct Traps {
     sync: AtomicBool,
     submit: AtomicBool,
     rename: AtomicBool,
+    /// Not a panic: the queue breaks, with the write on its way.
+    ring: AtomicBool,
     /// Whether a write by a committer goes on, and whether it may end.
     writes: AtomicBool,
     slow: AtomicBool,
@@ -46,6 +49,9 @@ struct TrappedFile {
 struct TrappedQueue {
     beneath: Box<dyn WriteQueue>,
     traps: Arc<Traps>,
+    /// Counts as failed, and lands as late as it can.
+    late: Option<Write>,
+    refused: Vec<Completion>,
 }
 
 impl Trapped {
@@ -102,7 +108,7 @@ impl Directory for Trapped {
 
     fn write_queue(&self, lock: Box<dyn Lock>, depth: usize) -> io::Result<Box<dyn WriteQueue>> {
         let beneath = self.beneath.write_queue(lock, depth)?;
-        Ok(Box::new(TrappedQueue { beneath, traps: self.traps.clone() }))
+        Ok(Box::new(TrappedQueue { beneath, traps: self.traps.clone(), late: None, refused: Vec::new() }))
     }
 }
 
@@ -148,19 +154,42 @@ impl File for TrappedFile {
 impl WriteQueue for TrappedQueue {
     fn submit(&mut self, write: Write) {
         spring(&self.traps.submit);
-        self.beneath.submit(write);
+        if self.traps.ring.load(SeqCst) {
+            self.refused.push(Completion { token: write.token, result: Err(broken()) });
+            self.late = Some(write);
+        } else {
+            self.beneath.submit(write);
+        }
     }
 
     fn wait(&mut self, timeout: Option<Duration>, done: &mut Vec<Completion>) {
+        done.append(&mut self.refused);
+        let timeout = if done.is_empty() { timeout } else { Some(Duration::ZERO) };
         self.beneath.wait(timeout, done);
     }
 
     fn in_flight(&self) -> usize {
-        self.beneath.in_flight()
+        self.beneath.in_flight() + self.refused.len()
+    }
+
+    fn broken(&self) -> Option<io::Error> {
+        self.late.is_some().then(broken)
     }
 
     fn waker(&self) -> Arc<dyn Wake> {
         self.beneath.waker()
+    }
+}
+
+fn broken() -> io::Error {
+    io::Error::other("the ring is broken")
+}
+
+impl Drop for TrappedQueue {
+    fn drop(&mut self) {
+        if let Some(late) = self.late.take() {
+            late.file.write_at(&late.buffer[late.from..late.from + late.len], late.offset).unwrap();
+        }
     }
 }
 
@@ -246,7 +275,8 @@ fn a_committer_that_panics_leaves_no_lock_behind() {
 
 #[test]
 fn the_lock_stays_until_other_committers_writes_have_ended() {
-    let tried = open(options());
+    // Beside a committer's write goes out what has enough bytes.
+    let tried = open(Options { eager_bytes: 64, ..options() });
     tried.traps.slow.store(true, SeqCst);
     let log = tried.log.clone();
     let slow = thread::spawn(move || {
@@ -256,8 +286,8 @@ fn the_lock_stays_until_other_committers_writes_have_ended() {
         thread::sleep(Duration::from_millis(1));
     }
     tried.traps.submit.store(true, SeqCst);
-    let recorded = tried.log.record(of_a_sink()).unwrap();
-    assert!(soon("the record", move || recorded.wait()).is_err());
+    let appended = append(&tried.log, 3);
+    assert!(soon("the append", move || appended.wait()).is_err());
     thread::sleep(Duration::from_millis(50));
     let directories =
         Directories { data: Arc::new(tried.dir.clone()), checkpoint: Arc::new(tried.dir.clone()) };
@@ -306,4 +336,30 @@ fn who_waits_for_a_segment_is_told_that_the_keeper_panicked() {
     });
     assert!(matches!(error, LogError::Closed), "{error}");
     tried.ends();
+}
+
+#[test]
+fn a_log_whose_queue_broke_touches_no_file_until_it_is_closed() {
+    let tried = open(options());
+    let names = || {
+        let mut names: Vec<_> = tried.dir.list().unwrap().into_iter().map(|entry| entry.name).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    tried.traps.ring.store(true, SeqCst);
+    let recorded = tried.log.record(of_a_sink()).unwrap();
+    assert!(matches!(soon("the record", move || recorded.wait()), Err(LogError::Failed(_))));
+    thread::sleep(Duration::from_millis(300));
+    let stats = tried.log.stats();
+    let why = stats.failure.unwrap();
+    assert!(why.contains("the ring is broken") && why.contains("restart the process"), "{why}");
+    assert_eq!((stats.reopens, names()), (0, before), "a late write may meet what a reopen wrote");
+    assert!(matches!(tried.log.try_reserve(1), Err(LogError::Failed(_))));
+    let Tried { dir, log, .. } = tried;
+    soon("the close", move || log.close());
+    let dirs = Directories { data: Arc::new(dir.clone()), checkpoint: Arc::new(dir) };
+    let again = Log::open(dirs, options()).unwrap();
+    assert_eq!(again.recovery().backlog, 1);
+    append(&again, 3).wait().unwrap();
 }

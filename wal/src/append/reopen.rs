@@ -3,6 +3,7 @@
 //! A failed commit is unknown, not undone: its frame may be on the disk, and recovery decides by what it reads there. What
 //! callers said and is not durable yet (releases, sinks' progress) is carried over, for it speaks of events by number.
 
+use std::io;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
@@ -15,9 +16,15 @@ use crate::segment::file::path_of;
 use crate::shared::Status;
 use crate::sync::{Mutex, thread};
 
+/// What cannot be done any more, in the failure of a log whose queue is broken.
+const BROKEN: &str = "use the write queue of";
+
+/// How long a log whose queue is broken waits: whoever closes it wakes it.
+const UNTIL_CLOSED: Duration = Duration::from_secs(3600);
+
 impl Writer {
     /// The log has failed: everything on its way is unknown.
-    pub(super) fn fail(&mut self, stage: &'static str, offset: u64, source: std::io::Error) {
+    pub(super) fn fail(&mut self, stage: &'static str, offset: u64, source: io::Error) {
         let path = path_of(&*self.shared.dirs.data, &self.active.number().file_name());
         let failure = Arc::new(Failure { stage, path, offset, source });
         let error = crate::error::LogError::Failed(Arc::clone(&failure));
@@ -68,15 +75,30 @@ impl Writer {
         wakers.into_iter().for_each(Waker::wake);
     }
 
-    /// Recovers in process: the same path as a start, but for the lock. No write is in flight. Returns whether anything was done, and how long
-    /// until the next attempt.
-    pub(super) fn try_reopen(&mut self) -> (bool, Option<Duration>) {
+    /// Recovers in process: the same path as a start, but for the lock. No write is in flight. Returns whether anything was done,
+    /// and how long until the next attempt.
+    ///
+    /// `broken`: writes that count as failed may still land, in what a recovery would read and truncate. Then there is none: the
+    /// log stays failed and says why until it is closed, and the next opening waits for the lock, which is held until the
+    /// kernel has ended those writes.
+    pub(super) fn try_reopen(&mut self, broken: Option<io::Error>) -> (bool, Option<Duration>) {
         let now = self.shared.now();
         let shared = Arc::clone(&self.shared);
         let mut inner = shared.inner.lock();
         if inner.abandoned {
             self.finish(&mut inner, Vec::new());
             return (true, None);
+        }
+        if let Some(broken) = broken {
+            let known = matches!(&inner.status, Status::Failed(failure) if failure.stage == BROKEN);
+            if !known {
+                let why = format!("{broken}; writes may still be on their way: restart the process");
+                let path = self.shared.dirs.data.path().to_path_buf();
+                let source = io::Error::new(broken.kind(), why);
+                let failure = Failure { stage: BROKEN, path, offset: self.offset, source };
+                inner.status = Status::Failed(Arc::new(failure));
+            }
+            return (!known, Some(UNTIL_CLOSED));
         }
         drop(inner);
         if let Some(at) = self.reopen_at.filter(|at| now < *at) {

@@ -67,7 +67,7 @@ impl Submitter {
             Status::Failed(_) if writer.led > 0 => (false, None),
             Status::Failed(_) => {
                 let drained = self.drain();
-                let (reopened, due) = writer.try_reopen();
+                let (reopened, due) = writer.try_reopen(self.queue.broken());
                 (drained || reopened, due)
             }
             Status::Open | Status::Closing => self.submit_all(&mut writer),
@@ -141,8 +141,9 @@ impl Drop for Submitter {
         if thread::panicking() {
             self.writer.lock().abandon();
         }
-        // The lock goes with the queue. After a panic committers may still be writing, and what they write must not land in
-        // what somebody else opens.
+        // The lock goes with the queue. What is still going on must not land in what somebody else opens: a job of the keeper,
+        // and after a panic writes of committers.
+        drop(self.shared.files.lock());
         while self.writer.lock().led > 0 {
             self.queue.wait(Some(LED_WAIT), &mut self.done);
             self.done.clear();

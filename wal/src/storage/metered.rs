@@ -285,6 +285,10 @@ impl WriteQueue for MeteredQueue {
         self.inner.in_flight()
     }
 
+    fn broken(&self) -> Option<io::Error> {
+        self.inner.broken()
+    }
+
     fn waker(&self) -> Arc<dyn Wake> {
         self.inner.waker()
     }

@@ -230,6 +230,12 @@ pub trait WriteQueue: Send + Debug {
     /// How many writes are in flight.
     fn in_flight(&self) -> usize;
 
+    /// Why the queue is of no use any more, if it is not. Its writes completed with errors and may land nevertheless, until it
+    /// is dropped and its lock is free: nothing may be read or written in the place that they were meant for before.
+    fn broken(&self) -> Option<io::Error> {
+        None
+    }
+
     /// Ends a [`wait`](Self::wait) from another thread.
     fn waker(&self) -> Arc<dyn Wake>;
 }

@@ -233,6 +233,10 @@ impl WriteQueue for RecordingQueue {
         self.inner.in_flight()
     }
 
+    fn broken(&self) -> Option<io::Error> {
+        self.inner.broken()
+    }
+
     fn waker(&self) -> Arc<dyn Wake> {
         self.inner.waker()
     }

@@ -241,7 +241,8 @@ impl UringQueue {
         }
     }
 
-    /// The ring refused a call for good: all that is in flight fails, and the memory it uses is leaked.
+    /// The ring refused a call for good: all that is in flight fails, and the memory it uses is leaked. The kernel may carry
+    /// it out all the same, so whoever asks whether the queue is [`broken`](WriteQueue::broken) is told.
     fn give_up(&mut self, error: &io::Error) {
         let errno = error.raw_os_error().unwrap_or(libc::EIO);
         self.broken = Some(errno);
@@ -336,6 +337,10 @@ impl WriteQueue for UringQueue {
 
     fn in_flight(&self) -> usize {
         self.in_flight + self.refused.len()
+    }
+
+    fn broken(&self) -> Option<io::Error> {
+        self.broken.map(io::Error::from_raw_os_error)
     }
 
     fn waker(&self) -> Arc<dyn Wake> {

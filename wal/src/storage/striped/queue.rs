@@ -170,6 +170,10 @@ impl WriteQueue for StripedQueue {
         self.in_flight + self.refused.len()
     }
 
+    fn broken(&self) -> Option<io::Error> {
+        self.inner.broken()
+    }
+
     fn waker(&self) -> Arc<dyn Wake> {
         self.waker.clone()
     }
