@@ -20,7 +20,8 @@
 //!   checkpoint. A checkpoint that is newer than all frames that are left, and names a segment that is not there, is the sight
 //!   of an older data directory, which is refused.
 //!
-//! A frame that a start wrote again, or cut, is none of the log: it may change unseen.
+//! A frame that a start wrote again, or cut, is none of the log: it may change unseen. What it cuts at a segment's end may be a
+//! damaged frame as well, one without events; what is damaged before that can still be put right.
 
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
@@ -114,7 +115,7 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
     }
     let mut forgotten = false;
     if world.random.one_in(2) {
-        damage.repair(world);
+        damage.repair(&world.disk);
         if world.random.one_in(2) {
             // What is behind the place where takes stopped is seen for the first time in this life.
             look_through(world, &damage, since)?;
@@ -273,11 +274,14 @@ impl Damage {
     }
 
     /// Puts the bytes right, where they are still those that went wrong.
-    fn repair(&self, world: &World) {
+    fn repair(&self, disk: &FaultyDisk) {
         for patch in self.patches.iter().rev() {
-            let Ok(bytes) = world.disk.contents(&patch.path) else { continue };
-            if bytes.get(patch.offset..patch.offset + patch.new.len()) == Some(&patch.new[..]) {
-                let written = world.disk.overwrite(&patch.path, patch.offset as u64, &patch.old);
+            let Ok(bytes) = disk.contents(&patch.path) else { continue };
+            let here = bytes.get(patch.offset..).unwrap_or_default();
+            // A start may have cut the file within them.
+            let left = patch.new.len().min(here.len());
+            if left > 0 && here[..left] == patch.new[..left] {
+                let written = disk.overwrite(&patch.path, patch.offset as u64, &patch.old[..left]);
                 written.expect("a file that was just read");
             }
         }

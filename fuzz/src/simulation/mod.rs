@@ -269,6 +269,7 @@ mod tests {
             (Mode::Corrupt, 5_568_932_464_311_455_849),
             (Mode::Corrupt, 10_862_516_127_198_857_807),
             (Mode::Corrupt, 9_652_174_498_006_377_367),
+            (Mode::Corrupt, 15_371_138_147_771_955_302),
         ];
         for (mode, seed) in found {
             let directory = tempfile::tempdir().unwrap();

@@ -79,8 +79,9 @@ pub(super) fn walk(
         if expected < header.frame {
             missing(recovered, end, expected, FrameNumber(header.frame.0 - 1), evidence, &mut hole);
         }
-        // Whether frames that are missing before this one were all synced.
-        let lost_synced = expected < header.frame && FrameNumber(header.frame.0 - 1) <= evidence;
+        // Whether frames that are missing before this one were synced. Behind them others may be missing that were not: their
+        // events' numbers are held as well, for nobody can say where the synced ones ended.
+        let lost_synced = expected < header.frame && expected <= evidence;
         expected = header.frame.next();
         let place = Place { segment: file.number(), offset: frame.offset };
         let behind = frame.offset + header.padded_len(file.header.alignment);

@@ -195,3 +195,71 @@ fn a_large_commit_with_a_damaged_frame_was_perhaps_acked_although_nothing_vouche
         assert!(next == 7 && error.is_none(), "{next}: {error:?}");
     }
 }
+
+/// Its header is lost; the frame behind it, which says that it was synced, tells that it had no events.
+#[test]
+fn a_lost_frame_without_events_is_cut_off_and_the_damaged_events_before_it_come_back() {
+    let mut world = World::with_events(5);
+    world.rest();
+    world.close();
+    world.without_checkpoints();
+    let frames = world.frames();
+    let [.., events, lost, last] = &frames[..] else { panic!("{frames:?}") };
+    assert!(events.events == 1 && lost.events == 0 && lost.vouched && last.segment == events.segment);
+    world.flip(events, BODY);
+    world.flip(lost, HEADER);
+    world.open().unwrap();
+    assert_eq!(world.log().recovery().damage.len(), 2, "{:?}", world.log().recovery());
+    world.assert_damaged_at(events);
+    world.append_all(5..6);
+    world.kill();
+    let left = world.disk.contents(format!("data/{}", events.file)).unwrap();
+    assert_eq!(left.len() as u64, lost.offset, "up to the last event's frame all stays");
+    world.flip(events, BODY);
+    world.open().unwrap();
+    world.assert_all_there(6);
+    assert_eq!(tools::verify(&world.dirs()).unwrap().damage, []);
+}
+
+/// The torn one was on its way when the process ended. A frame behind both says that the first was synced.
+#[test]
+fn a_synced_frame_that_is_lost_before_a_torn_one_keeps_its_numbers_and_its_bytes() {
+    let mut world = World::with_events(2);
+    let dispatch = |event| {
+        let ticket = world.append_bytes(&payload(event));
+        world.turn();
+        ticket
+    };
+    let tickets: Vec<_> = (2..12).map(dispatch).collect();
+    tickets.iter().for_each(|ticket| world.ack(ticket));
+    world.kill();
+    world.without_checkpoints();
+    let frames = world.frames();
+    let [.., lost, torn, last] = &frames[..] else { panic!("{frames:?}") };
+    assert!(last.claims == lost.number && torn.number == lost.number + 1 && lost.events > 0, "{frames:?}");
+    world.flip(lost, HEADER);
+    world.disk.overwrite(format!("data/{}", torn.file), torn.offset, &[0; 4096]).unwrap();
+    world.open().unwrap();
+    let (next, error) = world.take_from(0);
+    assert!(next == lost.first_event && error.is_some(), "{next}: {error:?}");
+    // Where the synced events ended nobody can say: the torn frame's numbers are not given again either.
+    world.append_all(last.first_event..last.first_event + 1);
+    world.rest();
+    world.reopen();
+    let (next, error) = world.take_from(0);
+    assert!(next == lost.first_event && error.is_some(), "again: {next}: {error:?}");
+    world.kill();
+    world.flip(lost, HEADER);
+    world.open().unwrap();
+    let (next, error) = world.take_from(0);
+    assert!(next == torn.first_event && error.is_some(), "right again: {next}: {error:?}");
+    // Nobody was told that it was there. Given up, all others arrive.
+    world.log().cursor().release(torn.first_event, torn.events, vec![]);
+    world.rest();
+    world.reopen();
+    let cursor = world.log().cursor();
+    let takes = std::iter::from_fn(|| cursor.try_take(1, 1 << 20).unwrap());
+    let there: Vec<_> = takes.map(|take| take.first_event).collect();
+    let expected: Vec<_> = (0..torn.first_event).chain([last.first_event]).collect();
+    assert_eq!(there, expected);
+}
