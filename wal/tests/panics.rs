@@ -22,6 +22,9 @@ struct Traps {
     sync: AtomicBool,
     submit: AtomicBool,
     rename: AtomicBool,
+    /// Not a panic: whether a change of a name goes on, and whether it may end.
+    renames: AtomicBool,
+    slow_rename: AtomicBool,
     /// Not a panic: the queue breaks, with the write on its way.
     ring: AtomicBool,
     /// Whether a write by a committer goes on, and whether it may end.
@@ -87,6 +90,10 @@ impl Directory for Trapped {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         spring(&self.traps.rename);
+        while self.traps.slow_rename.load(SeqCst) {
+            self.traps.renames.store(true, SeqCst);
+            thread::sleep(Duration::from_millis(1));
+        }
         self.beneath.rename(from, to)
     }
 
@@ -346,7 +353,12 @@ fn a_log_whose_queue_broke_touches_no_file_until_it_is_closed() {
         names.sort();
         names
     };
-    let before = names();
+    // The keeper prepares its segments.
+    let mut before = Vec::new();
+    while before != names() {
+        before = names();
+        thread::sleep(Duration::from_millis(100));
+    }
     tried.traps.ring.store(true, SeqCst);
     let recorded = tried.log.record(of_a_sink()).unwrap();
     assert!(matches!(soon("the record", move || recorded.wait()), Err(LogError::Failed(_))));
@@ -362,4 +374,27 @@ fn a_log_whose_queue_broke_touches_no_file_until_it_is_closed() {
     let again = Log::open(dirs, options()).unwrap();
     assert_eq!(again.recovery().backlog, 1);
     append(&again, 3).wait().unwrap();
+}
+
+#[test]
+fn the_lock_stays_until_the_keepers_job_has_ended() {
+    let tried = open(options());
+    tried.traps.slow_rename.store(true, SeqCst);
+    // Rolls take a prepared segment, and the keeper prepares another one.
+    while !tried.traps.renames.load(SeqCst) {
+        // Not waited for: it may be the one that needs the segment.
+        if let Ok(room) = tried.log.try_reserve(9000) {
+            let commit = Commit { events: 1, payload: &vec![3; 9000], progress: vec![] };
+            drop(tried.log.append(room, commit).unwrap());
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+    tried.traps.submit.store(true, SeqCst);
+    let recorded = tried.log.record(of_a_sink()).unwrap();
+    assert!(soon("the record", move || recorded.wait()).is_err());
+    thread::sleep(Duration::from_millis(50));
+    let dirs = Directories { data: Arc::new(tried.dir.clone()), checkpoint: Arc::new(tried.dir.clone()) };
+    assert!(Log::open(dirs, options()).is_err(), "a file is being given another name");
+    tried.traps.slow_rename.store(false, SeqCst);
+    tried.ends();
 }
