@@ -4,10 +4,11 @@
 //! | --- | --- |
 //! | acked, or found by an earlier look | all its events, but those that were released |
 //! | on its way when the process ended, or failed | it as a whole or not at all; from then on it is as acked, or never seen again |
-//! | events released | after the end of a process: there again or not, until the log has rested, then not; in the same process: not |
+//! | events released | after the end of a process: there again or not, until the log has rested or had its time to write that down, then not; in the same process: not |
 //!
 //! What is there is in the order of the appends, each event once, and its bytes are those that were appended.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::random::mix;
@@ -22,6 +23,8 @@ pub struct Book {
     commits: Vec<Entry>,
     /// All commits below are released for good.
     floor: usize,
+    /// What was released and is not for good yet, oldest first: since which turn of the log, and the commit's events.
+    recent: VecDeque<(u64, usize, u64)>,
 }
 
 #[derive(Debug)]
@@ -120,9 +123,25 @@ impl Book {
         id.expect("a piece that a look has seen")
     }
 
-    /// Events of a commit were released.
-    pub fn release(&mut self, id: usize, events: Range<u32>) {
-        self.commits[id].released |= mask(events);
+    /// Events of a commit were released, at this turn of the log.
+    pub fn release(&mut self, id: usize, events: Range<u32>, turn: u64) {
+        let events = mask(events);
+        self.commits[id].released |= events;
+        self.recent.push_back((turn, id, events));
+    }
+
+    /// What was released up to this turn stays so: the log had its time to write that down.
+    pub fn released_for_good(&mut self, turn: u64) {
+        while let Some((_, id, events)) = self.recent.pop_front_if(|(released, ..)| *released <= turn) {
+            // What was seen since is not released any more.
+            let commit = &mut self.commits[id];
+            commit.gone |= commit.released & events;
+        }
+    }
+
+    /// When the releases so far were made says nothing any more: their life is over, or something held the log up.
+    pub fn forget_times(&mut self) {
+        self.recent.clear();
     }
 
     /// The log has rested: what was released stays so.
@@ -344,15 +363,25 @@ mod tests {
         assert_eq!(verdict(&mut book(), &twice), Err(Kind::Repeated));
 
         let mut book = book();
-        book.release(0, 0..3);
-        book.release(2, 1..2);
+        book.release(0, 0..3, 0);
+        book.release(2, 1..2, 0);
         let counts = Counts { recovered: 12, repeated: 4, lost: 0 };
         assert_eq!(verdict(&mut book, &whole()), Ok(counts), "the releases were not durable yet");
-        book.release(0, 0..3);
+        book.release(0, 0..3, 0);
         book.rest();
         assert_eq!(verdict(&mut book, &whole()), Err(Kind::Repeated));
         assert_eq!(verdict(&mut book, &whole()[1..]), Ok(Counts { recovered: 9, ..Counts::default() }));
         assert_eq!(verdict(&mut book, &whole()[2..]), Err(Kind::Lost), "commit 1 was not released");
+    }
+
+    #[test]
+    fn what_was_released_long_ago_may_not_come_back_though_the_log_never_rested() {
+        let mut book = book();
+        book.release(0, 0..3, 10);
+        book.release(2, 0..1, 60);
+        book.released_for_good(40);
+        assert_eq!(verdict(&mut book, &whole()), Err(Kind::Repeated));
+        assert!(verdict(&mut book, &whole()[1..]).is_ok(), "what was released since may come back");
     }
 
     #[test]
@@ -399,7 +428,7 @@ mod tests {
     #[test]
     fn in_one_process_a_release_holds_at_once() {
         let mut book = book();
-        book.release(0, 0..2);
+        book.release(0, 0..2, 0);
         assert_eq!(verdict_since(Since::Nothing, &mut book, &whole()), Err(Kind::Repeated));
         let mut rest = whole();
         rest[0].1 = 2..3;

@@ -123,7 +123,7 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
         }
     } else {
         for numbered in unreadable {
-            world.book.release(numbered.id, numbered.skip..numbered.skip + numbered.events);
+            world.book.release(numbered.id, numbered.skip..numbered.skip + numbered.events, 0);
         }
         // Also of events that were released, for damage may have taken their release back.
         damage.frames.iter().for_each(|frame| world.give_up(frame.events.clone()));
@@ -349,7 +349,7 @@ impl Damage {
                 let to = events.end.min(seen.end());
                 if from < to {
                     let skip = |event| seen.skip + (event - seen.first_event) as u32;
-                    world.book.release(seen.id, skip(from)..skip(to));
+                    world.book.release(seen.id, skip(from)..skip(to), 0);
                 }
             }
             world.give_up(events);

@@ -6,6 +6,7 @@ use crate::violation::Broken;
 
 /// Works, ends at a random moment, starts again, and compares.
 pub fn cycle(world: &mut World) -> Result<(), Broken> {
+    world.bounds_releases = true;
     // Most lives end within a disk operation, the others between two of ours.
     if !world.random.one_in(5) {
         let after = world.random.below(60);

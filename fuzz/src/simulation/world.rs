@@ -29,6 +29,8 @@ pub const CHECKPOINT: &str = "checkpoint";
 const BACKLOG_MAX: u64 = 300;
 /// Turns of a millisecond within which a log on a disk without faults must do what it was asked.
 pub const TURNS_MAX: usize = 1000;
+/// Turns after which a release is durable on a disk without faults: its delay, and as much for the writes before it.
+const RELEASE_TURNS: u64 = 20 + 20;
 /// How often a log may be found not to rest, 50 ms apart: after a full disk it waits for a while.
 const RESTS_MAX: usize = 40;
 /// Starts that may be hindered one after the other, before one is let through.
@@ -105,6 +107,10 @@ pub struct World {
     pub may_fail: bool,
     /// Tickets that failed in this world.
     pub failed_tickets: u64,
+    /// Nothing holds the log up for long: what was released some time before a crash stays released.
+    pub bounds_releases: bool,
+    /// Turns of a millisecond that the log has had.
+    turns: u64,
     /// What the last look found.
     pub seen: Vec<Numbered>,
     /// All frames that were ever damaged.
@@ -132,6 +138,8 @@ impl World {
             takes: Vec::new(),
             may_fail: false,
             failed_tickets: 0,
+            bounds_releases: false,
+            turns: 0,
             seen: Vec::new(),
             damaged: Vec::new(),
             report: Report::default(),
@@ -252,7 +260,11 @@ impl World {
     /// Releases what was taken.
     pub fn release(&mut self, take: &Take) {
         for piece in &take.pieces {
-            self.book.release(self.book.id(&piece.payload), piece.skip..piece.skip + piece.events);
+            self.book.release(
+                self.book.id(&piece.payload),
+                piece.skip..piece.skip + piece.events,
+                self.turns,
+            );
         }
         self.cursor().release(take.first_event, take.events, vec![]);
     }
@@ -271,6 +283,8 @@ impl World {
     pub fn turn_after(&mut self, time: Duration) -> Result<(), Broken> {
         self.environment.micros.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
         self.running.driver.turn();
+        // A process that is gone does nothing with its time.
+        self.turns += u64::from(!self.disk.crashed());
         self.settle_tickets()
     }
 
@@ -345,6 +359,10 @@ impl World {
     }
 
     fn forget_flight(&mut self) {
+        if self.bounds_releases {
+            self.book.released_for_good(self.turns.saturating_sub(RELEASE_TURNS));
+        }
+        self.book.forget_times();
         // A ticket that was resolved before was an ack that somebody may have seen.
         let may_fail = std::mem::replace(&mut self.may_fail, true);
         let settled = self.settle_tickets();
