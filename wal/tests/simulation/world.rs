@@ -127,7 +127,12 @@ impl World {
         let find = |path: &Path| Ok(self.disk.directory(path.file_name().expect("of a directory")));
         striped::open(&lanes, UNIT, &*self.environment, &find).map_err(|error| match error {
             LanesError::Io { path, source } => OpenError::Io { action: "arrange", path, source },
-            error => panic!("arrange: {error}"),
+            // A directory that a fault keeps from being opened looks like one that is not mounted: without faults it is there.
+            error => OpenError::Io {
+                action: "arrange",
+                path: DATA[0].into(),
+                source: std::io::Error::other(error.to_string()),
+            },
         })
     }
 
