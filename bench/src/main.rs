@@ -8,7 +8,8 @@ use flumen_bench::ours::Ours;
 use flumen_bench::raw::Raw;
 use flumen_bench::{agent, append, channel, drain, growth, latency, restart, table};
 
-const USAGE: &str = "usage: flumen-bench agent|channel|drain|restart|append|latency|growth [--option value]...";
+const USAGE: &str =
+    "usage: flumen-bench agent|channel|drain|restart|append|latency|growth [--option value]...";
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
