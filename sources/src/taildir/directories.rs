@@ -87,6 +87,9 @@ pub struct Directories {
     list_not_before: Instant,
     /// Paths of files that had a group's name and were renamed.
     adopted: Vec<PathBuf>,
+    /// Those that were asked for since the queue of names was read: what the queue holds since may say that another file stood
+    /// there by the time somebody looked.
+    taken: Vec<PathBuf>,
     moved_from: Option<(u32, PathBuf)>,
 }
 
@@ -124,6 +127,7 @@ impl Directories {
             always_list,
             list_not_before: Instant::now(),
             adopted: Vec::new(),
+            taken: Vec::new(),
             moved_from: None,
         }
     }
@@ -176,7 +180,9 @@ impl Directories {
 
     /// Files that had a group's name before they were renamed, not asked for yet.
     pub fn take_adopted(&mut self) -> Vec<PathBuf> {
-        std::mem::take(&mut self.adopted)
+        let adopted = std::mem::take(&mut self.adopted);
+        self.taken.clone_from(&adopted);
+        adopted
     }
 
     /// A path of [`take_adopted`](Self::take_adopted) at which there is no file any more: a rename or removal that is still
@@ -246,18 +252,22 @@ impl Directories {
                 if let Some(i) = pending {
                     self.adopted.swap_remove(i);
                 }
+                let taken = self.taken.contains(&path);
+                self.taken.retain(|one| *one != path);
                 self.moved_from =
-                    (ours || pending.is_some() || is_tracked(&path)).then(|| (event.cookie(), path));
+                    (ours || pending.is_some() || taken || is_tracked(&path)).then(|| (event.cookie(), path));
                 continue;
             }
             // Whatever else happens to a name, the file that was waiting under it is not there any more.
             self.adopted.retain(|one| *one != path);
+            self.taken.retain(|one| *one != path);
             if what.contains(ReadFlags::MOVED_TO)
                 && self.moved_from.take().is_some_and(|(cookie, _)| cookie == event.cookie())
             {
                 self.adopted.push(path);
             }
         }
+        self.taken.clear();
     }
 
     /// Watches directory `i`. Watching one that is watched already is harmless; one that took the place of another is
