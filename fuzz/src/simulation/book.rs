@@ -132,7 +132,9 @@ impl Book {
 
     /// What was released up to this turn stays so: the log had its time to write that down.
     pub fn released_for_good(&mut self, turn: u64) {
-        while let Some((_, id, events)) = self.recent.pop_front_if(|(released, ..)| *released <= turn) {
+        while self.recent.front().is_some_and(|(released, ..)| *released <= turn)
+            && let Some((_, id, events)) = self.recent.pop_front()
+        {
             // What was seen since is not released any more.
             let commit = &mut self.commits[id];
             commit.gone |= commit.released & events;
