@@ -5,8 +5,8 @@
 //!        └─ summary rows ─> figures: what was measured, who, how much ─> a line for each thing and rival
 //! ```
 //!
-//! A bench stores its own rows. What this module knows of them is in [`VIEWS`]: which field names the contender, which
-//! fields name the case, which one holds the figure. A row whose contender is one of [`RIVALS`] is a rival's.
+//! A bench stores its own rows. What this module knows of them is in `VIEWS`: which field names the contender, which
+//! fields name the case, which one holds the figure. A row whose contender is one of `RIVALS` is a rival's.
 
 use std::collections::BTreeMap;
 use std::path::Path;

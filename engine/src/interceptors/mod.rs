@@ -5,7 +5,7 @@
 //! a1.sources.r1.interceptors.i1.type = timestamp
 //! ```
 //!
-//! Events share header sets, so what is the same for all events costs a header set, not an event: [`shared::Memo`] even
+//! Events share header sets, so what is the same for all events costs a header set, not an event: `shared::Memo` even
 //! spares that while a source hands out the same set. Each file here is one type; [`specs`] is what the registry gets.
 
 mod charset;
