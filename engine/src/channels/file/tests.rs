@@ -63,6 +63,17 @@ async fn reopened(channel: &FileChannel, times: f64) {
     }
 }
 
+/// Waits until the log has its segments ready: a fault that is planned then meets a write, not their preparation.
+async fn prepared(channel: &FileChannel) {
+    let begun = Instant::now();
+    let ready = |name: &&(&str, f64)| name.0 == "reserve_segments" && name.1 >= 3.0;
+    while channel.status().gauges.iter().find(ready).is_none() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "not prepared: {:?}", channel.status());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(5)).await;
+}
+
 /// The log fails under put B and is back before the source looks at B's ticket. Put C, built behind B, must not be taken
 /// in: the source will come again with B, which would then be dropped as known.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -77,6 +88,7 @@ async fn a_put_behind_a_lost_one_is_refused_until_its_source_goes_back() {
     let lost = loop {
         assert!(times < 50.0, "no put was ever lost");
         times += 1.0;
+        prepared(&channel).await;
         disk.fail_at(disk.operations(), Fault::Io);
         let put = append(&channel, &ten(10));
         reopened(&channel, times).await;
