@@ -25,7 +25,8 @@ pub enum Durability {
     /// When it is written: a power cut, or a crash of the kernel, may take the commits of the time since the last sync, the
     /// youngest ones first and never one from between.
     Written {
-        /// The oldest commit that is not synced waits no longer than this for a sync to begin.
+        /// The oldest commit that is not synced waits no longer than this for a sync to be asked for; it begins when the keeper
+        /// has ended what it is at.
         interval: Duration,
         /// With as many bytes a sync begins at once.
         bytes: u64,
