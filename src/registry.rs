@@ -227,7 +227,7 @@ mod tests {
             (Kind::Selector, "replicating"),
         ] {
             let spec = registry.find(kind, name).unwrap();
-            assert!(!matches!(spec.factory, Factory::Unavailable(..)), "{name}");
+            assert!(spec.is_built(), "{name}");
         }
     }
 

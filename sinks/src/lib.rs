@@ -3,11 +3,15 @@
 //!
 //! Shared rooms: [`serializers`] turn events into bytes, [`paths`] name files.
 
+pub mod avro;
 pub mod file_roll;
+pub mod hdfs;
+pub mod kafka;
 pub mod logger;
 pub mod null;
 pub mod paths;
 pub mod serializers;
+pub mod thrift;
 
 #[cfg(test)]
 mod testing;
@@ -16,7 +20,15 @@ use flumen_api::registry::Spec;
 
 /// The types of this crate.
 pub fn specs() -> Vec<Spec> {
-    vec![file_roll::spec(), logger::spec(), null::spec()]
+    vec![
+        avro::spec(),
+        file_roll::spec(),
+        hdfs::spec(),
+        kafka::spec(),
+        logger::spec(),
+        null::spec(),
+        thrift::spec(),
+    ]
 }
 
 #[cfg(test)]

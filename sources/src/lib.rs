@@ -1,15 +1,27 @@
 //! Flumen's sources: one folder each, all of one shape (`settings.rs`, the source, its tests).
 
+pub mod avro;
 mod complaints;
+pub mod kafka;
+pub mod loghub;
 pub mod netcat;
 pub mod seq;
 pub mod taildir;
 #[cfg(test)]
 mod testing;
+pub mod thrift;
 
 use flumen_api::registry::Spec;
 
 /// All sources of this crate, for a registry.
 pub fn specs() -> Vec<Spec> {
-    vec![netcat::spec(), seq::spec(), taildir::spec()]
+    vec![
+        avro::spec(),
+        kafka::spec(),
+        loghub::spec(),
+        netcat::spec(),
+        seq::spec(),
+        taildir::spec(),
+        thrift::spec(),
+    ]
 }

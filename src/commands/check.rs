@@ -1,5 +1,8 @@
 //! `flumen check`: all problems of a configuration at once, nothing opened and nothing written.
 //!
+//! Types that are announced and not built yet are checked as if they were, with a warning: the file is right, and a later
+//! version runs it.
+//!
 //! ```text
 //! flume.conf:12: error: a1.sinks.k1.batchSize: 0 is below the smallest allowed, 1
 //! 1 error, 0 warnings
@@ -44,7 +47,7 @@ pub fn run(arguments: &CheckArguments, registry: &Registry) -> Exit {
     // With a file missing, what the others lack says nothing.
     if problems.is_empty() {
         for agent in &agents {
-            for problem in config::plan(&properties, agent, registry).problems.0 {
+            for problem in config::check(&properties, agent, registry).0 {
                 // What is wrong with the file as a whole is in every agent's plan.
                 if !problems.contains(&problem) {
                     problems.push(problem);

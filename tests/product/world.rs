@@ -15,9 +15,9 @@ use crate::agent::{Agent, flumen};
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// taildir → file channel → file_roll.
-pub const DURABLE_TAIL: &str = include_str!("scenarios/14-durable-tail.conf");
+pub const DURABLE_TAIL: &str = include_str!("../scenarios/14-durable-tail.conf");
 /// netcat → memory channel → logger.
-pub const NETCAT_LOGGER: &str = include_str!("scenarios/01-netcat-logger.conf");
+pub const NETCAT_LOGGER: &str = include_str!("../scenarios/01-netcat-logger.conf");
 
 const AGENT: [&str; 5] = ["agent", "-n", "a1", "-f", "flume.conf"];
 

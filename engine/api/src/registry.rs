@@ -77,6 +77,8 @@ pub type BuildSinkSelector = fn(&ComponentConfig, &[String], &mut Problems) -> O
 pub type BuildValueSerializer = fn(&ComponentConfig, &mut Problems) -> Option<Box<dyn ValueSerializer>>;
 /// Checks a channel's keys without opening it; returns its `transactionCapacity`.
 pub type CheckChannel = fn(&ComponentConfig, &mut Problems) -> Option<usize>;
+/// Reads all keys of a component that is not built yet and reports their problems; `None` if one is an error.
+pub type CheckKeys = fn(&ComponentConfig, &mut Problems) -> Option<Announced>;
 /// Opens a channel: locks directories, recovers. May block for as long as recovery takes.
 pub type OpenChannel = fn(&ComponentConfig, ChannelContext) -> Result<Arc<dyn Channel>, OpenError>;
 
@@ -106,8 +108,18 @@ pub enum Factory {
     SinkSelector(BuildSinkSelector),
     /// A serializer of `regex_extractor` (`serializers.<name>.type`).
     ValueSerializer(BuildValueSerializer),
+    /// A type whose keys are known and whose component is not built yet: `check` reads its keys as if it were, a run
+    /// leaves it out with an error.
+    Announced(Kind, CheckKeys),
     /// A type that is known and not built in: the text says what to do instead.
     Unavailable(Kind, &'static str),
+}
+
+/// What the keys of an announced component say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Announced {
+    /// As in [`Built`].
+    pub batch_size: Option<(&'static str, usize)>,
 }
 
 /// One component type.
@@ -137,8 +149,13 @@ impl Spec {
             Factory::Processor(_) => Kind::Processor,
             Factory::SinkSelector(_) => Kind::SinkSelector,
             Factory::ValueSerializer(_) => Kind::ValueSerializer,
-            Factory::Unavailable(kind, _) => kind,
+            Factory::Announced(kind, _) | Factory::Unavailable(kind, _) => kind,
         }
+    }
+
+    /// Whether a component of this type can run.
+    pub fn is_built(&self) -> bool {
+        !matches!(self.factory, Factory::Announced(..) | Factory::Unavailable(..))
     }
 }
 

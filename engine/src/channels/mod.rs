@@ -7,6 +7,7 @@
 pub mod conformance;
 pub mod file;
 mod gate;
+pub mod kafka;
 pub mod memory;
 
 use std::time::Duration;
@@ -16,7 +17,7 @@ use flumen_api::settings::{Problems, Severity};
 
 /// The channel types of this crate.
 pub fn specs() -> Vec<Spec> {
-    vec![memory::spec(), file::spec()]
+    vec![memory::spec(), file::spec(), kafka::spec()]
 }
 
 /// The errors among `problems`, in one line.

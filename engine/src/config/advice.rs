@@ -1,7 +1,7 @@
 //! Mistakes that are copied from page to page, and what to write instead.
 
 use flumen_api::registry::Spec;
-use flumen_api::settings::{ComponentConfig, Kind, Problems, Severity};
+use flumen_api::settings::{ComponentConfig, Kind, Problems};
 
 /// A key that does not mean what its author thinks, in components of one type.
 struct WrongKey {
@@ -32,58 +32,31 @@ const WRONG_KEYS: &[WrongKey] = &[
     },
 ];
 
-/// Keys of the hdfs sink that are often written without their prefix.
-const HDFS_PREFIXED: &[&str] = &[
-    "path",
-    "filePrefix",
-    "fileSuffix",
-    "fileType",
-    "writeFormat",
-    "codeC",
-    "rollInterval",
-    "rollSize",
-    "rollCount",
-    "batchSize",
-    "round",
-    "roundValue",
-    "roundUnit",
-    "useLocalTimeStamp",
-    "idleTimeout",
-    "threadsPoolSize",
-    "minBlockReplicas",
-    "timeZone",
-];
+/// Reports every key and value of `config` that is a known mistake.
+pub(super) fn check(config: &ComponentConfig, spec: &Spec, problems: &mut Problems) {
+    for key in config.values.keys() {
+        if let Some(advice) = for_key(config, spec, key) {
+            problems.warn(config, key, advice);
+        }
+    }
+    check_values(config, problems);
+}
 
 /// What to say of a key that is a known mistake in components of this type.
-pub(super) fn for_key(config: &ComponentConfig, spec: &Spec, key: &str) -> Option<String> {
+pub(super) fn for_key(config: &ComponentConfig, spec: &Spec, key: &str) -> Option<&'static str> {
     let is_type = |alias: &str| spec.alias.eq_ignore_ascii_case(alias);
-    let wrong = WRONG_KEYS
+    WRONG_KEYS
         .iter()
-        .find(|wrong| wrong.kind == config.kind && wrong.key == key && is_type(wrong.type_alias));
-    if let Some(wrong) = wrong {
-        return Some(wrong.advice.to_string());
-    }
-    if config.kind == Kind::Sink && is_type("hdfs") && HDFS_PREFIXED.contains(&key) {
-        return Some(format!("the prefix is missing, and the key is ignored; `hdfs.{key}` is meant"));
-    }
-    if key == "serializer.appendNewLine" {
-        return Some("Flume spells it `serializer.appendNewline`; this one is ignored".to_string());
-    }
-    None
+        .find(|wrong| wrong.kind == config.kind && wrong.key == key && is_type(wrong.type_alias))
+        .map(|wrong| wrong.advice)
 }
 
 /// Values that are known mistakes.
 pub(super) fn check_values(config: &ComponentConfig, problems: &mut Problems) {
-    if let Some(serializer) = config.get("serializer")
-        && serializer.eq_ignore_ascii_case("text_with_headers")
-    {
-        let advice = "there is no such serializer; `header_and_text` is meant";
-        problems.add(Severity::Warning, config, "serializer", advice);
-    }
-    for key in ["hdfs.path", "sink.directory"] {
+    for key in ["hdfs.path", "hdfs.filePrefix", "sink.directory"] {
         if config.get(key).is_some_and(|path| path.contains("%D")) {
             let advice = "`%D` is a date with slashes, month/day/year: three directories. `%d` is the day";
-            problems.add(Severity::Warning, config, key, advice);
+            problems.warn(config, key, advice);
         }
     }
 }

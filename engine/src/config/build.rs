@@ -23,10 +23,30 @@ mod channels;
 mod groups;
 mod sinks;
 mod sources;
+mod timestamps;
 
 /// The plan of the agent named `agent`. An agent that the files do not know has an empty plan with an error.
 pub fn plan(properties: &Properties, agent: &str, registry: &Registry) -> Plan {
-    let mut builder = Builder::new(properties, agent, registry);
+    build(properties, agent, registry, Purpose::Run)
+}
+
+/// What is wrong with the agent named `agent`. A component whose type is announced and not built yet is a warning here:
+/// its keys, and what others have to do with it, are checked as they will be.
+pub fn check(properties: &Properties, agent: &str, registry: &Registry) -> Problems {
+    build(properties, agent, registry, Purpose::Check).problems
+}
+
+/// What becomes of components that are announced and not built.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// They are left out.
+    Run,
+    /// They stay, so that what concerns several components is seen.
+    Check,
+}
+
+fn build(properties: &Properties, agent: &str, registry: &Registry, purpose: Purpose) -> Plan {
+    let mut builder = Builder::new(properties, agent, registry, purpose);
     builder.own_problems(properties);
     if !properties.agents().contains(&agent) {
         builder.unknown_agent(properties);
@@ -44,6 +64,7 @@ pub fn plan(properties: &Properties, agent: &str, registry: &Registry) -> Plan {
 struct Builder<'a> {
     agent: Arc<str>,
     registry: &'a Registry,
+    purpose: Purpose,
     broken: &'a BTreeSet<String>,
     values: BTreeMap<String, Value>,
     /// `transactionCapacity` of each channel in the plan.
@@ -51,20 +72,21 @@ struct Builder<'a> {
     plan: Plan,
 }
 
-/// A listed component whose type is known and built in.
+/// A listed component whose type is known and, for a run, built in.
 struct Found {
     config: ComponentConfig,
     spec: Spec,
 }
 
 impl<'a> Builder<'a> {
-    fn new(properties: &'a Properties, agent: &str, registry: &'a Registry) -> Self {
+    fn new(properties: &'a Properties, agent: &str, registry: &'a Registry, purpose: Purpose) -> Self {
         let agent: Arc<str> = agent.into();
         let prefix = format!("{agent}.");
         let own = properties.values.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
         Self {
             values: own.map(|(key, value)| (key.clone(), value.clone())).collect(),
             registry,
+            purpose,
             broken: &properties.broken,
             capacities: BTreeMap::new(),
             plan: Plan { agent: agent.clone(), ..Plan::default() },
@@ -187,7 +209,7 @@ impl<'a> Builder<'a> {
         Some(Found { config, spec })
     }
 
-    /// The type that `type_name`, the value of `key`, names, if it is built in.
+    /// The type that `type_name`, the value of `key`, names, if it is built in (or announced, for a check).
     fn spec(&mut self, config: &ComponentConfig, key: &str, type_name: &str) -> Option<Spec> {
         let kind = config.kind;
         let Some(spec) = self.lookup(kind, type_name) else {
@@ -199,9 +221,12 @@ impl<'a> Builder<'a> {
                         .to_string()
                 }
                 None => {
-                    let built = |spec: &&Spec| !matches!(spec.factory, Factory::Unavailable(..));
-                    let mut names: Vec<_> =
-                        self.registry.of(kind).filter(built).map(|spec| spec.alias).collect();
+                    let mut names: Vec<_> = self
+                        .registry
+                        .of(kind)
+                        .filter(|spec| spec.is_built())
+                        .map(|spec| spec.alias)
+                        .collect();
                     names.retain(|name| !name.is_empty());
                     names.sort_unstable();
                     names.dedup();
@@ -211,12 +236,31 @@ impl<'a> Builder<'a> {
             self.plan.problems.error(config, key, format!("there is no {kind} type `{type_name}`{meant}"));
             return None;
         };
-        keys_of_unavailable(config, &spec, &mut self.plan.problems);
-        if let Factory::Unavailable(_, advice) = spec.factory {
-            self.plan.problems.error(config, key, format!("the {kind} type `{type_name}` is {advice}"));
-            return None;
+        let problems = &mut self.plan.problems;
+        match spec.factory {
+            Factory::Unavailable(_, advice) => {
+                advice::check(config, &spec, problems);
+                problems.error(config, key, format!("the {kind} type `{type_name}` is {advice}"));
+                None
+            }
+            Factory::Announced(..) if self.purpose == Purpose::Run => {
+                keys::check(config, &spec, problems);
+                let message = format!(
+                    "the {kind} type `{type_name}` is known and not built into this version: the {kind} is left out"
+                );
+                problems.error(config, key, message);
+                None
+            }
+            Factory::Announced(..) => {
+                let message = format!(
+                    "the {kind} type `{type_name}` is known and not built into this version: its keys are checked, but a \
+                     run leaves the {kind} out"
+                );
+                problems.warn(config, key, message);
+                Some(spec)
+            }
+            _ => Some(spec),
         }
-        Some(spec)
     }
 
     fn lookup(&self, kind: Kind, type_name: &str) -> Option<Spec> {
@@ -256,9 +300,13 @@ impl<'a> Builder<'a> {
         built
     }
 
+    /// Builds a source or a sink for trial, or reads the keys of an announced one; returns what it says of its batches.
+    fn trial_of(&mut self, found: &Found) -> Option<BatchSize> {
+        self.trial(&found.config, |config, problems| batch_size(&found.spec, config, problems))
+    }
+
     fn check_keys(&mut self, found: &Found) {
         keys::check(&found.config, &found.spec, &mut self.plan.problems);
-        advice::check_values(&found.config, &mut self.plan.problems);
     }
 
     fn leave_out(&mut self, kind: Kind, name: &Arc<str>) {
@@ -271,17 +319,16 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// Copied mistakes are worth naming even where the type is not built in.
-fn keys_of_unavailable(config: &ComponentConfig, spec: &Spec, problems: &mut Problems) {
-    if !matches!(spec.factory, Factory::Unavailable(..)) {
-        return;
+/// The key that holds a component's batch size, and its value.
+type BatchSize = Option<(&'static str, usize)>;
+
+fn batch_size(spec: &Spec, config: &ComponentConfig, problems: &mut Problems) -> Option<BatchSize> {
+    match spec.factory {
+        Factory::Source(_, build) => build(config, problems).map(|built| built.batch_size),
+        Factory::Sink(build) => build(config, problems).map(|built| built.batch_size),
+        Factory::Announced(_, check) => check(config, problems).map(|announced| announced.batch_size),
+        _ => None,
     }
-    for key in config.values.keys() {
-        if let Some(advice) = advice::for_key(config, spec, key) {
-            problems.warn(config, key, advice);
-        }
-    }
-    advice::check_values(config, problems);
 }
 
 #[cfg(test)]

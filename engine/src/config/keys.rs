@@ -27,8 +27,9 @@ fn common(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// Warns of every key of `config` that neither its type nor its kind knows.
+/// Warns of every key of `config` that neither its type nor its kind knows, and of values that are known mistakes.
 pub(super) fn check(config: &ComponentConfig, spec: &Spec, problems: &mut Problems) {
+    advice::check_values(config, problems);
     let known = common(config.kind);
     for key in config.values.keys() {
         if let Some(advice) = advice::for_key(config, spec, key) {
@@ -41,7 +42,11 @@ pub(super) fn check(config: &ComponentConfig, spec: &Spec, problems: &mut Proble
         }
         let names = spec.keys.iter().flat_map(names_of).chain(known.iter().copied());
         let type_name = config.get("type").unwrap_or(spec.alias);
-        let meant = nearest(key, names).map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+        let meant = match nearest(key, names) {
+            Some(name) if is_below(name, key) => format!("; its prefix is missing: `{name}` is meant"),
+            Some(name) => format!("; did you mean `{name}`?"),
+            None => String::new(),
+        };
         problems.warn(
             config,
             key,
@@ -58,6 +63,11 @@ fn names_of(key: &'static Key) -> impl Iterator<Item = &'static str> {
     std::iter::once(key.name).chain(key.aliases.iter().copied())
 }
 
+/// Whether `name` is `key` behind a prefix, as `hdfs.path` is `path`.
+fn is_below(name: &str, key: &str) -> bool {
+    name.strip_suffix(key).is_some_and(|prefix| prefix.ends_with('.'))
+}
+
 /// The name that `key` was probably meant to be, if one is near: the same letters in another case, the same with a prefix
 /// before it, or few letters away.
 pub(super) fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Option<&'a str> {
@@ -65,8 +75,7 @@ pub(super) fn nearest<'a>(key: &str, names: impl Iterator<Item = &'a str>) -> Op
     if let Some(name) = names.iter().find(|name| name.eq_ignore_ascii_case(key)) {
         return Some(name);
     }
-    let with_prefix = |name: &&str| name.strip_suffix(key).is_some_and(|prefix| prefix.ends_with('.'));
-    if let Some(name) = names.iter().find(|name| with_prefix(name)) {
+    if let Some(name) = names.iter().find(|name| is_below(name, key)) {
         return Some(name);
     }
     if key.len() > LENGTH_MAX {

@@ -65,13 +65,14 @@ impl Properties {
     fn add(&mut self, content: &FileContent) {
         let parsed = properties::parse(&content.bytes);
         let mut lines = BTreeMap::new();
+        self.warn_of_trimmed(&parsed.entries, content);
         self.malformed += parsed.malformed.len();
         for malformed in parsed.malformed {
             self.problem(Severity::Error, &malformed.key, content, malformed.line, malformed.message);
             self.broken.insert(malformed.key);
         }
         for entry in parsed.entries {
-            let properties::Entry { key, value, line, signed } = entry;
+            let properties::Entry { key, value, line, signed, .. } = entry;
             if key.is_empty() {
                 let message = "there is no key before the value; the line is ignored";
                 self.problem(Severity::Error, "", content, line, message);
@@ -89,6 +90,14 @@ impl Properties {
                 self.problem(Severity::Warning, &key, content, line, message);
                 continue;
             }
+            if let Some(odd) = invisible_edge(&value) {
+                let message = format!(
+                    "the value begins or ends with the invisible character U+{:04X}, which is no blank: it stays part of \
+                     the value, as in Flume, and is hardly meant",
+                    u32::from(odd)
+                );
+                self.problem(Severity::Warning, &key, content, line, message);
+            }
             if let Some(second) = second_property(&key, &value) {
                 let message = format!(
                     "the value holds what looks like a second property, `{second}`: is a line break missing before it?"
@@ -102,6 +111,25 @@ impl Properties {
             self.broken.remove(&key);
             let value = Value { resolved: value.clone(), raw: value, file: content.name.clone(), line };
             self.values.insert(key, value);
+        }
+    }
+
+    /// One warning a file for each kind of blanks that are dropped: where they are all over, a warning a line would hide
+    /// what matters.
+    fn warn_of_trimmed(&mut self, entries: &[properties::Entry], content: &FileContent) {
+        type Has = fn(&properties::Entry) -> bool;
+        let kinds: [(Has, &str); 2] = [
+            (|entry| entry.blank_after, "blanks after the value are trimmed, as Flume trims them"),
+            (|entry| entry.tab_before, "a tab before the key is trimmed, as Flume trims it"),
+        ];
+        for (has, message) in kinds {
+            let mut found = entries.iter().filter(|entry| has(entry) && !entry.key.is_empty());
+            let Some(first) = found.next() else { continue };
+            let more = match found.count() {
+                0 => String::new(),
+                more => format!(" (so on {more} more lines of this file)"),
+            };
+            self.problem(Severity::Warning, &first.key, content, first.line, format!("{message}{more}"));
         }
     }
 
@@ -178,6 +206,13 @@ pub(super) fn agent_and_kind(key: &str) -> Option<(&str, &str)> {
     let (agent, rest) = key.split_once('.')?;
     let kind = rest.split_once('.').map_or(rest, |(kind, _)| kind);
     (!agent.is_empty() && !kind.is_empty()).then_some((agent, kind))
+}
+
+/// A character at the value's edge that looks like a blank or like nothing, and is neither trimmed by Java nor by anybody.
+fn invisible_edge(value: &str) -> Option<char> {
+    let is_odd =
+        |c: &char| *c > ' ' && (c.is_whitespace() || matches!(c, '\u{200b}'..='\u{200d}' | '\u{feff}'));
+    value.chars().next().filter(is_odd).or_else(|| value.chars().next_back().filter(is_odd))
 }
 
 /// The key of a second property within a value: a word of the same agent's, followed by `=` or `:`.

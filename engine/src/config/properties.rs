@@ -31,6 +31,10 @@ pub struct Entry {
     pub line: u32,
     /// Whether `=` or `:` stood between key and value, not just blanks or nothing.
     pub signed: bool,
+    /// Whether a tab stood before the key.
+    pub tab_before: bool,
+    /// Whether blanks stood after the value.
+    pub blank_after: bool,
 }
 
 /// A line that cannot be read.
@@ -59,7 +63,8 @@ pub fn parse(bytes: &[u8]) -> Parsed {
     let mut parsed = Parsed::default();
     let mut lines = natural_lines(&text).zip(1u32..);
     while let Some((first, line)) = lines.next() {
-        let first = first.trim_start_matches(is_blank);
+        let (whole, first) = (first, first.trim_start_matches(is_blank));
+        let tab_before = whole[..whole.len() - first.len()].contains('\t');
         if first.is_empty() || first.starts_with(['#', '!']) {
             continue;
         }
@@ -74,7 +79,7 @@ pub fn parse(bytes: &[u8]) -> Parsed {
             open = continued(next);
         }
         match entry(&logical, line) {
-            Ok(entry) => parsed.entries.push(entry),
+            Ok(entry) => parsed.entries.push(Entry { tab_before, ..entry }),
             Err(malformed) => parsed.malformed.push(malformed),
         }
     }
@@ -142,6 +147,8 @@ fn entry(logical: &str, line: u32) -> Result<Entry, Malformed> {
         value: trim(&value).to_string(),
         line,
         signed: after_sign.is_some(),
+        tab_before: false,
+        blank_after: value.ends_with(|c| c <= ' '),
     })
 }
 

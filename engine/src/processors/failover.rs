@@ -53,7 +53,24 @@ fn build(config: &ComponentConfig, sinks: &[String], problems: &mut Problems) ->
         problems.warn(config, &key, format!("the group has no sink {name} that runs"));
     }
     let ranks = ranks(config, sinks, |key, message| problems.warn(config, key, message));
+    warn_of_ascending(config, sinks, problems);
     Some(Box::new(Failover::new(&ranks, Duration::from_millis(settings.max_penalty))))
+}
+
+/// Priorities that rise in the group's order look like ranks, of which the first is the best: here the last one is.
+fn warn_of_ascending(config: &ComponentConfig, sinks: &[String], problems: &mut Problems) {
+    let priority = |sink: &String| config.get(&format!("priority.{sink}"))?.parse::<i32>().ok();
+    let priorities: Option<Vec<i32>> = sinks.iter().map(priority).collect();
+    let (Some(priorities), [first, .., last]) = (priorities, sinks) else { return };
+    if priorities.is_sorted_by(|a, b| a < b) {
+        let message = format!(
+            "the higher number wins: {last} ({}) does the work, and {first} ({}) gets events only when it fails. If \
+             {first} is to come first, give it the highest number",
+            priorities[priorities.len() - 1],
+            priorities[0]
+        );
+        problems.warn(config, &format!("priority.{first}"), message);
+    }
 }
 
 /// Sinks (by their place in `sinks`) with their priorities, the highest first; without those that are never used.

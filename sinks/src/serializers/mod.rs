@@ -89,7 +89,10 @@ pub fn build(
             None
         }
         None => {
-            let advice = "a serializer class of one's own needs a JVM; write TEXT or HEADER_AND_TEXT";
+            let advice = match name.eq_ignore_ascii_case("text_with_headers") {
+                true => "`header_and_text` is meant",
+                false => "a serializer class of one's own needs a JVM; write TEXT or HEADER_AND_TEXT",
+            };
             problems.error(config, key, format!("unknown serializer `{name}`: {advice}"));
             None
         }
@@ -102,7 +105,11 @@ fn append_newline(key: &str, family: &Family, config: &ComponentConfig, problems
     for (rest, value) in &family.0 {
         let full = format!("{key}.{rest}");
         if rest != "appendNewline" {
-            problems.warn(config, &full, "no key of this serializer; it has appendNewline alone");
+            let meant = match rest.eq_ignore_ascii_case("appendNewline") {
+                true => "Flume spells it `appendNewline`; this one is ignored",
+                false => "no key of this serializer; it has appendNewline alone",
+            };
+            problems.warn(config, &full, meant);
             continue;
         }
         newline = value.resolved.eq_ignore_ascii_case("true");

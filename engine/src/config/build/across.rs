@@ -3,13 +3,14 @@
 use flumen_api::registry::Spec;
 use flumen_api::settings::{Problem, Severity};
 
-use super::{Builder, advice};
+use super::{Builder, advice, timestamps};
 use crate::plan::ChannelPlan;
 
 impl Builder<'_> {
     pub(super) fn across(&mut self) {
         self.remove_idle_channels();
         self.warn_of_memory();
+        self.warn_of_missing_timestamps();
         if self.plan.sources.is_empty() && self.plan.sinks.is_empty() && !self.capacities.is_empty() {
             let message = "the agent has neither a source nor a sink that can run, so it runs nothing";
             self.plan.problems.0.push(Problem {
@@ -75,6 +76,30 @@ impl Builder<'_> {
         }
         for (config, message) in warnings {
             self.plan.problems.warn(&config, "type", message);
+        }
+    }
+
+    /// A sink that names its files by the time of an event, behind a source whose events have none.
+    fn warn_of_missing_timestamps(&mut self) {
+        let mut warnings = Vec::new();
+        for sink in &self.plan.sinks {
+            let Some((key, escape)) = timestamps::needed(&sink.spec, &sink.config) else { continue };
+            let lacking = self
+                .plan
+                .sources
+                .iter()
+                .find(|source| source.channels.contains(&sink.channel) && !timestamps::given(source));
+            let Some(source) = lacking else { continue };
+            let name = &source.config.name;
+            let message = format!(
+                "`{escape}` is the time in an event's header `timestamp`, and the source {name} ({}) gives its events none: \
+                 add the interceptor `timestamp` to {name}, or set `hdfs.useLocalTimeStamp = true`",
+                type_name(&source.spec)
+            );
+            warnings.push((sink.config.clone(), key, message));
+        }
+        for (config, key, message) in warnings {
+            self.plan.problems.warn(&config, key, message);
         }
     }
 }

@@ -34,9 +34,18 @@ impl Builder<'_> {
         let found = self.find(Kind::Channel, list, format!("{list}.{name}."), name)?;
         self.check_keys(&found);
         let Found { config, spec } = found;
-        let Factory::Channel { check, directories, .. } = spec.factory else { return None };
-        let capacity = self.trial(&config, check)?;
-        let directories: Vec<_> = directories(&config).iter().map(|directory| canonical(directory)).collect();
+        let (capacity, directories) = match spec.factory {
+            Factory::Channel { check, directories, .. } => {
+                (self.trial(&config, check)?, directories(&config))
+            }
+            // No limit of its own is known yet, and it opens no directory.
+            Factory::Announced(_, check) => {
+                self.trial(&config, check)?;
+                (usize::MAX, Vec::new())
+            }
+            _ => return None,
+        };
+        let directories: Vec<_> = directories.iter().map(|directory| canonical(directory)).collect();
         if let Some((directory, owner)) =
             directories.iter().find_map(|directory| Some((directory, owners.get(directory)?)))
         {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use flumen_api::registry::Factory;
 use flumen_api::settings::{ComponentConfig, Kind, Severity};
 
 use super::{Builder, Found};
@@ -22,20 +21,10 @@ impl Builder<'_> {
     fn sink(&mut self, list: &str, name: &Arc<str>) -> Option<SinkPlan> {
         let found = self.find(Kind::Sink, list, format!("{list}.{name}."), name)?;
         self.check_keys(&found);
-        let Found { config, spec } = found;
-        let Factory::Sink(build) = spec.factory else { return None };
-        let built = self.trial(&config, build);
-        let channel = self.sink_channel(&config);
-        let (built, channel) = (built?, channel?);
-        let config = match built.batch_size {
-            Some(batch) => {
-                let channels = [channel.clone()];
-                self.fit_batch_size(config, batch, &channels, |config, problems| {
-                    build(config, problems).map(drop)
-                })?
-            }
-            None => config,
-        };
+        let batch = self.trial_of(&found);
+        let channel = self.sink_channel(&found.config);
+        let (batch, channel) = (batch?, channel?);
+        let Found { config, spec } = self.fit_batch_size(found, batch, std::slice::from_ref(&channel))?;
         Some(SinkPlan { config, spec, channel })
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flumen_api::registry::{Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Kind, Severity};
 
-use super::{Builder, Found};
+use super::{BatchSize, Builder, Found};
 use crate::plan::SourcePlan;
 
 impl Builder<'_> {
@@ -22,20 +22,13 @@ impl Builder<'_> {
     fn source(&mut self, list: &str, name: &Arc<str>) -> Option<SourcePlan> {
         let found = self.find(Kind::Source, list, format!("{list}.{name}."), name)?;
         self.check_keys(&found);
-        let Found { config, spec } = found;
-        let Factory::Source(_, build) = spec.factory else { return None };
         // Each part is looked at even if an earlier one is wrong, so that one check names all that is wrong.
-        let built = self.trial(&config, build);
-        let channels = self.source_channels(&config);
-        let selector = channels.as_ref().and_then(|channels| self.selector(&config, channels));
-        let interceptors = self.interceptors(&config);
-        let (built, channels, selector, interceptors) = (built?, channels?, selector?, interceptors?);
-        let config = match built.batch_size {
-            Some(batch) => self.fit_batch_size(config, batch, &channels, |config, problems| {
-                build(config, problems).map(drop)
-            })?,
-            None => config,
-        };
+        let batch = self.trial_of(&found);
+        let channels = self.source_channels(&found.config);
+        let selector = channels.as_ref().and_then(|channels| self.selector(&found.config, channels));
+        let interceptors = self.interceptors(&found.config);
+        let (batch, channels, selector, interceptors) = (batch?, channels?, selector?, interceptors?);
+        let Found { config, spec } = self.fit_batch_size(found, batch, &channels)?;
         Some(SourcePlan { config, spec, channels, selector, interceptors })
     }
 
@@ -145,23 +138,24 @@ impl Builder<'_> {
         Some((found.spec, found.config))
     }
 
-    /// A configuration whose batch fits into the transactions of all its channels.
+    /// The component with a batch that fits into the transactions of all its channels.
     ///
     /// A batch size that the file sets and that does not fit is an error, as in Flume. One that is only a default is
     /// lowered to what fits; Flume drops the component for a key that nobody wrote.
     pub(super) fn fit_batch_size(
         &mut self,
-        mut config: ComponentConfig,
-        (key, size): (&'static str, usize),
+        mut found: Found,
+        batch: BatchSize,
         channels: &[Arc<str>],
-        rebuild: impl FnOnce(&ComponentConfig, &mut flumen_api::settings::Problems) -> Option<()>,
-    ) -> Option<ComponentConfig> {
+    ) -> Option<Found> {
+        let Some((key, size)) = batch else { return Some(found) };
+        let config = &mut found.config;
         let smallest = channels.iter().filter_map(|name| Some((name, *self.capacities.get(name)?)));
         let Some((channel, capacity)) = smallest.min_by_key(|(_, capacity)| *capacity) else {
-            return Some(config);
+            return Some(found);
         };
         if size <= capacity {
-            return Some(config);
+            return Some(found);
         }
         let limit = format!("{}.channels.{channel}.transactionCapacity", self.agent);
         let place = self.place_of(&limit);
@@ -170,7 +164,7 @@ impl Builder<'_> {
                 "{size} events do not fit into one transaction of the channel: `{limit}` is {capacity}{place}. Raise that \
                  to {size}, or lower this to {capacity}"
             );
-            self.plan.problems.error(&config, key, message);
+            self.plan.problems.error(config, key, message);
             return None;
         }
         let mut value = config.values.get("type")?.clone();
@@ -179,12 +173,12 @@ impl Builder<'_> {
             "the default, {size}, does not fit into one transaction of the channel (`{limit}` is {capacity}{place}): \
              {capacity} is used. Set either of the two"
         );
-        self.plan.problems.warn(&config, key, message);
-        self.give_places(before, &config);
+        self.plan.problems.warn(config, key, message);
+        self.give_places(before, config);
         value.resolved = capacity.to_string();
         value.raw.clone_from(&value.resolved);
         config.values.insert(key.to_string(), value);
-        self.trial(&config, rebuild)?;
-        Some(config)
+        self.trial_of(&found)?;
+        Some(found)
     }
 }

@@ -1,7 +1,7 @@
 use flumen_api::batch::Batch;
 use flumen_api::channel::TakeLimit;
 use flumen_api::chunk::Events;
-use flumen_api::registry::Built;
+use flumen_api::registry::{Announced, Built};
 use flumen_api::selector::{Route, Selector};
 use flumen_api::settings::{Key, Unit, settings};
 use flumen_api::sink::{Sink, SinkContext, SinkError};
@@ -70,6 +70,11 @@ fn sink(config: &ComponentConfig, problems: &mut Problems) -> Option<Built<dyn S
     Some(Built { component: Box::new(Dummy), batch_size: Some(("batchSize", settings.batch_size)) })
 }
 
+fn announced(config: &ComponentConfig, problems: &mut Problems) -> Option<Announced> {
+    let settings = TestSettings::load(config, problems)?;
+    Some(Announced { batch_size: Some(("batchSize", settings.batch_size)) })
+}
+
 fn selector(_: &ComponentConfig, _: &[String], _: &mut Problems) -> Option<Box<dyn Selector>> {
     Some(Box::new(Dummy))
 }
@@ -95,6 +100,8 @@ fn registry() -> Registry {
         .with(spec("taildir", &["org.example.Tail"], TestSettings::KEYS, Factory::Source(Runs::Task, source)))
         .with(spec("file_roll", &[], TestSettings::KEYS, Factory::Sink(sink)))
         .with(spec("hdfs", &[], &[], Factory::Unavailable(Kind::Sink, "not built in: use file_roll")))
+        .with(spec("later", &[], TestSettings::KEYS, Factory::Announced(Kind::Sink, announced)))
+        .with(spec("later", &[], &[], Factory::Announced(Kind::Channel, |_, _| Some(Announced::default()))))
         .with(spec("memory", &[], ChannelSettings::KEYS, channel))
         .with(spec("file", &[], ChannelSettings::KEYS, channel))
         .with(spec("replicating", &[], &[], Factory::Selector(selector)))
@@ -208,9 +215,47 @@ fn a_type_that_is_not_built_in_is_refused_with_its_advice() {
 #[test]
 fn copied_mistakes_are_named_even_where_the_type_is_not_built_in() {
     let text =
-        with(WHOLE, "a1.sinks.k1.type = hdfs\na1.sinks.k1.hdfs.Unit = minute\na1.sinks.k1.rollSize = 1");
+        with(WHOLE, "a1.sinks.k1.type = hdfs\na1.sinks.k1.hdfs.Unit = minute\na1.sinks.k1.hdfs.path = /%D");
     problem(&text, &["f.conf:12: warning", "hdfs.roundUnit"]);
-    problem(&text, &["f.conf:13: warning", "hdfs.rollSize"]);
+    problem(&text, &["f.conf:13: warning", "`%d` is the day"]);
+}
+
+/// The problems that a check reports.
+fn checked(text: &str) -> Vec<String> {
+    let content = FileContent { name: "f.conf".into(), bytes: text.into() };
+    let properties = Properties::merge(&[content], &Environment::default());
+    check(&properties, "a1", &registry()).0.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_announced_type_is_left_out_of_a_run_and_checked_as_if_it_were_built() {
+    let text = with(WHOLE, "a1.sinks.k1.type = later");
+    let plan = problem(&text, &["f.conf:9: error: a1.sinks.k1.type", "not built", "left out"]);
+    assert_eq!(names(&plan), (vec!["r1"], vec!["c1"], vec![]));
+    let said = checked(&text);
+    assert!(
+        said.len() == 1 && said[0].contains("f.conf:9: warning") && said[0].contains("not built"),
+        "{said:#?}"
+    );
+    let mistakes = "a1.sinks.k1.batchsize = 5\na1.sinks.k1.batchSize = 5000";
+    let said = checked(&with(&text, mistakes));
+    assert!(
+        said.iter().any(|line| line.contains("f.conf:12: warning") && line.contains("`batchSize`")),
+        "{said:#?}"
+    );
+    assert!(
+        said.iter().any(|line| line.contains("f.conf:13: error") && line.contains("transactionCapacity"))
+    );
+    let said = checked(&with(&text, "-a1.sinks.k1.directory"));
+    assert!(said.iter().any(|line| line.contains("error: a1.sinks.k1.directory")), "{said:#?}");
+}
+
+#[test]
+fn an_announced_channel_counts_for_what_is_attached_to_it() {
+    let text = with(WHOLE, "a1.channels.c1.type = later");
+    let plan = problem(&text, &["f.conf:7: error: a1.channels.c1.type", "left out"]);
+    assert_eq!(names(&plan), (vec![], vec![], vec![]));
+    assert_eq!(checked(&text).len(), 1, "{:#?}", checked(&text));
 }
 
 #[test]
@@ -362,11 +407,18 @@ fn a_group_is_planned_with_its_processor() {
         &with(WHOLE, GROUP),
         "a1.sinkgroups.g1.processor.priority.k1 = 5\na1.sinkgroups.g1.processor.priority.k2 = 10",
     );
-    let plan = planned(&text);
-    assert_eq!(shown(&plan), [""; 0]);
+    let plan = problem(
+        &text,
+        &[
+            "warning: a1.sinkgroups.g1.processor.priority.k1",
+            "the higher number wins",
+            "k2 (10) does the work",
+        ],
+    );
     assert_eq!(plan.groups[0].processor.0.alias, "failover");
     assert_eq!(plan.groups[0].sinks, ["k1".into(), "k2".into()]);
     assert_eq!(describe(&plan)[1], "group g1 (failover): k2 (priority 10), then k1 (priority 5)");
+    assert_eq!(shown(&planned(&text.replace("k1 = 5", "k1 = 50"))), [""; 0]);
 }
 
 #[test]

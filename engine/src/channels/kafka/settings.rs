@@ -1,0 +1,41 @@
+//! Keys of the Kafka channel.
+
+use flumen_api::settings::{Family, Unit, settings};
+
+settings! {
+    /// Keys of the Kafka channel.
+    pub struct KafkaChannelSettings {
+        /// Brokers to ask first: `host:port`, separated by commas.
+        pub bootstrap_servers: String = key("kafka.bootstrap.servers") { required: true, deprecated: &["brokerList"] },
+        /// The topic.
+        pub topic: String = key("kafka.topic") { default: Some("flume-channel"), deprecated: &["topic"] },
+        /// The consumer group.
+        pub group_id: String = key("kafka.consumer.group.id") { default: Some("flume"), deprecated: &["groupId"] },
+        /// A record's value is a whole event in Avro, headers included. If not it is the body, and headers are lost but `key`.
+        pub parse_as_flume_event: bool = key("parseAsFlumeEvent") { default: Some("true") },
+        /// How long a take waits for records.
+        pub poll_timeout: u32 = key("kafka.pollTimeout") {
+            default: Some("500"), unit: Unit::Millis, deprecated: &["timeout"]
+        },
+        /// Partition of all records. Default: Kafka chooses, by the header `key`.
+        pub default_partition_id: Option<u32> = key("defaultPartitionId") { },
+        /// Header with the partition of an event; goes before `defaultPartitionId`.
+        pub partition_id_header: Option<String> = key("partitionIdHeader") { },
+        /// Where a new group begins: earliest, latest or none.
+        pub auto_offset_reset: String = key("kafka.consumer.auto.offset.reset") { default: Some("earliest") },
+        /// Which brokers must have a record: 0, 1 or all.
+        pub acks: String = key("kafka.producer.acks") { default: Some("all") },
+        /// Where the group has no offsets in Kafka, those in ZooKeeper are taken over; needs `zookeeperConnect`.
+        pub migrate_zookeeper_offsets: bool = key("migrateZookeeperOffsets") { default: Some("true") },
+        /// ZooKeeper, `host:port`, for offsets to take over.
+        pub zookeeper_connect: Option<String> = key("zookeeperConnect") { },
+        /// Whether a new group begins with the oldest record.
+        pub read_smallest_offset: Option<bool> = key("readSmallestOffset") {
+            inert: Some("write `kafka.consumer.auto.offset.reset = earliest` or `latest`")
+        },
+        /// Keys of Kafka's consumer. Commits are the channel's own: `enable.auto.commit` is always false.
+        pub consumer: Family = key("kafka.consumer.") { },
+        /// Keys of Kafka's producer.
+        pub producer: Family = key("kafka.producer.") { },
+    }
+}

@@ -1,0 +1,242 @@
+//! What can be wrong with an hdfs sink beyond its single keys.
+//!
+//! Most of it is copied from page to page: defaults that make a file of every ten events, a flush far below what an object
+//! store wants, keys of the one file type used with another.
+
+use flumen_api::registry::Announced;
+use flumen_api::settings::{ComponentConfig, Problems, Severity};
+
+use super::HdfsSettings;
+use crate::serializers;
+
+/// What one flush to an object store should have: a part of an upload, smaller ones cost as much.
+const OBJECT_STORE_FLUSH: usize = 32 * 1024 * 1024;
+/// What an event is taken to have where nobody knows.
+const EVENT_BYTES: usize = 1024;
+
+pub(super) fn check(config: &ComponentConfig, problems: &mut Problems) -> Option<Announced> {
+    let settings = HdfsSettings::load(config, problems);
+    file_type(config, problems);
+    rounding(config, problems);
+    rolls(config, problems);
+    if let Some(settings) = &settings {
+        serializer(settings, config, problems);
+        object_store(settings, config, problems);
+    }
+    Some(Announced { batch_size: Some(("hdfs.batchSize", settings?.batch_size)) })
+}
+
+fn is(text: &str, word: &str) -> bool {
+    text.eq_ignore_ascii_case(word)
+}
+
+fn is_sequence_file(config: &ComponentConfig) -> bool {
+    is(config.get("hdfs.fileType").unwrap_or("SequenceFile"), "SequenceFile")
+}
+
+fn file_type(config: &ComponentConfig, problems: &mut Problems) {
+    let file_type = config.get("hdfs.fileType").unwrap_or("SequenceFile");
+    let codec = config.get("hdfs.codeC");
+    if is(file_type, "DataStream") && codec.is_some() {
+        let message =
+            "a DataStream is never compressed; write `hdfs.fileType = CompressedStream`, or drop this key";
+        problems.error(config, "hdfs.codeC", message);
+    }
+    if is(file_type, "CompressedStream") && codec.is_none_or(|codec| is(codec, "none")) {
+        problems.error(config, "hdfs.fileType", "a CompressedStream needs `hdfs.codeC`, `gzip` for example");
+    }
+    let Some(format) = config.get("hdfs.writeFormat") else { return };
+    if is_sequence_file(config) {
+        match ["Text", "Writable"].into_iter().find(|name| is(name, format)) {
+            Some(name) if name != format => {
+                problems.warn(config, "hdfs.writeFormat", format!("Flume knows it as `{name}` alone"));
+            }
+            Some(_) => {}
+            None => {
+                let message =
+                    format!("`{format}`: Writable or Text; a class of one's own would need a Java machine");
+                problems.error(config, "hdfs.writeFormat", message);
+            }
+        }
+    }
+}
+
+fn rounding(config: &ComponentConfig, problems: &mut Problems) {
+    let on = config.get("hdfs.round").is_some_and(|round| is(round, "true"));
+    if !on {
+        for key in ["hdfs.roundValue", "hdfs.roundUnit"] {
+            if config.get(key).is_some() {
+                problems.warn(config, key, "changes nothing without `hdfs.round = true`");
+            }
+        }
+        return;
+    }
+    let unit = config.get("hdfs.roundUnit").unwrap_or("second");
+    let most = match unit.to_ascii_lowercase().as_str() {
+        "second" | "minute" => 60,
+        "hour" => 24,
+        _ => {
+            let message =
+                format!("`{unit}` is none of second, minute, hour: nothing is rounded, as in Flume");
+            problems.warn(config, "hdfs.roundUnit", message);
+            return;
+        }
+    };
+    if let Some(Ok(value)) = config.get("hdfs.roundValue").map(str::parse::<i64>)
+        && !(1..=most).contains(&value)
+    {
+        problems.error(config, "hdfs.roundValue", format!("{value} {unit}s: 1 to {most} are allowed"));
+    }
+}
+
+/// The defaults end a file after 30 seconds, 1024 bytes or 10 events, whichever is first.
+fn rolls(config: &ComponentConfig, problems: &mut Problems) {
+    const DEFAULTS: [(&str, &str, &str); 3] = [
+        ("hdfs.rollInterval", "30", "30 seconds"),
+        ("hdfs.rollSize", "1024", "1024 bytes"),
+        ("hdfs.rollCount", "10", "10 events"),
+    ];
+    let left: Vec<_> = DEFAULTS
+        .iter()
+        .filter(|(key, default, _)| config.get(key).is_none_or(|value| value == *default))
+        .collect();
+    // A file of 30 seconds alone may be meant.
+    if left.iter().all(|(key, ..)| *key == "hdfs.rollInterval") {
+        return;
+    }
+    let after: Vec<_> = left.iter().map(|(key, _, what)| format!("{what} (`{key}`)")).collect();
+    let message = format!(
+        "with Flume's defaults a file ends after {}: many tiny files. Set all three, for example rollInterval = 3600, \
+         rollSize = 134217728 (a block), rollCount = 0 (any number)",
+        after.join(" or ")
+    );
+    // The line to look at: one of the three that was written, else the path.
+    let key = left.iter().map(|(key, ..)| *key).find(|key| config.get(key).is_some());
+    problems.warn(config, key.unwrap_or("hdfs.path"), message);
+}
+
+fn serializer(settings: &HdfsSettings, config: &ComponentConfig, problems: &mut Problems) {
+    let mut own = Problems::default();
+    // Only its problems count: nothing is written yet.
+    let _checked =
+        serializers::build(&settings.serializer, "serializer", &settings.serializer_keys, config, &mut own);
+    if is_sequence_file(config) {
+        let key = config.values.keys().find(|key| *key == "serializer" || key.starts_with("serializer."));
+        if let Some(key) = key {
+            let message = "changes nothing in a SequenceFile, which is the default; `hdfs.fileType = DataStream` writes it";
+            problems.warn(config, key, message);
+        }
+        // What is not used is no reason to leave the sink out.
+        own.0.iter_mut().for_each(|problem| problem.severity = Severity::Warning);
+    }
+    problems.0.extend(own.0);
+}
+
+fn object_store(settings: &HdfsSettings, config: &ComponentConfig, problems: &mut Problems) {
+    let is_store = ["oss://", "jfs://"].iter().any(|scheme| settings.path.starts_with(scheme));
+    let flush = settings.batch_size.saturating_mul(EVENT_BYTES);
+    if !is_store || flush >= OBJECT_STORE_FLUSH {
+        return;
+    }
+    let key = if config.get("hdfs.batchSize").is_some() { "hdfs.batchSize" } else { "hdfs.path" };
+    let message = format!(
+        "each flush to an object store is an upload, and {} events of 1 KiB are {} KiB: 32 MiB or more are wanted. Set \
+         `hdfs.batchSize = 100000`, and the channel's `transactionCapacity` with it",
+        settings.batch_size,
+        flush / 1024
+    );
+    problems.warn(config, key, message);
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_api::settings::Kind;
+
+    use super::*;
+
+    /// The messages for a sink with these keys beside its path and whole roll keys, errors marked.
+    fn said(pairs: &[(&str, &str)]) -> Vec<String> {
+        let mut all = vec![
+            ("hdfs.path", "hdfs://n/x"),
+            ("hdfs.rollInterval", "60"),
+            ("hdfs.rollSize", "0"),
+            ("hdfs.rollCount", "0"),
+        ];
+        all.retain(|(key, _)| !pairs.iter().any(|(other, _)| key == other));
+        all.extend(pairs);
+        let config = ComponentConfig::of(Kind::Sink, "k1", &all);
+        let mut problems = Problems::default();
+        let built = check(&config, &mut problems);
+        assert!(built.is_some() || problems.errors() > 0, "{problems:?}");
+        problems.0.iter().map(ToString::to_string).collect()
+    }
+
+    #[track_caller]
+    fn says(pairs: &[(&str, &str)], severity: &str, parts: &[&str]) {
+        let said = said(pairs);
+        let found = said.iter().any(|line| {
+            line.contains(&format!(" {severity}: ")) && parts.iter().all(|part| line.contains(part))
+        });
+        assert!(found, "no {severity} with {parts:?}: {said:#?}");
+    }
+
+    #[test]
+    fn whole_sinks_of_each_file_type_pass() {
+        assert_eq!(said(&[]), [""; 0]);
+        assert_eq!(said(&[("hdfs.fileType", "datastream"), ("serializer", "header_and_text")]), [""; 0]);
+        assert_eq!(said(&[("hdfs.fileType", "CompressedStream"), ("hdfs.codeC", "gzip")]), [""; 0]);
+        assert_eq!(said(&[("hdfs.fileType", "DataStream"), ("hdfs.writeFormat", "TEXT")]), [""; 0]);
+        let round = [("hdfs.round", "true"), ("hdfs.roundValue", "24"), ("hdfs.roundUnit", "hour")];
+        assert_eq!(said(&round), [""; 0]);
+    }
+
+    #[test]
+    fn file_type_and_codec_must_fit() {
+        says(&[("hdfs.fileType", "DataStream"), ("hdfs.codeC", "gzip")], "error", &["CompressedStream"]);
+        says(&[("hdfs.fileType", "CompressedStream")], "error", &["hdfs.codeC"]);
+        says(&[("hdfs.fileType", "Stream")], "error", &["one of: SequenceFile"]);
+        says(&[("hdfs.writeFormat", "text")], "warning", &["`Text`"]);
+        says(&[("hdfs.writeFormat", "Json")], "error", &["Writable or Text"]);
+    }
+
+    #[test]
+    fn rounding_has_its_bounds() {
+        let unit =
+            |unit, value| vec![("hdfs.round", "true"), ("hdfs.roundUnit", unit), ("hdfs.roundValue", value)];
+        says(&unit("hour", "25"), "error", &["1 to 24"]);
+        says(&unit("minute", "0"), "error", &["1 to 60"]);
+        says(&unit("minutes", "10"), "warning", &["second, minute, hour"]);
+        says(&[("hdfs.roundUnit", "hour")], "warning", &["hdfs.round = true"]);
+    }
+
+    #[test]
+    fn roll_keys_left_at_their_defaults_are_named_where_they_stand() {
+        says(&[("hdfs.rollSize", "1024")], "warning", &["rollSize: ", "1024 bytes", "rollCount = 0"]);
+        let sparse = ComponentConfig::of(Kind::Sink, "k1", &[("hdfs.path", "/x")]);
+        let mut problems = Problems::default();
+        check(&sparse, &mut problems);
+        let line = problems.0[0].to_string();
+        assert!(line.contains("test.conf:1: ") && line.contains("30 seconds") && line.contains("10 events"));
+        assert_eq!(said(&[("hdfs.rollInterval", "30")]), [""; 0]);
+    }
+
+    #[test]
+    fn an_object_store_wants_large_flushes() {
+        let oss = ("hdfs.path", "oss://b/x");
+        says(&[oss, ("hdfs.batchSize", "1000")], "warning", &["hdfs.batchSize", "1000 KiB", "100000"]);
+        assert_eq!(said(&[oss, ("hdfs.batchSize", "100000")]), [""; 0]);
+        assert_eq!(said(&[("hdfs.batchSize", "1000")]), [""; 0]);
+    }
+
+    #[test]
+    fn a_serializer_is_checked_even_where_it_is_not_used() {
+        says(
+            &[("hdfs.fileType", "DataStream"), ("serializer", "text_with_headers")],
+            "error",
+            &["header_and_text"],
+        );
+        says(&[("serializer", "text_with_headers")], "warning", &["header_and_text"]);
+        says(&[("serializer", "text")], "warning", &["SequenceFile"]);
+        says(&[("serializer.appendNewLine", "false")], "warning", &["appendNewline"]);
+    }
+}
