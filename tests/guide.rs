@@ -1,7 +1,15 @@
-//! The guide to the components, and the list of them in the README, are generated from the very tables that parse their
+//! The guide's tables of keys, and the list of components in the README, are generated from the very tables that parse the
 //! keys, and are never edited by hand.
 //!
-//! `UPDATE_GUIDE=1 cargo test --test guide` writes them anew.
+//! ```text
+//!   docs/guide/components.md          which types there are             generated
+//!   docs/guide/announced.md           keys of types not built yet       generated
+//!   docs/guide/<kind>/<type>.md       a page a type                     by hand, but for the block of its keys
+//! ```
+//!
+//! `UPDATE_GUIDE=1 cargo test --test guide` writes them anew, and begins a page where there is none.
+
+mod support;
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -9,23 +17,88 @@ use std::path::Path;
 use flumen_api::registry::{Factory, Registry, Spec};
 use flumen_api::settings::{Key, Kind, Unit};
 
-const KINDS: &[(Kind, &str)] = &[
-    (Kind::Source, "Sources"),
-    (Kind::Channel, "Channels"),
-    (Kind::Sink, "Sinks"),
-    (Kind::Interceptor, "Interceptors"),
-    (Kind::ValueSerializer, "Serializers of regex_extractor"),
-    (Kind::Selector, "Channel selectors"),
-    (Kind::Processor, "Sink processors"),
+/// Kinds that have pages: title, folder, and what its keys stand behind.
+const KINDS: &[(Kind, &str, &str, &str)] = &[
+    (Kind::Source, "Sources", "sources", "a1.sources.r1."),
+    (Kind::Channel, "Channels", "channels", "a1.channels.c1."),
+    (Kind::Sink, "Sinks", "sinks", "a1.sinks.k1."),
+    (Kind::Interceptor, "Interceptors", "interceptors", "a1.sources.r1.interceptors.i1."),
+    (Kind::Selector, "Channel selectors", "selectors", "a1.sources.r1.selector."),
+    (Kind::Processor, "Sink processors", "processors", "a1.sinkgroups.g1.processor."),
 ];
 
 /// The README's lines between these are generated.
 const README_MARKS: (&str, &str) =
     ("<!-- types: tests/guide.rs writes these lines -->\n", "<!-- end of types -->\n");
 
+/// A page's lines between these are generated.
+const KEY_MARKS: (&str, &str) =
+    ("<!-- keys: tests/guide.rs writes these lines -->\n", "<!-- end of keys -->\n");
+
 #[test]
-fn the_guide_says_what_the_key_tables_say() {
-    keep("docs/guide/components.md", |_| guide(&flumen::standard_registry()));
+fn the_lists_of_types_say_what_the_registry_says() {
+    keep("docs/guide/components.md", |_| index(&flumen::standard_registry()));
+    keep("docs/guide/announced.md", |_| announced(&flumen::standard_registry()));
+}
+
+#[test]
+fn every_component_has_a_page_with_the_keys_that_its_table_has() {
+    let registry = flumen::standard_registry();
+    for (kind, _, folder, prefix) in KINDS {
+        for spec in built_in(&registry, *kind) {
+            keep(&format!("docs/guide/{folder}/{}.md", slug(spec)), |page| {
+                let begun = if page.is_empty() { begin(*kind, spec) } else { page.to_string() };
+                let (head, rest) = begun.split_once(KEY_MARKS.0).expect("the page has the first mark");
+                let (_, tail) = rest.split_once(KEY_MARKS.1).expect("the page has the second mark");
+                let keys = keys(&registry, spec, prefix);
+                format!("{head}{}\n{keys}\n{}{tail}", KEY_MARKS.0, KEY_MARKS.1)
+            });
+        }
+    }
+}
+
+#[test]
+fn every_page_says_what_its_component_does_shows_it_and_says_what_happens_when_things_fail() {
+    let registry = flumen::standard_registry();
+    for (kind, _, folder, _) in KINDS {
+        for spec in built_in(&registry, *kind) {
+            let path = format!("docs/guide/{folder}/{}.md", slug(spec));
+            let page = read(&path);
+            for part in ["\n## Example\n", "\n## Keys\n", "\n## When things fail\n"] {
+                let text = page.split_once(part).unwrap_or_else(|| panic!("{path} lacks {part:?}")).1;
+                let text = text.split("\n## ").next().unwrap_or_default();
+                assert!(text.trim().len() > 40, "{path}: {part:?} says nothing");
+            }
+        }
+    }
+}
+
+/// Agents around examples that show only a part: the source, its channel, and a sink.
+const AROUND: &str = "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n\
+    a1.sources.r1.type = netcat\na1.sources.r1.bind = 127.0.0.1\na1.sources.r1.port = 44444\n\
+    a1.sources.r1.channels = c1\na1.channels.c1.type = memory\na1.sinks.k1.type = logger\na1.sinks.k1.channel = c1\n";
+
+#[test]
+fn every_example_of_the_guide_passes_the_check() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide");
+    let mut examples = 0;
+    for folder in std::fs::read_dir(guide).unwrap().map(|entry| entry.unwrap().path()) {
+        let pages = if folder.is_dir() { std::fs::read_dir(&folder).unwrap() } else { continue };
+        for page in pages.map(|entry| entry.unwrap().path()) {
+            let text = std::fs::read_to_string(&page).unwrap();
+            let blocks = text.split("```properties\n").skip(1);
+            for example in blocks.map(|block| block.split("```").next().unwrap_or_default()) {
+                let whole = if example.contains("a1.sources = ") { "" } else { AROUND };
+                let directory = tempfile::tempdir().unwrap();
+                std::fs::write(directory.path().join("flume.conf"), format!("{whole}{example}")).unwrap();
+                let output = support::run(directory.path(), &["check", "-f", "flume.conf"]);
+                let said = support::stdout(&output);
+                assert_eq!(said, "0 errors, 0 warnings\n", "{}:\n{whole}{example}", page.display());
+                examples += 1;
+            }
+        }
+    }
+    assert!(examples >= 15, "{examples} examples");
 }
 
 #[test]
@@ -41,9 +114,10 @@ fn the_readme_lists_what_is_built_in() {
 /// Fails if the file is not as `generate` makes it of itself, or with UPDATE_GUIDE writes it.
 fn keep(name: &str, generate: impl Fn(&str) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
-    let written = std::fs::read_to_string(&path).unwrap_or_default();
+    let written = read(name);
     let should = generate(&written);
     if std::env::var_os("UPDATE_GUIDE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, should).unwrap();
         return;
     }
@@ -55,22 +129,27 @@ fn keep(name: &str, generate: impl Fn(&str) -> String) {
     );
 }
 
+fn read(name: &str) -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap_or_default()
+}
+
 #[test]
 fn every_key_is_documented() {
     let registry = flumen::standard_registry();
-    let specs = KINDS.iter().flat_map(|(kind, _)| registry.of(*kind));
+    let kinds = KINDS.iter().map(|(kind, ..)| *kind).chain([Kind::ValueSerializer]);
+    let specs = kinds.flat_map(|kind| registry.of(kind));
     for (spec, key) in specs.flat_map(|spec| spec.keys.iter().map(move |key| (spec, key))) {
         assert!(!key.doc.trim().is_empty(), "{} of {} has no doc", key.name, name(spec));
     }
 }
 
 fn built_in(registry: &Registry, kind: Kind) -> impl Iterator<Item = &Spec> {
-    registry.of(kind).filter(|spec| !matches!(spec.factory, Factory::Unavailable(..)))
+    registry.of(kind).filter(|spec| spec.is_built())
 }
 
 fn types(registry: &Registry) -> String {
     let mut text = String::from("\n| kind | types |\n| --- | --- |\n");
-    for (kind, title) in KINDS {
+    for (kind, title, ..) in KINDS {
         let names: Vec<String> = built_in(registry, *kind).map(|spec| format!("`{}`", name(spec))).collect();
         if !names.is_empty() {
             writeln!(text, "| {} | {} |", title.to_lowercase(), names.join(", ")).unwrap();
@@ -80,45 +159,64 @@ fn types(registry: &Registry) -> String {
     text
 }
 
-fn guide(registry: &Registry) -> String {
+fn index(registry: &Registry) -> String {
     let mut text = String::from(
-        "# Components and their keys\n\n\
-         Generated from the tables that parse the keys (`UPDATE_GUIDE=1 cargo test --test guide`): do not edit.\n\n\
-         A key stands after its component's prefix: `a1.sources.r1.` for a source, `a1.channels.c1.` for a channel, \
-         `a1.sinks.k1.` for a sink, `a1.sources.r1.interceptors.i1.` for an interceptor, `a1.sources.r1.selector.` for a \
-         selector, `a1.sinkgroups.g1.processor.` for a sink processor. A name that ends in `.` stands for all keys that begin so. *Live* keys are changed by a reload in \
-         place; any other restarts its component.\n",
+        "# Components\n\n\
+         Generated (`UPDATE_GUIDE=1 cargo test --test guide`): do not edit. Each type has a page with an example, its keys and \
+         what happens when things fail.\n\n\
+         A key stands after its component's prefix, which its page names. A name that ends in `.` stands for all keys that \
+         begin so. *Live* keys are changed by a reload in place; any other restarts its component.\n",
     );
-    for (kind, title) in KINDS {
-        // A later type of the same name wins over an earlier one; only what `find` returns can ever run.
-        let built_in: Vec<&Spec> = built_in(registry, *kind).collect();
-        let unavailable: Vec<(String, &str)> = registry
-            .of(*kind)
-            .filter_map(|spec| match spec.factory {
-                Factory::Unavailable(_, advice) if wins(registry, spec) => Some((name(spec), advice)),
-                _ => None,
-            })
-            .collect();
-        if built_in.is_empty() && unavailable.is_empty() {
+    for (kind, title, folder, _) in KINDS {
+        writeln!(text, "\n## {title}\n\n| type | |\n| --- | --- |").unwrap();
+        for spec in built_in(registry, *kind) {
+            writeln!(text, "| [`{}`]({folder}/{}.md) | {} |", name(spec), slug(spec), cell(spec.doc))
+                .unwrap();
+        }
+        let others: Vec<&Spec> = registry.of(*kind).filter(|spec| wins(registry, spec)).collect();
+        if others.is_empty() {
             continue;
         }
-        writeln!(text, "\n## {title}").unwrap();
-        for spec in built_in {
-            component(&mut text, spec);
-        }
-        if !unavailable.is_empty() {
-            writeln!(text, "\n### Flume's types that are not built in\n\n| type | |\n| --- | --- |").unwrap();
-            for (name, advice) in unavailable {
-                writeln!(text, "| `{name}` | {} |", cell(advice)).unwrap();
-            }
+        writeln!(text, "\nFlume's types that are not built in:\n\n| type | |\n| --- | --- |").unwrap();
+        for spec in others {
+            let advice = match spec.factory {
+                Factory::Unavailable(_, advice) => cell(advice),
+                _ => format!(
+                    "not built into this version; `check` knows [its keys](announced.md): {}",
+                    cell(spec.doc)
+                ),
+            };
+            writeln!(text, "| `{}` | {advice} |", name(spec)).unwrap();
         }
     }
     text
 }
 
+fn announced(registry: &Registry) -> String {
+    let mut text = String::from(
+        "# Types that are announced\n\n\
+         Generated (`UPDATE_GUIDE=1 cargo test --test guide`): do not edit. Their keys are known, and `flumen check` reads \
+         them; a run leaves such a component out, with a line that says so.\n",
+    );
+    for (kind, title, _, prefix) in KINDS {
+        let announced = registry.of(*kind).filter(|spec| matches!(spec.factory, Factory::Announced(..)));
+        for spec in announced.filter(|spec| wins(registry, spec)) {
+            let title = title.to_lowercase();
+            writeln!(text, "\n## {} ({title})\n\n{}\n", name(spec), spec.doc.trim()).unwrap();
+            text.push_str(&keys(registry, spec, prefix));
+        }
+    }
+    text
+}
+
+/// Whether a type that cannot run is what its name finds: a later type of the same name wins over an earlier one.
 fn wins(registry: &Registry, spec: &Spec) -> bool {
     let name = name(spec);
-    registry.find(spec.kind(), &name).is_some_and(|found| matches!(found.factory, Factory::Unavailable(..)))
+    !spec.is_built()
+        && registry.find(spec.kind(), &name).is_some_and(|found| {
+            !found.is_built()
+                && std::mem::discriminant(&found.factory) == std::mem::discriminant(&spec.factory)
+        })
 }
 
 fn name(spec: &Spec) -> String {
@@ -128,21 +226,57 @@ fn name(spec: &Spec) -> String {
     }
 }
 
-fn component(text: &mut String, spec: &Spec) {
-    writeln!(text, "\n### {}\n\n{}", name(spec), spec.doc.trim()).unwrap();
+/// The name of a type's page.
+fn slug(spec: &Spec) -> String {
+    let name = name(spec);
+    let last = name.rsplit('.').next().unwrap_or_default();
+    last.trim_end_matches("$Builder").to_string()
+}
+
+/// A page to begin with.
+fn begin(kind: Kind, spec: &Spec) -> String {
+    format!(
+        "# The {} {kind}\n\n{}\n\n## Example\n\n## Keys\n\n{}{}\n## When things fail\n",
+        name(spec),
+        spec.doc.trim(),
+        KEY_MARKS.0,
+        KEY_MARKS.1
+    )
+}
+
+/// A type's class name and keys, and those of what its keys name.
+fn keys(registry: &Registry, spec: &Spec, prefix: &str) -> String {
+    let mut text = String::new();
     let names: Vec<String> = spec.class_names.iter().map(|name| format!("`{name}`")).collect();
     if !names.is_empty() {
-        writeln!(text, "\nFlume's class name: {}", names.join(", ")).unwrap();
+        writeln!(text, "Flume's class name: {}\n", names.join(", ")).unwrap();
     }
-    if spec.keys.is_empty() {
-        return;
+    match spec.keys {
+        [] => writeln!(text, "It has no keys of its own but `type`.").unwrap(),
+        some => {
+            writeln!(text, "Behind `{prefix}`:\n").unwrap();
+            table(&mut text, some);
+        }
     }
-    writeln!(text, "\n| key | value | default | |\n| --- | --- | --- | --- |").unwrap();
-    for key in spec.keys {
+    if spec.alias == "regex_extractor" {
+        for serializer in registry.of(Kind::ValueSerializer).filter(|spec| spec.is_built()) {
+            let name = name(serializer);
+            writeln!(text, "\n`serializers.<name>.type = {name}`: {}\n", serializer.doc.trim()).unwrap();
+            if !serializer.keys.is_empty() {
+                table(&mut text, serializer.keys);
+            }
+        }
+    }
+    text
+}
+
+fn table(text: &mut String, keys: &[Key]) {
+    writeln!(text, "| key | value | default | |\n| --- | --- | --- | --- |").unwrap();
+    for key in keys {
         let default = match (key.default, key.required) {
             (_, true) => "**required**".into(),
+            (None | Some(""), _) => String::new(),
             (Some(default), _) => format!("`{default}`"),
-            (None, _) => String::new(),
         };
         writeln!(text, "| `{}` | {} | {default} | {} |", key.name, value(key), meaning(key)).unwrap();
     }
