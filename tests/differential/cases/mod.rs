@@ -1,0 +1,22 @@
+//! The table of cases.
+
+mod configuration;
+mod interceptors;
+mod selectors;
+mod serializers;
+mod sinks;
+mod sources;
+
+use crate::case::Case;
+
+/// All cases.
+pub fn all() -> Vec<Case> {
+    let mut all = Vec::new();
+    all.extend(sources::cases());
+    all.extend(interceptors::cases());
+    all.extend(selectors::cases());
+    all.extend(sinks::cases());
+    all.extend(serializers::cases());
+    all.extend(configuration::cases());
+    all
+}

@@ -1,0 +1,44 @@
+//! Serializers, and names of files, through the `file_roll` sink.
+
+use crate::case::{Case, Feed, Outputs};
+
+const LINES: &[&str] = &["one", "", "two words "];
+
+pub fn cases() -> Vec<Case> {
+    let with_header =
+        &["interceptors = i1", "interceptors.i1.type = static", "interceptors.i1.value = v{}=, w"];
+    vec![
+        Case::lines("text", with_header, LINES)
+            .sinks(&[(1, &["sink.serializer = text"])])
+            .outputs(Outputs::Bytes),
+        Case::lines("text_without_newline", with_header, LINES)
+            .sinks(&[(1, &["sink.serializer = TEXT", "sink.serializer.appendNewline = false"])])
+            .outputs(Outputs::Bytes),
+        Case::lines("header_and_text", with_header, LINES).outputs(Outputs::Bytes),
+        Case::lines("header_and_text_without_newline", &[], LINES)
+            .sinks(&[(1, &["sink.serializer.appendNewline = false"])])
+            .outputs(Outputs::Bytes),
+        Case::new(
+            "bytes_that_are_no_text",
+            &[
+                "type = TAILDIR",
+                "positionFile = @DIR@/position.json",
+                "filegroups = f1",
+                "filegroups.f1 = @DIR@/in/.*",
+            ],
+        )
+        .feed(Feed::File("in/a", (0..=255u8).chain([b'\n']).collect()))
+        .outputs(Outputs::Bytes)
+        .delivers(2),
+        Case::lines("files_by_the_time_of_the_start", &[], LINES).sinks(&[(
+            1,
+            &[
+                "sink.pathManager = default",
+                "sink.pathManager.prefix = web-",
+                "sink.pathManager.extension = log",
+            ],
+        )]),
+        Case::lines("files_by_the_time_of_the_roll", &[], LINES)
+            .sinks(&[(1, &["sink.pathManager = ROLLTIME", "sink.pathManager.extension = txt"])]),
+    ]
+}
