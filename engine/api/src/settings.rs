@@ -77,6 +77,22 @@ impl fmt::Display for Kind {
     }
 }
 
+/// What components may see of the process that they run in: settings that stand in for absent keys.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Process {
+    /// What `-Dname=value` set.
+    pub system: Arc<BTreeMap<String, String>>,
+    /// Environment variables.
+    pub variables: Arc<BTreeMap<String, String>>,
+}
+
+/// Without the values: passwords are among them.
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Process({} settings, {} variables)", self.system.len(), self.variables.len())
+    }
+}
+
 /// The resolved properties of one component: its prefix (`a1.sources.r1.`) is stripped from the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ComponentConfig {
@@ -92,6 +108,8 @@ pub struct ComponentConfig {
     pub values: BTreeMap<String, Value>,
     /// All component types, for a component that is made of parts whose types its keys name.
     pub types: Registry,
+    /// The process.
+    pub process: Process,
 }
 
 impl ComponentConfig {
@@ -109,6 +127,7 @@ impl ComponentConfig {
             prefix: format!("a1.{kind}s.{name}."),
             values: values.collect(),
             types: Registry::empty(),
+            process: Process::default(),
         }
     }
 
@@ -121,6 +140,7 @@ impl ComponentConfig {
             prefix: format!("{}{prefix}", self.prefix),
             values: self.family(prefix).map(|(key, value)| (key.to_string(), value.clone())).collect(),
             types: self.types.clone(),
+            process: self.process.clone(),
         }
     }
 
@@ -312,6 +332,31 @@ impl Key {
     }
 }
 
+/// The tables one after the other, for a component whose keys are declared in several: `N` is the sum of their lengths.
+///
+/// ```
+/// use flumen_api::settings::{Key, join};
+///
+/// const OWN: &[Key] = &[Key::new("port", "integer", "Where to listen.")];
+/// const SHARED: &[Key] = &[Key::new("ssl", "true or false", "Speaks TLS.")];
+/// const KEYS: &[Key] = &join::<{ OWN.len() + SHARED.len() }>(&[OWN, SHARED]);
+/// assert_eq!(KEYS[1].name, "ssl");
+/// ```
+pub const fn join<const N: usize>(tables: &[&[Key]]) -> [Key; N] {
+    let mut joined = [Key::new("", "", ""); N];
+    let (mut table, mut at) = (0, 0);
+    while table < tables.len() {
+        let mut i = 0;
+        while i < tables[table].len() {
+            joined[at] = tables[table][i];
+            (i, at) = (i + 1, at + 1);
+        }
+        table += 1;
+    }
+    assert!(at == N, "the sum of the tables' lengths");
+    joined
+}
+
 /// A type that a key's value can have.
 pub trait Setting: Sized {
     /// For [`Key::shape`].
@@ -398,6 +443,9 @@ impl Setting for bool {
             }
             if let Some(why) = key.inert {
                 problems.warn(config, name, why);
+            }
+            if key.deprecated.contains(&name) {
+                problems.warn(config, name, format!("old name; write {}", key.name));
             }
             if !["true", "false"].iter().any(|word| value.resolved.eq_ignore_ascii_case(word)) {
                 problems.warn(
@@ -489,6 +537,9 @@ impl Setting for Family {
         if let (Some(why), Some(rest)) = (key.refused, found.keys().next()) {
             problems.error(config, &format!("{}{rest}", key.name), why);
             return None;
+        }
+        if let (Some(why), Some(rest)) = (key.inert, found.keys().next()) {
+            problems.warn(config, &format!("{}{rest}", key.name), why);
         }
         Some(Self(found))
     }

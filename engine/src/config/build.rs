@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use flumen_api::registry::{Factory, Registry, Spec};
-use flumen_api::settings::{ComponentConfig, Kind, Problem, Problems, Severity, Value};
+use flumen_api::settings::{ComponentConfig, Kind, Problem, Problems, Process, Severity, Value};
 
 use super::merged::{KINDS, Properties, agent_and_kind};
 use super::{advice, filters, keys};
@@ -65,6 +65,7 @@ struct Builder<'a> {
     agent: Arc<str>,
     registry: &'a Registry,
     purpose: Purpose,
+    process: Process,
     broken: &'a BTreeSet<String>,
     values: BTreeMap<String, Value>,
     /// `transactionCapacity` of each channel in the plan.
@@ -87,6 +88,10 @@ impl<'a> Builder<'a> {
             values: own.map(|(key, value)| (key.clone(), value.clone())).collect(),
             registry,
             purpose,
+            process: Process {
+                system: Arc::new(properties.environment.system.clone()),
+                variables: Arc::new(properties.environment.variables.clone()),
+            },
             broken: &properties.broken,
             capacities: BTreeMap::new(),
             plan: Plan { agent: agent.clone(), ..Plan::default() },
@@ -174,6 +179,7 @@ impl<'a> Builder<'a> {
             prefix,
             values,
             types: self.registry.clone(),
+            process: self.process.clone(),
         };
         if self.broken.iter().any(|key| key.starts_with(&config.prefix)) {
             // The broken key itself was reported where it stands; a component must not run without one of its keys.
