@@ -131,6 +131,59 @@ fn a_batch_beyond_the_channels_transaction_is_named_with_both_keys() {
     );
 }
 
+/// Types whose batch Flume holds against the channel's transactions, with the key of their batch.
+const BATCHES: &[(&str, &str, &[&str])] = &[
+    ("sources.r1", "batchSize", &["type = seq"]),
+    ("sources.r1", "batchSize", &["type = taildir", "filegroups = f", "filegroups.f = /in/.*"]),
+    (
+        "sources.r1",
+        "batchSize",
+        &[
+            "type = org.apache.flume.source.kafka.KafkaSource",
+            "kafka.bootstrap.servers = b:9092",
+            "kafka.topics = t",
+        ],
+    ),
+    ("sinks.k1", "sink.batchSize", &["type = file_roll", "sink.directory = /out"]),
+    ("sinks.k1", "batchSize", &["type = null"]),
+    ("sinks.k1", "hdfs.batchSize", &["type = hdfs", "hdfs.path = /x"]),
+    ("sinks.k1", "batch-size", &["type = avro", "hostname = h", "port = 1"]),
+    ("sinks.k1", "batch-size", &["type = thrift", "hostname = h", "port = 1"]),
+    (
+        "sinks.k1",
+        "flumeBatchSize",
+        &["type = org.apache.flume.sink.kafka.KafkaSink", "kafka.bootstrap.servers = b:9092"],
+    ),
+];
+
+#[test]
+fn every_type_whose_batch_flume_checks_is_checked() {
+    for (component, key, keys) in BATCHES {
+        let mut text = String::from(
+            "a1.sources = r1\na1.channels = c1\na1.sinks = k1\na1.channels.c1.type = memory\n\
+             a1.sources.r1.channels = c1\na1.sinks.k1.channel = c1\n",
+        );
+        let other =
+            if component.starts_with("sinks") { "sources.r1.type = seq" } else { "sinks.k1.type = logger" };
+        text.push_str(&format!("a1.{other}\n"));
+        text.extend(keys.iter().map(|key| format!("a1.{component}.{key}\n")));
+        let parts = ["error", key, "101 events", "a1.channels.c1.transactionCapacity` is 100", "Raise"];
+        fails(&format!("{text}a1.{component}.{key} = 101\n"), &parts);
+        let (_, fits) = check(&format!("{text}a1.{component}.{key} = 100\n"));
+        assert!(fits.contains("0 errors"), "{keys:?}: {fits}");
+    }
+}
+
+#[test]
+fn hadoops_credential_store_is_refused_with_what_to_do_instead() {
+    let filter = "a1.configfilters = f1\na1.configfilters.f1.type = hadoop\n\
+                  a1.configfilters.f1.credential.provider.path = jceks://file/etc/flume/store.jceks\n";
+    fails(
+        &format!("{WHOLE}{filter}"),
+        &["flume.conf:16: error: a1.configfilters.f1.type", "`external`", "`env`"],
+    );
+}
+
 #[test]
 fn an_unreadable_file_is_named() {
     let directory = tempfile::tempdir().unwrap();

@@ -22,6 +22,7 @@ mod mounts;
 mod netcat;
 mod private;
 mod reload;
+mod scenarios;
 mod selectors;
 mod signals;
 mod world;

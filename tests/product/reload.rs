@@ -1,9 +1,10 @@
-//! One key of one sink changed in the file while lines flow through two pipelines.
+//! A changed file under a running agent: what changed does, and nothing else is touched.
 
 use std::time::{Duration, Instant};
 
 use crate::lines::{LINE, Writer, assert_exact};
-use crate::world::{World, delivered, eventually, output, two_pipelines};
+use crate::netcat::{ask, connect};
+use crate::world::{World, delivered, eventually, free_port, output, two_pipelines};
 
 #[test]
 fn a_changed_sink_restarts_alone_under_load_and_nothing_is_lost_or_repeated() {
@@ -70,4 +71,65 @@ fn a_changed_sink_restarts_alone_under_load_and_nothing_is_lost_or_repeated() {
     for (out, count) in ["out", "2/out"].into_iter().zip(counts) {
         assert_exact(&output(&world.path(out)), count);
     }
+}
+
+/// netcat → memory → a directory that is not there yet, so that events stay in the channel.
+const KEPT: &str = "\
+a1.sources = r1
+a1.channels = c1
+a1.sinks = k1
+a1.sources.r1.type = netcat
+a1.sources.r1.bind = 127.0.0.1
+a1.sources.r1.port = @PORT@
+a1.sources.r1.channels = c1
+a1.channels.c1.type = memory
+a1.channels.c1.capacity = 5
+a1.channels.c1.transactionCapacity = 5
+a1.channels.c1.keep-alive = 0
+a1.sinks.k1.type = file_roll
+a1.sinks.k1.sink.directory = @DIR@/later
+a1.sinks.k1.sink.batchSize = 5
+a1.sinks.k1.channel = c1
+";
+
+#[test]
+fn a_memory_channel_keeps_its_events_when_its_capacities_and_its_neighbours_change() {
+    let port = free_port();
+    let config = KEPT.replace("@PORT@", &port.to_string());
+    let world = World::new(&config);
+    let agent = world.start_with(&["--no-reload-conf"]);
+    let mut stream = connect(&agent, port);
+    for line in ["1", "2", "3", "4", "5"] {
+        assert_eq!(ask(&mut stream, line), "OK\n");
+    }
+    assert!(ask(&mut stream, "6").starts_with("FAILED"), "the channel holds five");
+
+    let raised =
+        config.replace("capacity = 5", "capacity = 7").replace("c1.keep-alive = 0", "c1.keep-alive = 1");
+    world.configure(&raised);
+    agent.signal("HUP");
+    agent.wait_for(&["reloaded: changed channel c1 live"]);
+    for line in ["6", "7"] {
+        assert_eq!(
+            ask(&mut stream, line),
+            "OK\n",
+            "the client is still connected, and there is room for two more"
+        );
+    }
+
+    // Below what it holds: nothing is put until it is drained, and nothing is thrown away.
+    let lowered =
+        config.replace("capacity = 5", "capacity = 6").replace("sink.batchSize = 5", "sink.batchSize = 4");
+    world.configure(&lowered);
+    agent.signal("HUP");
+    agent.wait_for(&["changed channel c1 live", "restarted sink k1"]);
+    assert!(ask(&mut stream, "8").starts_with("FAILED"));
+
+    std::fs::create_dir(world.path("later")).unwrap();
+    let path = world.path("later");
+    eventually(|| delivered(&path) == 14, || format!("{} bytes", delivered(&path)));
+    assert_eq!(ask(&mut stream, "9"), "OK\n");
+    eventually(|| delivered(&path) == 16, || format!("{} bytes", delivered(&path)));
+    agent.stop();
+    assert_eq!(output(&path), b"1\n2\n3\n4\n5\n6\n7\n9\n");
 }

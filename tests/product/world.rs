@@ -79,6 +79,11 @@ impl World {
         self.spawn(flumen(self.root()).args(AGENT).args(arguments))
     }
 
+    /// Starts another agent of the file.
+    pub fn start_agent(&self, name: &str) -> Agent {
+        self.spawn(flumen(self.root()).args(["agent", "-n", name, "-f", "flume.conf"]))
+    }
+
     /// Starts the agent `a1` from a shell that has run `prelude`, which sets limits or variables.
     pub fn start_after(&self, prelude: &str, arguments: &[&str]) -> Agent {
         let mut command = Command::new("sh");

@@ -2,6 +2,7 @@
 
 mod configuration;
 mod interceptors;
+mod rules;
 mod selectors;
 mod serializers;
 mod sinks;
@@ -18,5 +19,6 @@ pub fn all() -> Vec<Case> {
     all.extend(sinks::cases());
     all.extend(serializers::cases());
     all.extend(configuration::cases());
+    all.extend(rules::cases());
     all
 }
