@@ -478,6 +478,12 @@ impl Log {
         Cursor::new(Arc::clone(&self.0.shared), Arc::clone(&self.0.reader))
     }
 
+    /// How far the consumer is behind, as a share of [`cache_bytes`](Options::cache_bytes); `None` while it reads the disk, as
+    /// it does from 1 on. A producer that can wait keeps the consumer in memory by waiting before that.
+    pub fn consumer_behind(&self) -> Option<f64> {
+        self.0.shared.inner.lock().cache.behind()
+    }
+
     /// Figures of now.
     pub fn stats(&self) -> Stats {
         let shared = &*self.0.shared;

@@ -370,6 +370,13 @@ pub trait Channel: Send + Sync + 'static {
     /// The limits that callers must keep.
     fn limits(&self) -> ChannelLimits;
 
+    /// How far the takers are behind with what they can take from memory, from 0 to 1; `None` if that makes no difference, or
+    /// they are further behind. At 1 they go on from the disk, which then is read and written for each event: a source that
+    /// waits a moment before is faster in the end.
+    fn takers_behind(&self) -> Option<f64> {
+        None
+    }
+
     /// Room for a put, or [`PutError::Full`] at once.
     fn try_reserve(&self, space: Space) -> Result<Reservation, PutError>;
 

@@ -17,6 +17,7 @@ mod channel_unit;
 mod gaps;
 mod layout;
 pub mod monitoring;
+mod pace;
 mod positions;
 mod put;
 mod reload;

@@ -34,6 +34,7 @@ use flumen_api::source::{PutRefused, PutTicket, SourceEngine};
 use parking_lot::Mutex;
 
 use super::gaps::Gaps;
+use super::pace::Pace;
 use super::positions;
 
 /// The engine's side of one source.
@@ -51,6 +52,7 @@ pub(super) struct SourcePut {
     marked: AtomicBool,
     resume: Mutex<Option<Positions>>,
     gaps: Arc<Gaps>,
+    pace: Pace,
 }
 
 /// What sees each batch before it is put.
@@ -118,6 +120,7 @@ impl SourcePut {
             marked: true.into(),
             resume: Mutex::default(),
             gaps: Arc::default(),
+            pace: Pace::default(),
         }
     }
 
@@ -154,6 +157,12 @@ impl SourcePut {
     fn refuse(&self, batch: Batch, error: PutError) -> PutRefused {
         self.metrics.channel_write_fail.inc();
         PutRefused { batch, error }
+    }
+
+    /// Of the channels that the route requires, the one that is closest to where its takers leave memory.
+    fn takers_behind(&self, required: &[Selected]) -> Option<f64> {
+        let taken = self.targets.iter().zip(required).filter(|(_, selected)| selection(selected).is_some());
+        taken.filter_map(|(target, _)| target.channel.takers_behind()).reduce(f64::max)
     }
 
     /// Room in every channel that the route requires, in name order.
@@ -246,6 +255,7 @@ impl SourceEngine for SourcePut {
             }
         }
 
+        self.pace.wait(|| self.takers_behind(&route.required)).await;
         let rooms = match self.reserve(&batch, &route.required).await {
             Ok(rooms) => rooms,
             Err(error) => return Err(self.refuse(batch, error)),

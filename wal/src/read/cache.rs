@@ -15,8 +15,11 @@ pub struct Cache {
     frames: VecDeque<CachedFrame>,
     bytes: usize,
     max: usize,
-    /// The reader found here what it looked for last; else it reads the disk, and what is here is too new for it.
-    is_read: bool,
+    /// Where the reader found what it looked for last, as `CachedFrame::at`; `None` if it reads the disk, and what is here
+    /// is too new for it.
+    read_at: Option<u64>,
+    /// All bytes that were ever charged.
+    charged: u64,
 }
 
 /// One frame's body.
@@ -26,6 +29,8 @@ pub struct CachedFrame {
     pub end_event: u64,
     pub body: Bytes,
     charge: usize,
+    /// What was charged before it.
+    at: u64,
 }
 
 /// A write buffer lent to readers: goes back to the pool when the last of them lets go.
@@ -52,7 +57,7 @@ impl Drop for Lent {
 
 impl Cache {
     pub fn new(max: usize) -> Self {
-        Self { frames: VecDeque::new(), bytes: 0, max, is_read: false }
+        Self { frames: VecDeque::new(), bytes: 0, max, read_at: None, charged: 0 }
     }
 
     /// Takes a synced frame's buffer. A buffer that is mostly empty is copied if lending it would push out what a reader
@@ -66,12 +71,14 @@ impl Cache {
         pool: &Arc<Pool>,
     ) {
         debug_assert!(self.frames.back().is_none_or(|last| last.end_event <= first_event));
-        let pack = self.is_read && body_len * 4 < buffer.len() && self.bytes + buffer.len() > self.max / 2;
+        let pack =
+            self.read_at.is_some() && body_len * 4 < buffer.len() && self.bytes + buffer.len() > self.max / 2;
         let charge = if pack { body_len } else { buffer.len() };
         let lent = Lent { buffer: Some(buffer), body_len, pool: Arc::clone(pool) };
         let body = if pack { Bytes::copy_from_slice(lent.as_ref()) } else { Bytes::from_owner(lent) };
         self.bytes += charge;
-        self.frames.push_back(CachedFrame { first_event, end_event, body, charge });
+        self.frames.push_back(CachedFrame { first_event, end_event, body, charge, at: self.charged });
+        self.charged += charge as u64;
         while self.bytes > self.max {
             let Some(oldest) = self.frames.pop_front() else { break };
             self.bytes -= oldest.charge;
@@ -90,8 +97,15 @@ impl Cache {
     pub fn find(&mut self, event: u64) -> Option<&CachedFrame> {
         let at = self.frames.partition_point(|frame| frame.end_event <= event);
         let found = self.frames.get(at).filter(|frame| frame.first_event <= event);
-        self.is_read = found.is_some();
+        self.read_at = found.map(|frame| frame.at);
         found
+    }
+
+    /// How far the reader is behind, from the frame that it read last, as a share of what may be held; `None` if it reads the
+    /// disk, or will with its next frame.
+    pub fn behind(&self) -> Option<f64> {
+        let behind = self.charged - self.read_at?;
+        (behind <= self.max as u64).then(|| behind as f64 / self.max as f64)
     }
 
     /// Bytes held.

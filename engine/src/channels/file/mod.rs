@@ -418,6 +418,10 @@ impl Channel for FileChannel {
         *self.0.limits.read()
     }
 
+    fn takers_behind(&self) -> Option<f64> {
+        self.0.log.consumer_behind()
+    }
+
     fn try_reserve(&self, space: Space) -> Result<Reservation, PutError> {
         let shared = &*self.0;
         let amount = shared.amount(space)?;
