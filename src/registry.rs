@@ -132,24 +132,14 @@ const KNOWN: &[Known] = &[
     Known::of(Kind::Channel, "memory", &["org.apache.flume.channel.MemoryChannel"], LATER),
     Known::of(Kind::Channel, "file", &["org.apache.flume.channel.file.FileChannel"], LATER),
     Known::of(Kind::Channel, "", &["org.apache.flume.channel.kafka.KafkaChannel"], LATER),
-    Known::of(
-        Kind::Channel,
-        "spillablememory",
-        &["org.apache.flume.channel.SpillableMemoryChannel"],
-        "not built into this version; the file channel is faster than this channel was in memory, and keeps what is acknowledged: use `file`",
-    ),
+    Known::of(Kind::Channel, "spillablememory", &["org.apache.flume.channel.SpillableMemoryChannel"], LATER),
     Known::of(
         Kind::Channel,
         "jdbc",
         &["org.apache.flume.channel.jdbc.JdbcChannel"],
         "not built in, and will not be: use `file`",
     ),
-    Known::of(
-        Kind::Channel,
-        "",
-        &["org.apache.flume.channel.PseudoTxnMemoryChannel"],
-        "not built in, and will not be: it was made for tests; use `memory`",
-    ),
+    Known::of(Kind::Channel, "", &["org.apache.flume.channel.PseudoTxnMemoryChannel"], LATER),
     Known::of(
         Kind::Selector,
         "multiplexing",

@@ -62,6 +62,91 @@ mod compressed {
     flumen_engine::channel_conformance!(durable: Compressed(OnDisk::new()));
 }
 
+/// The same suite over a log that is encrypted.
+mod encrypted {
+    use super::*;
+
+    struct Encrypted(OnDisk);
+
+    impl Subject for Encrypted {
+        fn open(&self, keys: &[(&str, &str)]) -> Arc<dyn Channel> {
+            let file = key_file(self.0.0.path(), "k1", 0x81);
+            let ours = encryption(&[("k1", &file)], Some("k1"));
+            let ours: Vec<_> = ours.iter().map(|(key, value)| (&**key, &**value)).collect();
+            self.0.open(&[keys, &ours].concat())
+        }
+    }
+
+    flumen_engine::channel_conformance!(durable: Encrypted(OnDisk::new()));
+}
+
+/// A file with a key of 32 such bytes, none of which is a digit.
+fn key_file(dir: &Path, name: &str, byte: u8) -> String {
+    let path = dir.join(format!("{name}.key"));
+    if !path.exists() {
+        std::fs::write(&path, [byte; 32]).expect("written");
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o400)).expect("ours");
+    }
+    path.to_string_lossy().into_owned()
+}
+
+/// The channel's keys for keys in files, of which one encrypts.
+fn encryption(files: &[(&str, &str)], active: Option<&str>) -> Vec<(String, String)> {
+    let names: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+    let mut keys = vec![
+        ("encryption.keyProvider".to_string(), "KEYFILE".to_string()),
+        ("encryption.keyProvider.keys".to_string(), names.join(" ")),
+    ];
+    keys.extend(active.map(|name| ("encryption.activeKey".to_string(), name.to_string())));
+    let files = files
+        .iter()
+        .map(|(name, file)| (format!("encryption.keyProvider.keys.{name}.file"), file.to_string()));
+    keys.extend(files);
+    keys
+}
+
+/// A new key for what is new, whose events are delivered beside those of the old one; without the old one the start is refused,
+/// says which key is missing, and changes nothing.
+#[tokio::test]
+async fn keys_are_changed_from_start_to_start() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let files = [("k1", 0x81), ("k2", 0x82)].map(|(name, byte)| (name, key_file(dir.path(), name, byte)));
+    let files = [(files[0].0, &*files[0].1), (files[1].0, &*files[1].1)];
+    let mut puts = 0;
+    for (known, active) in [(0, None), (1, Some("k1")), (2, Some("k2")), (2, None)] {
+        let keys = encryption(&files[..known], active);
+        let keys: Vec<_> = keys.iter().map(|(key, value)| (&**key, &**value)).collect();
+        let channel = open(dir.path(), if known == 0 { &[] } else { &keys }).expect("opens");
+        puts += 1;
+        put(&*channel, &batch(1, 10)).await.expect("room");
+        channel.close().await;
+    }
+    let keys = encryption(&files[1..], Some("k2"));
+    let keys: Vec<_> = keys.iter().map(|(key, value)| (&**key, &**value)).collect();
+    let error = open(dir.path(), &keys).map(drop).expect_err("k1's events are not delivered");
+    let key = flumen_wal::Key::new("k1", &[0x81; 32]).expect("32 bytes");
+    assert!(
+        matches!(error, OpenError::Foreign(_)) && error.to_string().contains(&key.id().to_string()),
+        "{error}"
+    );
+    assert!(error.to_string().contains("encryption.keyProvider.keys"), "{error}");
+    let keys = encryption(&files, Some("k2"));
+    let keys: Vec<_> = keys.iter().map(|(key, value)| (&**key, &**value)).collect();
+    let channel = open(dir.path(), &keys).expect("opens");
+    let mut taker = channel.taker();
+    let taken = tokio::task::spawn_blocking(move || {
+        let mut taken = 0;
+        while let Some(take) = taker.try_take(TakeLimit::events(1)).expect("readable") {
+            assert_eq!(take.events().iter().next().expect("one").body, [b'x'; 10]);
+            take.release("k1", Vec::new());
+            taken += 1;
+        }
+        taken
+    });
+    assert_eq!(taken.await.expect("no panic"), puts);
+    channel.close().await;
+}
+
 fn gauge(channel: &dyn Channel, name: &str) -> f64 {
     let gauges = channel.status().gauges;
     gauges.iter().find(|(known, _)| *known == name).expect("a gauge").1

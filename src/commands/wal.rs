@@ -21,12 +21,14 @@ use clap::{Args, Subcommand};
 use flumen_api::chunk::Chunk;
 use flumen_wal::format::codec::Encoding;
 use flumen_wal::format::record::Record;
-use flumen_wal::format::segment::{FEATURE_LZ4, SegmentHeader};
+use flumen_wal::format::segment::{FEATURE_ENCRYPTED, FEATURE_LZ4, SegmentHeader};
 use flumen_wal::storage::{self, Backend};
 use flumen_wal::tools::{
     self, Content, Finding, Inspection, Line, Remedy, Repair, Slot, ToolError, Verification,
 };
-use flumen_wal::{Directories, OpenError, Options, ProgressOp, Quarantine, Space, System};
+use flumen_wal::{
+    Directories, Key, Keys, OpenError, Options, ProgressOp, Quarantine, Space, System, read_key_file,
+};
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
@@ -88,6 +90,20 @@ struct Which {
     /// The channel's checkpointDir, where it is not found beside DIR.
     #[arg(long, value_name = "DIR")]
     checkpoint: Option<PathBuf>,
+    /// A file with a key by which the channel is encrypted, as in encryption.keyProvider.keys.<alias>.file; once for each key.
+    #[arg(long, value_name = "FILE")]
+    key: Vec<PathBuf>,
+}
+
+impl Which {
+    fn keys(&self) -> Result<Keys, String> {
+        let read = |path: &PathBuf| {
+            let secret = read_key_file(path).map_err(|error| error.to_string())?;
+            Key::new(&path.to_string_lossy(), &secret).map_err(|error| error.to_string())
+        };
+        let keys = self.key.iter().map(read).collect::<Result<_, _>>()?;
+        Keys::new(keys, None).map_err(|error| error.to_string())
+    }
 }
 
 /// How much of an event is shown.
@@ -97,7 +113,15 @@ const PREVIEW_BYTES: usize = 100;
 pub fn run(arguments: &WalArguments) -> Exit {
     match look(arguments) {
         Ok(exit) => exit,
+        Err(Failed::Tool(error @ ToolError::Locked { .. })) => {
+            eprintln!("flumen wal: {error} by --key FILE");
+            Exit::Fatal
+        }
         Err(Failed::Tool(error)) => {
+            eprintln!("flumen wal: {error}");
+            Exit::Fatal
+        }
+        Err(Failed::Key(error)) => {
             eprintln!("flumen wal: {error}");
             Exit::Fatal
         }
@@ -113,6 +137,7 @@ pub fn run(arguments: &WalArguments) -> Exit {
 }
 
 enum Failed {
+    Key(String),
     Tool(ToolError),
     Repair(OpenError),
 }
@@ -128,7 +153,8 @@ fn look(arguments: &WalArguments) -> Result<Exit, Failed> {
     | WalCommand::Verify { which, .. }
     | WalCommand::Dump { which, .. }
     | WalCommand::Repair { which, .. }) = &arguments.command;
-    let dirs = tools::locate(&which.dir, which.checkpoint.as_deref())?;
+    let keys = which.keys().map_err(Failed::Key)?;
+    let dirs = tools::locate(&which.dir, which.checkpoint.as_deref())?.with_keys(&keys);
     let mut out = Printer(BufWriter::new(io::stdout().lock()));
     let mut exit = Exit::Clean;
     match arguments.command {
@@ -152,7 +178,7 @@ fn look(arguments: &WalArguments) -> Result<Exit, Failed> {
             })?;
         }
         WalCommand::Repair { dry_run, json, .. } => {
-            let report = repair(which, &dirs, dry_run)?;
+            let report = repair(which, &dirs, keys, dry_run)?;
             let folder = dirs.data.path().join(tools::QUARANTINE);
             let text = if json {
                 pretty(&repair_json(&report, dry_run))
@@ -169,8 +195,8 @@ fn look(arguments: &WalArguments) -> Result<Exit, Failed> {
     Ok(exit)
 }
 
-fn repair(which: &Which, looked_at: &Directories, dry_run: bool) -> Result<Repair, Failed> {
-    let (options, environment) = (Options::default(), System::default());
+fn repair(which: &Which, looked_at: &Directories, keys: Keys, dry_run: bool) -> Result<Repair, Failed> {
+    let (options, environment) = (Options { keys, ..Options::default() }, System::default());
     if dry_run {
         return tools::examine(looked_at, &options, &environment).map_err(Failed::Repair);
     }
@@ -257,7 +283,11 @@ fn inspection_text(i: &Inspection) -> String {
         let salt = header.map_or_else(|| "?".into(), |header| format!("{:016x}", header.salt));
         let copy = if segment.header_copies == 1 { ", one header copy is bad" } else { "" };
         let lz4 = if may_be_lz4(segment.header.as_ref()) { ", may hold lz4" } else { "" };
-        put!(text, "  {}  {} bytes  salt {salt}  {what}{lz4}{copy}", segment.file, segment.len);
+        let keys = header.map_or_else(String::new, |header| match encryption(header) {
+            keys if keys.is_empty() => String::new(),
+            keys => format!(", encrypted by {}", keys.join(", ")),
+        });
+        put!(text, "  {}  {} bytes  salt {salt}  {what}{lz4}{keys}{copy}", segment.file, segment.len);
     }
     put!(text, "spares ({}):", i.spares.len());
     for (name, len) in &i.spares {
@@ -335,12 +365,24 @@ fn may_be_lz4(header: Option<&SegmentHeader>) -> bool {
     header.is_some_and(|header| header.features & FEATURE_LZ4 != 0)
 }
 
+/// The keys that a segment's header names: its own, and those of older segments that are not delivered.
+fn encryption(header: &SegmentHeader) -> Vec<String> {
+    let keys = header.keys.iter().map(|key| match key.end_event {
+        u64::MAX => format!("key {}", key.id),
+        end => format!("key {} up to event {end}", key.id),
+    });
+    let keys: Vec<_> = keys.collect();
+    let unnamed = keys.is_empty() && header.features & FEATURE_ENCRYPTED != 0;
+    if unnamed { vec!["a key that its header does not name".into()] } else { keys }
+}
+
 fn content_name(content: &Content) -> String {
     match content {
         Content::Frames { .. } => "frames".into(),
         Content::Prepared => "prepared".into(),
         Content::Spare => "spare (its name and header disagree)".into(),
         Content::FirstFrameBad => "FIRST FRAME DAMAGED".into(),
+        Content::Locked(missing) => format!("cannot be read: {missing}; give it by --key FILE"),
         Content::HeaderBad => "no header verifies".into(),
         Content::Newer(why) => format!("of a newer version: {why}"),
         Content::Unreadable(why) => format!("UNREADABLE: {why}"),
@@ -355,6 +397,10 @@ fn inspection_json(i: &Inspection) -> Value {
             "headerCopies": segment.header_copies,
             "salt": segment.header.map(|header| format!("{:016x}", header.salt)),
             "mayHoldLz4": may_be_lz4(segment.header.as_ref()),
+            "keys": segment.header.iter().flat_map(|header| header.keys.iter()).map(|key| json!({
+                "id": key.id.to_string(),
+                "endEvent": Some(key.end_event).filter(|end| *end < u64::MAX),
+            })).collect::<Vec<_>>(),
         });
         match &segment.content {
             Content::Frames { frames, events, end_offset, newest } => {
@@ -454,6 +500,9 @@ fn verification_text(report: &Verification) -> String {
             report.raw_bytes
         );
     }
+    if report.encrypted > 0 {
+        put!(text, "{} frames are encrypted", report.encrypted);
+    }
     match report.damage.len() {
         0 => put!(text, "clean"),
         1 => put!(text, "1 damaged place"),
@@ -534,6 +583,7 @@ fn verification_json(report: &Verification) -> Value {
         "frames": report.frames,
         "bytes": report.bytes,
         "compressedFrames": report.compressed,
+        "encryptedFrames": report.encrypted,
         "storedBytes": report.stored_bytes,
         "rawBytes": report.raw_bytes,
         "firstEvent": report.events.map(|events| events.0),
@@ -557,7 +607,7 @@ fn print_line<W: Write>(out: &mut Printer<W>, line: &Line<'_>, payload: bool) {
                 (true, false) => ", ends its commit",
             };
             out.line(format_args!(
-                "  {place}  frame {}  events {}  {} bytes{}  claims {}{span}{}{}",
+                "  {place}  frame {}  events {}  {} bytes{}{}  claims {}{span}{}{}",
                 header.frame.0,
                 range(header.first_event, Some(header.end_event())),
                 header.stored_len,
@@ -565,6 +615,7 @@ fn print_line<W: Write>(out: &mut Printer<W>, line: &Line<'_>, payload: bool) {
                     Encoding::Plain => String::new(),
                     Encoding::Lz4 => format!(" lz4 of {}", header.raw_len),
                 },
+                if header.encrypted { " encrypted" } else { "" },
                 header.synced_frame.0,
                 if *vouched { "" } else { ", not vouched for" },
                 if *intact { "" } else { ", BODY DAMAGED" },

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use crate::environment::Environment;
 use crate::error::OpenError;
+use crate::format::keys::Keys;
 use crate::options::Options;
-use crate::storage::{Directory, Lock};
+use crate::storage::{Directory, Keyed, Lock};
 use crate::sync::thread;
 
 /// Where a log lives. Both directories exist; they may be the same.
@@ -22,6 +23,13 @@ pub struct Directories {
 pub(crate) type Locks = (Box<dyn Lock>, Option<Box<dyn Lock>>);
 
 impl Directories {
+    /// The same, with the keys to what is encrypted there.
+    #[must_use]
+    pub fn with_keys(self, keys: &Keys) -> Self {
+        let keyed = |beneath| Arc::new(Keyed { beneath, keys: keys.clone() });
+        Self { data: keyed(self.data), checkpoint: keyed(self.checkpoint) }
+    }
+
     /// Takes the locks of both. A killed process holds them until its last writes have ended: each is waited for as long as
     /// the options say.
     pub(crate) fn lock(&self, options: &Options, environment: &dyn Environment) -> Result<Locks, OpenError> {

@@ -30,6 +30,7 @@ mod error;
 pub mod format;
 #[cfg(all(test, feature = "shuttle"))]
 mod interleavings;
+mod key_file;
 mod log;
 mod numbers;
 mod options;
@@ -50,6 +51,8 @@ pub use directories::Directories;
 pub use environment::{Environment, System};
 pub use error::{Damage, Failure, LogError, OpenError, ReadError};
 pub use format::codec::Compression;
+pub use format::keys::{Key, KeyError, KeyId, Keys, MissingKey};
+pub use key_file::{KeyFileError, read_key_file};
 pub use log::{Driver, Log, Recovery, Reserve, Reserved, Stats};
 pub use numbers::{FrameNumber, Place, SegmentNumber};
 pub use options::{DamagePolicy, Durability, Options};

@@ -234,6 +234,7 @@ impl Log {
     ) -> Result<(Self, Driver), OpenError> {
         let alignment = dirs.data.alignment().max(dirs.checkpoint.alignment());
         let options = options.bounded(alignment);
+        let dirs = dirs.with_keys(&options.keys);
         let started = environment.now();
         let (lock, checkpoint_lock) = dirs.lock(&options, &*environment)?;
         let locked = environment.now();
@@ -254,14 +255,14 @@ impl Log {
         })?;
         report.took = environment.now() - locked;
         report.backlog = life.next_event - life.state.cursor.low - life.state.cursor.released_above();
-        let pool = Arc::new(Pool::new(options.frame_bytes, options.in_flight + 4));
+        let pool = Pool::new(options.frame_bytes, options.keys.overhead(), options.in_flight + 4);
         let shared = Arc::new(Shared {
             inner: Mutex::new(Inner::new(&life, &options, environment.now())),
             files: Mutex::new(()),
             keeper: Condvar::new(),
             closed: Condvar::new(),
             wake: queue.waker(),
-            pool,
+            pool: Arc::new(pool),
             // A scheduler that chooses who runs knows nothing of a thread that waits for another by a channel.
             threaded: threaded && !cfg!(feature = "shuttle"),
             synced_event: AtomicU64::new(life.next_event),
@@ -367,7 +368,7 @@ impl Log {
             }
             out[commit_len..].copy_from_slice(&progress);
         };
-        let is_span = crate::format::frame::HEADER_LEN + bytes > shared.options.frame_bytes;
+        let is_span = bytes > shared.options.body_bytes_max();
         let mut span_bytes = Vec::new();
         if is_span {
             span_bytes.resize(bytes, 0);
@@ -445,7 +446,7 @@ impl Log {
         }
         if !sources.is_empty() {
             let first_event = inner.appended_event;
-            ticket = Some(if crate::format::frame::HEADER_LEN + records.len() > shared.options.frame_bytes {
+            ticket = Some(if records.len() > shared.options.body_bytes_max() {
                 inner.stage_span(Span {
                     bytes: records,
                     sent: 0,

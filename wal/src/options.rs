@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::format::codec::{Compression, RAW_LEN_MAX};
+use crate::format::frame;
+use crate::format::keys::Keys;
 use crate::quarantine::Quarantine;
 
 /// What becomes of events that were acked and cannot be read any more. Puts go on in any case.
@@ -76,6 +78,9 @@ pub struct Options {
     pub durability: Durability,
     /// How frames with events are stored. Default: plain. May be another one at each opening of the log.
     pub compression: Compression,
+    /// Keys to what is encrypted, and by which one frames are encrypted from now on. Default: none, and plain. May be others at
+    /// each opening of the log, as long as those are among them by which something is encrypted that is not delivered.
+    pub keys: Keys,
 }
 
 impl Default for Options {
@@ -100,11 +105,17 @@ impl Default for Options {
             damage: DamagePolicy::Halt,
             durability: Durability::Synced,
             compression: Compression::None,
+            keys: Keys::default(),
         }
     }
 }
 
 impl Options {
+    /// Most bytes of a frame's body: with its header, and its envelope where it gets one, it fits in a frame.
+    pub(crate) fn body_bytes_max(&self) -> usize {
+        self.frame_bytes - frame::HEADER_LEN - self.keys.overhead()
+    }
+
     /// The nearest options that keep all bounds.
     pub(crate) fn bounded(mut self, alignment: usize) -> Self {
         self.frame_bytes = self.frame_bytes.clamp(16 << 10, RAW_LEN_MAX).next_multiple_of(alignment);

@@ -18,6 +18,7 @@ use crate::directories::Directories;
 use crate::environment::Environment;
 use crate::error::{Damage, Failure, LogError};
 use crate::format::checkpoint::Checkpoint;
+use crate::format::segment::KeyTable;
 use crate::options::Options;
 use crate::read::cache::Cache;
 use crate::recovery::life::NewLife;
@@ -73,8 +74,8 @@ pub enum Status {
 pub struct Inner {
     pub status: Status,
     pub log_id: u128,
-    /// Feature bits of this life's segments.
-    pub features: u32,
+    /// Feature bits of this life's segments, and the keys that their headers name.
+    pub features: (u32, KeyTable),
     /// Number of the next event to be appended.
     pub appended_event: u64,
     pub open: Option<OpenFrame>,
@@ -207,7 +208,7 @@ impl Inner {
         Self {
             status: Status::Open,
             log_id: life.log_id,
-            features: life.active.header.features,
+            features: (life.active.header.features, life.active.header.keys),
             appended_event: life.next_event,
             open: None,
             staged: VecDeque::new(),
@@ -242,7 +243,7 @@ impl Inner {
         if let Some(full) = self.open.take_if(|open| !open.fits(bytes)) {
             self.staged.push_back(Staged::Frame(full));
         }
-        self.open.get_or_insert_with(|| OpenFrame::new(pool.get(), first_event))
+        self.open.get_or_insert_with(|| OpenFrame::new(pool, first_event))
     }
 
     /// Puts a commit too large for one frame behind everything that is staged.

@@ -6,6 +6,8 @@
 //!
 //! `fixtures/log-v1-lz4` is the same log, compressed in its first life and not in its second. A fresh one may have other bytes:
 //! which of the blocks that mean the same a compressor makes is its own affair.
+//!
+//! `fixtures/log-v1-aes` is the log again, encrypted by [`key`] in its first life and not in its second.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,13 +18,14 @@ use std::time::Duration;
 use flumen_wal::storage::memory::MemoryDirectory;
 use flumen_wal::storage::{AlignedBuf, Directory};
 use flumen_wal::{
-    Commit, Compression, Directories, Driver, Environment, Log, Options, ProgressOp, ProgressUpdate, Space,
-    tools,
+    Commit, Compression, Directories, Driver, Environment, Key, Keys, Log, Options, ProgressOp,
+    ProgressUpdate, Space, tools,
 };
 
 /// Folder, and checksum of all names and bytes in it.
 const PLAIN: (&str, u32) = ("log-v1", 1_946_668_037);
 const LZ4: (&str, u32) = ("log-v1-lz4", 2_158_457_727);
+const AES: (&str, u32) = ("log-v1-aes", 3_594_517_038);
 
 #[derive(Debug, Default)]
 struct Fixed(AtomicU64);
@@ -66,9 +69,8 @@ fn progress(event: usize) -> ProgressUpdate {
 }
 
 /// One life of the log: appends `events`, releases up to `released`, and closes.
-fn live(dirs: &Directories, compression: Compression, events: std::ops::Range<usize>, released: u64) {
+fn live(dirs: &Directories, options: Options, events: std::ops::Range<usize>, released: u64) {
     let environment = Arc::new(Fixed::default());
-    let options = Options { compression, ..options() };
     let (log, mut driver) = Log::open_driven(dirs.clone(), options, environment.clone()).unwrap();
     let rest = |driver: &mut Driver| {
         for _ in 0..50 {
@@ -95,11 +97,25 @@ fn live(dirs: &Directories, compression: Compression, events: std::ops::Range<us
     rest(&mut driver);
 }
 
-fn write_log(compression: Compression) -> Directories {
+/// The fixture's key, by which the log is written or not.
+fn key(active: bool) -> Keys {
+    let key = Key::new("k1", b"0123456789abcdef0123456789abcdef").unwrap();
+    Keys::new(vec![key], active.then_some("k1")).unwrap()
+}
+
+fn write_log(first_life: Options) -> Directories {
     let dirs = directories();
-    live(&dirs, compression, 0..5, 1);
-    live(&dirs, Compression::None, 5..7, 2);
+    live(&dirs, first_life, 0..5, 1);
+    live(&dirs, Options { keys: key(false), ..options() }, 5..7, 2);
     dirs
+}
+
+fn first_life(folder: &str) -> Options {
+    match folder {
+        "log-v1-lz4" => Options { compression: Compression::Lz4, ..options() },
+        "log-v1-aes" => Options { keys: key(true), ..options() },
+        _ => options(),
+    }
 }
 
 /// Path below the fixture → bytes without trailing blocks of zeroes.
@@ -159,8 +175,8 @@ fn kept_log(folder: &str) -> Directories {
 #[test]
 #[ignore = "writes the fixture"]
 fn write_the_fixtures() {
-    let kept = [(PLAIN.0, Compression::None), (LZ4.0, Compression::Lz4)].map(|(folder, compression)| {
-        for (path, bytes) in files_of(&write_log(compression)) {
+    let kept = [PLAIN, LZ4, AES].map(|(folder, _)| {
+        for (path, bytes) in files_of(&write_log(first_life(folder))) {
             let path = fixture(folder).join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, bytes).unwrap();
@@ -172,31 +188,41 @@ fn write_the_fixtures() {
 
 #[test]
 fn the_bytes_of_a_log_are_those_of_version_1() {
-    for (folder, pinned) in [PLAIN, LZ4] {
+    for (folder, pinned) in [PLAIN, LZ4, AES] {
         assert_eq!(checksum(&kept_files(folder)), pinned, "the kept files of {folder} are what they were");
     }
-    let (fresh, kept) = (files_of(&write_log(Compression::None)), kept_files(PLAIN.0));
-    assert_eq!(fresh.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>());
-    for (path, bytes) in &fresh {
-        let differs = bytes.iter().zip(&kept[path]).position(|(a, b)| a != b);
-        assert!(*bytes == kept[path], "{} differs from byte {differs:?}", path.display());
+    for (folder, _) in [PLAIN, AES] {
+        let (fresh, kept) = (files_of(&write_log(first_life(folder))), kept_files(folder));
+        assert_eq!(fresh.keys().collect::<Vec<_>>(), kept.keys().collect::<Vec<_>>());
+        for (path, bytes) in &fresh {
+            let differs = bytes.iter().zip(&kept[path]).position(|(a, b)| a != b);
+            assert!(*bytes == kept[path], "{folder}/{} differs from byte {differs:?}", path.display());
+        }
     }
 }
 
 #[test]
 fn a_log_of_version_1_is_read() {
-    assert_is_read(PLAIN.0, 0);
+    assert_is_read(PLAIN.0, (0, 0));
 }
 
 #[test]
 fn a_compressed_log_of_version_1_is_read() {
-    assert_is_read(LZ4.0, 3);
+    assert_is_read(LZ4.0, (3, 0));
 }
 
-fn assert_is_read(folder: &str, compressed: u64) {
-    let dirs = kept_log(folder);
+#[test]
+fn an_encrypted_log_of_version_1_is_read() {
+    assert_is_read(AES.0, (0, 16));
+    let read = tools::verify(&kept_log(AES.0));
+    assert!(matches!(read, Err(tools::ToolError::Locked { .. })), "it is: {read:?}");
+}
+
+fn assert_is_read(folder: &str, (compressed, encrypted): (u64, u64)) {
+    let keys = key(false);
+    let dirs = kept_log(folder).with_keys(&keys);
     let verified = tools::verify(&dirs).unwrap();
-    assert_eq!(verified.compressed, compressed);
+    assert_eq!((verified.compressed, verified.encrypted), (compressed, encrypted));
     assert_eq!((verified.damage, verified.notes), (vec![], vec![]));
     let full = tempfile::tempdir().unwrap();
     for (path, bytes) in kept_files(folder) {
@@ -205,9 +231,10 @@ fn assert_is_read(folder: &str, compressed: u64) {
         std::fs::write(&path, bytes).unwrap();
         std::fs::File::options().write(true).open(path).unwrap().set_len(64 << 10).unwrap();
     }
-    let on_disk = tools::verify(&tools::locate(full.path(), None).unwrap()).unwrap();
+    let on_disk = tools::verify(&tools::locate(full.path(), None).unwrap().with_keys(&keys)).unwrap();
     assert_eq!((on_disk.damage, on_disk.frames), (vec![], verified.frames));
-    let (log, _driver) = Log::open_driven(dirs, options(), Arc::new(Fixed::default())).unwrap();
+    let (log, _driver) =
+        Log::open_driven(dirs, Options { keys, ..options() }, Arc::new(Fixed::default())).unwrap();
     assert_eq!((log.recovery().backlog, log.recovery().cut, &log.recovery().damage[..]), (5, 0, &[][..]));
     let keys = log.progress(Space::Source, "r1").unwrap();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Channels: in memory, and on the log.
+//! Channels: in memory, on the log, and in memory with the log behind it.
 //!
 //! Both keep a put's events as one chunk and hand out slices of it. What they share: a [gate](self) in front that hands
 //! out room in the order of asking, and counts that come from positions. One [conformance suite](conformance) holds both,
@@ -9,6 +9,8 @@ pub mod file;
 mod gate;
 pub mod kafka;
 pub mod memory;
+mod pseudo;
+pub mod spillable;
 
 use std::time::Duration;
 
@@ -17,7 +19,7 @@ use flumen_api::settings::{Problems, Severity};
 
 /// The channel types of this crate.
 pub fn specs() -> Vec<Spec> {
-    vec![memory::spec(), file::spec(), kafka::spec()]
+    vec![memory::spec(), file::spec(), kafka::spec(), spillable::spec(), pseudo::spec()]
 }
 
 /// The errors among `problems`, in one line.

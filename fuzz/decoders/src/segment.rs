@@ -9,10 +9,10 @@ use flumen_wal::format::checkpoint::{self, Checkpoint};
 use flumen_wal::format::codec::{Compression, Compressor, Encoding, RAW_LEN_MAX};
 use flumen_wal::format::frame::{self, FLAG_FIRST, FLAG_LATER, FLAG_MORE, FLAG_SPAN, FrameHeader, Seed};
 use flumen_wal::format::record::{self, Life, Record, Records, Snapshot};
-use flumen_wal::format::segment::{FEATURES, SegmentHeader};
+use flumen_wal::format::segment::{FEATURES, KeyTable, SegmentHeader};
 use flumen_wal::storage::memory::MemoryDirectory;
 use flumen_wal::storage::{AlignedBuf, Directory};
-use flumen_wal::{Directories, Environment, FrameNumber, Log, Options, Place, SegmentNumber};
+use flumen_wal::{Directories, Environment, FrameNumber, Keys, Log, Options, Place, SegmentNumber};
 
 const ALIGNMENT: u32 = 4096;
 const LOG_ID: u128 = 7;
@@ -37,10 +37,10 @@ pub fn checkpoint(bytes: &[u8]) {
 }
 
 fn check_checkpoint(bytes: &[u8]) {
-    let Ok((checkpoint, sequence)) = Checkpoint::decode(bytes) else { return };
+    let Ok((checkpoint, sequence)) = Checkpoint::decode(bytes, &Keys::default()) else { return };
     let encoded = checkpoint.encode(sequence);
     assert!(encoded.len() <= bytes.len(), "what is written is not longer than what was read");
-    assert_eq!(Checkpoint::decode(&encoded), Ok((checkpoint, sequence)), "written again");
+    assert_eq!(Checkpoint::decode(&encoded, &Keys::default()), Ok((checkpoint, sequence)), "written again");
     let (mut file, mut next) = segment_start(Some(&Snapshot::default()));
     (0..3).for_each(|_| next.put(&mut file, &[0, 0, 0, 1, 0], &commit(b"event")));
     let data = MemoryDirectory::new("data");
@@ -61,7 +61,11 @@ pub fn snapshot(bytes: &[u8]) {
     assert_eq!(Records::new(&again).next(), Some(Ok(Record::Snapshot(snapshot.clone()))), "written again");
     let place = Place { segment: SegmentNumber(1), offset: 3 * u64::from(ALIGNMENT) };
     let checkpoint = Checkpoint { log_id: LOG_ID, frame: FrameNumber(1), place, snapshot: snapshot.clone() };
-    assert_eq!(Checkpoint::decode(&checkpoint.encode(1)), Ok((checkpoint, 1)), "a checkpoint carries it");
+    assert_eq!(
+        Checkpoint::decode(&checkpoint.encode(1), &Keys::default()),
+        Ok((checkpoint, 1)),
+        "a checkpoint carries it"
+    );
     let (mut file, mut next) = segment_start(Some(&snapshot));
     next.put(&mut file, &[0, 0, 0, 1, 0], &commit(b"event"));
     let data = MemoryDirectory::new("data");
@@ -133,6 +137,7 @@ fn segment_start(snapshot: Option<&Snapshot>) -> (Vec<u8>, Sound) {
         segment: SegmentNumber(1),
         salt: SALT,
         size: 1 << 20,
+        keys: KeyTable::default(),
     };
     let mut file = header.encode();
     let mut next = Sound { frame: 1, event: 0, previous_crc: 0 };
@@ -193,6 +198,7 @@ impl Sound {
             stored_len: stored.len() as u32,
             raw_len: raw_len as u32,
             encoding,
+            encrypted: false,
             flags: fields[1] & (FLAG_SPAN | FLAG_MORE | FLAG_FIRST | FLAG_LATER),
             frame: FrameNumber(frame),
             first_event: step(self.event, fields[2]),

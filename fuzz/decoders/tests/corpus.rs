@@ -20,10 +20,10 @@ use flumen_wal::format::checkpoint::Checkpoint;
 use flumen_wal::format::codec::{self, Compression, Compressor, Encoding};
 use flumen_wal::format::frame::{FrameHeader, HEADER_LEN, Seed};
 use flumen_wal::format::record::{self, Life, SegmentSummary, Snapshot};
-use flumen_wal::format::segment::{FEATURES, SegmentHeader};
+use flumen_wal::format::segment::{FEATURES, KeyTable, SegmentHeader};
 use flumen_wal::storage::memory::MemoryDirectory;
 use flumen_wal::storage::{AlignedBuf, Directory, striped};
-use flumen_wal::{Environment, FrameNumber, Place, ProgressOp, ProgressUpdate, SegmentNumber, Space};
+use flumen_wal::{Environment, FrameNumber, Keys, Place, ProgressOp, ProgressUpdate, SegmentNumber, Space};
 
 /// Processor time of one input in code that is not optimized; the fuzz targets allow a second.
 const TIME_MAX: Duration = Duration::from_secs(20);
@@ -56,7 +56,8 @@ fn the_corpora_of_frames_and_segments_reach_the_decoder_of_compressed_bodies() {
     let seed = Seed::new(1, SegmentNumber(1), 8192);
     let bodies = inputs("frame_header").into_iter().filter_map(|frame| {
         let (header, _) = FrameHeader::decode(&frame, seed).ok()?;
-        (header.encoding == Encoding::Lz4).then(|| codec::read(&header, seed, &frame).is_ok())
+        (header.encoding == Encoding::Lz4)
+            .then(|| codec::read(&header, seed, &frame, &Keys::default()).is_ok())
     });
     assert!(bodies.into_iter().any(|sound| sound), "a frame that decompresses");
     // Flags of the first frame: its body is to be compressed, or taken for a compressed one.
@@ -405,6 +406,7 @@ fn sealed(encoding: Encoding, body: &[u8], raw_len: usize) -> Vec<u8> {
         stored_len: body.len() as u32,
         raw_len: raw_len as u32,
         encoding,
+        encrypted: false,
         flags: 0,
         frame: FrameNumber(41),
         first_event: 1000,
@@ -489,6 +491,7 @@ fn segment_header(features: u32) -> Vec<u8> {
         segment: SegmentNumber(3),
         salt: 9,
         size: 1 << 25,
+        keys: KeyTable::default(),
     };
     header.encode()[..4096].to_vec()
 }

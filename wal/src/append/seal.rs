@@ -7,8 +7,9 @@ use super::staging::{OpenFrame, Pending, Span};
 use super::writer::{Sent, Writer};
 use crate::broken;
 use crate::format::checkpoint::Checkpoint;
-use crate::format::codec::{Encoding, Stored};
+use crate::format::codec::{self, Encoding, Stored};
 use crate::format::frame::{self, FLAG_FIRST, FLAG_LATER, FLAG_MORE, FLAG_SPAN, FrameHeader, Seed};
+use crate::format::keys::Key;
 use crate::format::record::{self, SegmentSummary, Snapshot};
 use crate::numbers::Place;
 use crate::options::Durability;
@@ -49,7 +50,8 @@ impl Writer {
         self.active = next;
         let mut buffer = AlignedBuf::zeroed(self.align((frame::HEADER_LEN + snapshot.len()) as u64) as usize);
         buffer[frame::HEADER_LEN..frame::HEADER_LEN + snapshot.len()].copy_from_slice(&snapshot);
-        let place = Place { segment: self.active.number(), offset: self.offset + buffer.len() as u64 };
+        let behind = self.offset + self.framed(snapshot.len());
+        let place = Place { segment: self.active.number(), offset: behind };
         let checkpoint = Checkpoint {
             log_id: inner.log_id,
             frame: self.last_frame.next(),
@@ -90,7 +92,7 @@ impl Writer {
     }
 
     pub(super) fn seal_span_piece(&mut self, mut span: Span) {
-        let room = self.shared.options.frame_bytes - frame::HEADER_LEN;
+        let room = self.shared.options.body_bytes_max();
         let rest = &span.bytes[span.sent..];
         let piece = &rest[..rest.len().min(room)];
         let (buffer, stored) =
@@ -120,8 +122,9 @@ impl Writer {
     /// A frame of control records alone; also the housekeeping frame that vouches for a burst's end, and the close mark.
     pub(super) fn seal_control(&mut self, close: bool) {
         // More may have become pending since room was made: what does not fit rides the next frame.
-        let room = (self.active.len - self.offset) as usize - frame::HEADER_LEN;
-        let controls = self.take_pending(room.saturating_sub(CLOSE_MARK_LEN));
+        let beside = frame::HEADER_LEN + self.shared.options.keys.overhead() + CLOSE_MARK_LEN;
+        let room = (self.active.len - self.offset) as usize;
+        let controls = self.take_pending(room.saturating_sub(beside));
         let mut body = controls.encode();
         if close {
             assert_eq!(self.synced_frame, self.last_frame, "a close mark claims what is synced");
@@ -179,6 +182,20 @@ impl Writer {
         stored
     }
 
+    /// The body, which stands in `buffer` behind the header's place, encrypted in a buffer of its own: readers get it as it is. The
+    /// writer's lock is held, as it is for compressing.
+    fn encrypt(&self, key: &Key, header: &FrameHeader, buffer: &AlignedBuf, len: usize) -> Arc<AlignedBuf> {
+        let padded = header.padded_len(self.active.header.alignment) as usize;
+        let pool = &self.shared.pool;
+        let fits = padded <= pool.size();
+        let mut out = if fits { pool.get() } else { Arc::new(AlignedBuf::zeroed(padded)) };
+        let bytes = Arc::get_mut(&mut out).expect("nobody else holds what the pool gives");
+        let body = &buffer[frame::HEADER_LEN..][..len];
+        let environment = &*self.shared.environment;
+        codec::encrypt(key, header, body, &mut || environment.random(), &mut bytes[frame::HEADER_LEN..]);
+        out
+    }
+
     /// Seals one frame whose body stands in `buffer` behind the header's place.
     pub(super) fn seal_bytes(
         &mut self,
@@ -188,15 +205,17 @@ impl Writer {
         (first_event, event_count): (u64, u32),
         fill: impl FnOnce(&mut Sent),
     ) {
-        let end = frame::HEADER_LEN + stored.len;
+        let shared = Arc::clone(&self.shared);
+        let keys = &shared.options.keys;
+        let stored_len = stored.len + keys.overhead();
+        let end = frame::HEADER_LEN + stored_len;
         let padded = self.align(end as u64) as usize;
-        let bytes = Arc::get_mut(&mut buffer).expect("a whole frame's buffer is held by nobody else");
-        bytes[end..padded].fill(0);
         let header = FrameHeader {
             body_crc: 0,
-            stored_len: u32::try_from(stored.len).expect("a frame below 4 GiB"),
+            stored_len: u32::try_from(stored_len).expect("a frame below 4 GiB"),
             raw_len: u32::try_from(stored.raw_len).expect("a frame below 4 GiB"),
             encoding: stored.encoding,
+            encrypted: keys.active().is_some(),
             flags,
             frame: self.last_frame.next(),
             first_event,
@@ -204,6 +223,12 @@ impl Writer {
             previous_crc: self.last_crc,
             synced_frame: self.synced_frame,
         };
+        let plain = keys.active().map(|key| {
+            let encrypted = self.encrypt(key, &header, &buffer, stored.len);
+            std::mem::replace(&mut buffer, encrypted)
+        });
+        let bytes = Arc::get_mut(&mut buffer).expect("a whole frame's buffer is held by nobody else");
+        bytes[end..padded].fill(0);
         // Dense event numbers are what a reader finds its place by.
         assert_eq!(first_event, self.sealed_event, "events are sealed in the order of their numbers");
         assert!(self.offset + padded as u64 <= self.active.len, "a frame within its segment");
@@ -230,6 +255,14 @@ impl Writer {
             done: false,
         };
         fill(&mut sent);
+        match plain {
+            // Of what was compressed before it was encrypted, readers have the body already.
+            Some(plain) if sent.body.is_none() && event_count > 0 && !header.is_span() => {
+                sent.body = Some(plain)
+            }
+            Some(plain) => shared.recycle(plain),
+            None => {}
+        }
         let durable = sent.durable;
         if broken::acks_early()
             && let Some(stage) = sent.stage.take()

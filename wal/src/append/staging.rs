@@ -22,6 +22,8 @@ use crate::sync::Mutex;
 pub struct OpenFrame {
     /// Shared with the regions that are being filled.
     buffer: Arc<AlignedBuf>,
+    /// How much of the buffer may be handed out.
+    capacity: usize,
     /// Bytes handed out, header included.
     pub len: usize,
     pub first_event: u64,
@@ -35,9 +37,10 @@ pub struct OpenFrame {
 }
 
 impl OpenFrame {
-    pub fn new(buffer: Arc<AlignedBuf>, first_event: u64) -> Self {
+    pub fn new(pool: &Pool, first_event: u64) -> Self {
         Self {
-            buffer,
+            buffer: pool.get(),
+            capacity: pool.size - pool.spared,
             len: frame::HEADER_LEN,
             first_event,
             events: 0,
@@ -50,12 +53,12 @@ impl OpenFrame {
 
     /// Whether `bytes` more fit.
     pub fn fits(&self, bytes: usize) -> bool {
-        self.len + bytes <= self.buffer.len()
+        self.len + bytes <= self.capacity
     }
 
-    /// Bytes of the buffer.
+    /// Bytes that it may have.
     pub fn capacity(&self) -> usize {
-        self.buffer.len()
+        self.capacity
     }
 
     /// Hands out the next `bytes`, which fit.
@@ -202,13 +205,20 @@ impl Pending {
 #[derive(Debug)]
 pub struct Pool {
     size: usize,
+    /// Bytes at the end of each buffer that open frames leave free: what they become is so much longer than they are.
+    spared: usize,
     keep: usize,
     free: Mutex<Vec<Arc<AlignedBuf>>>,
 }
 
 impl Pool {
-    pub fn new(size: usize, keep: usize) -> Self {
-        Self { size, keep, free: Mutex::new(Vec::new()) }
+    pub fn new(size: usize, spared: usize, keep: usize) -> Self {
+        Self { size, spared, keep, free: Mutex::new(Vec::new()) }
+    }
+
+    /// Bytes of each buffer.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// A buffer of the pool's size that nobody else holds. Its content is not defined.

@@ -96,7 +96,7 @@ pub(super) struct Sent {
     pub(super) header: FrameHeader,
     pub(super) offset: u64,
     pub(super) buffer: Arc<AlignedBuf>,
-    /// The body for readers, where the buffer holds it compressed.
+    /// The body for readers, where the buffer holds it compressed or encrypted.
     pub(super) body: Option<Arc<AlignedBuf>>,
     /// Commits whose fate this frame decides.
     pub(super) stage: Option<Arc<Stage>>,
@@ -166,9 +166,12 @@ impl Writer {
     /// Returns whether there was one to write.
     pub(super) fn write_last_checkpoint(&mut self) -> bool {
         let Some(checkpoint) = self.last_checkpoint_of_all.take() else { return false };
-        let _files = self.shared.files.lock();
-        let newest = self.shared.inner.lock().checkpoint;
-        if life::write_checkpoint(&*self.shared.dirs.checkpoint, &checkpoint, newest).is_err() {
+        let shared = Arc::clone(&self.shared);
+        let _files = shared.files.lock();
+        let newest = shared.inner.lock().checkpoint;
+        if life::write_checkpoint(&*shared.dirs.checkpoint, &checkpoint, newest, &*shared.environment)
+            .is_err()
+        {
             self.shared.inner.lock().checkpoint_errors += 1;
         }
         true
@@ -241,8 +244,8 @@ impl Writer {
                 Staged::Span(_) => 0,
             };
             if self.overtakes(inner, room, now) {
-                let bytes = frame::HEADER_LEN + inner.pending.encoded_len_max();
-                match self.make_room(inner, bytes as u64, false) {
+                let bytes = self.framed(inner.pending.encoded_len_max());
+                match self.make_room(inner, bytes, false) {
                     Fit::Now => return (Some(Next::Control), None),
                     Fit::Later => return (None, None),
                     Fit::NoSpace => {}
@@ -279,8 +282,8 @@ impl Writer {
         let staged = !inner.staged.is_empty() || inner.open.is_some();
         let flush = closing && (!inner.pending.is_empty());
         if flush || due.is_some_and(|due| due <= now) {
-            let bytes = frame::HEADER_LEN + inner.pending.encode().len();
-            return match self.make_room(inner, bytes as u64, false) {
+            let bytes = self.framed(inner.pending.encode().len());
+            return match self.make_room(inner, bytes, false) {
                 Fit::Now => {
                     self.last_control_on_full = blocked.then_some(now);
                     (Some(Next::Control), None)
@@ -306,8 +309,8 @@ impl Writer {
 
     /// Bytes that a frame of commits has for control records: what the segment still holds bounds it as its buffer does.
     pub(super) fn room_beside(&self, frame: &OpenFrame) -> usize {
-        let room = (frame.capacity() as u64).min(self.active.len - self.offset) as usize;
-        room.saturating_sub(frame.len)
+        let left = (self.active.len - self.offset).saturating_sub(self.shared.options.keys.overhead() as u64);
+        ((frame.capacity() as u64).min(left) as usize).saturating_sub(frame.len)
     }
 
     /// Whether releases and progress are overdue, and do not ride in a frame that has so much room for them: they go before it.
@@ -342,7 +345,7 @@ impl Writer {
             return (None, None);
         }
         if !self.close_marked {
-            let fit = self.make_room(inner, frame::HEADER_LEN as u64 + 32, false);
+            let fit = self.make_room(inner, self.framed(32), false);
             // The mark claims everything before it: also a snapshot that a roll has just submitted.
             if !self.in_flight.is_empty() {
                 return (None, None);
@@ -414,13 +417,18 @@ impl Writer {
         bytes.next_multiple_of(u64::from(self.active.header.alignment))
     }
 
+    /// Bytes in the file of a frame with a body of `body_len` bytes.
+    pub(super) fn framed(&self, body_len: usize) -> u64 {
+        self.align((frame::HEADER_LEN + self.shared.options.keys.overhead() + body_len) as u64)
+    }
+
     fn padded_bytes(&self, staged: &Staged) -> u64 {
         match staged {
-            Staged::Frame(frame) => self.align(frame.len as u64),
+            Staged::Frame(frame) => self.framed(frame.len - frame::HEADER_LEN),
             Staged::Span(span) => {
-                let piece = (self.shared.options.frame_bytes - frame::HEADER_LEN) as u64;
-                span.bytes.len() as u64 / piece * (piece + frame::HEADER_LEN as u64)
-                    + self.align(frame::HEADER_LEN as u64 + span.bytes.len() as u64 % piece)
+                let piece = self.shared.options.body_bytes_max();
+                let pieces = (span.bytes.len() / piece) as u64;
+                pieces * self.framed(piece) + self.framed(span.bytes.len() % piece)
             }
         }
     }
@@ -440,7 +448,7 @@ impl Writer {
         }
         // A segment must hold its header, the snapshot, and what we came for.
         let snapshot = self.encode_snapshot(inner);
-        let snapshot_len = self.align((frame::HEADER_LEN + snapshot.len()) as u64);
+        let snapshot_len = self.framed(snapshot.len());
         let wanted = self.active.header.data_offset() + snapshot_len + padded;
         let left = inner.segments.reserve().saturating_sub(1);
         let reserve = if events { EVENTS_RESERVE } else { CONTROL_RESERVE };

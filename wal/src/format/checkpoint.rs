@@ -8,11 +8,13 @@
 //!      +---------+------+---------+------+-----------+-------------+------+---------------------------+
 //! ```
 //!
-//! `crc` covers bytes 12..32+len. The file with the higher sequence that verifies counts; the other is overwritten next.
+//! `crc` covers bytes 12..32+len. `version` 1; 2 if the payload stands in an [envelope](super::keys), which vouches for the
+//! sequence too. The file with the higher sequence that verifies counts; the other is overwritten next.
 //! Without any checkpoint the log recovers from its newest snapshot. A checkpoint that is newer than the log's own files
 //! proves that some of them are missing.
 
 use super::FormatError;
+use super::keys::{Key, Keys, MissingKey, OVERHEAD, Unopened};
 use super::record::{SegmentSummary, Snapshot};
 use super::wire::{Input, Output};
 use crate::numbers::{FrameNumber, NUMBER_MAX, Place, SegmentNumber};
@@ -20,8 +22,10 @@ use crate::state::{Owner, ProgressValue, Space};
 
 /// First bytes of a checkpoint file.
 pub const MAGIC: [u8; 8] = *b"FLUMENCP";
-/// The only version there is.
+/// The version of a plain payload.
 pub const VERSION: u16 = 1;
+/// The version of an encrypted one.
+pub const VERSION_ENCRYPTED: u16 = 2;
 /// Length of the part before the payload.
 pub const HEADER_LEN: usize = 32;
 /// The two files.
@@ -82,8 +86,20 @@ impl Payload {
 }
 
 impl Checkpoint {
-    /// The file's bytes.
+    /// The file's bytes, with the payload as it is.
     pub fn encode(&self, sequence: u64) -> Vec<u8> {
+        file(VERSION, sequence, &self.payload())
+    }
+
+    /// The file's bytes, with the payload encrypted. `random` gives numbers that were never given before.
+    pub fn encrypt(&self, sequence: u64, key: &Key, random: &mut dyn FnMut() -> u64) -> Vec<u8> {
+        let payload = self.payload();
+        let mut envelope = vec![0; payload.len() + OVERHEAD];
+        key.seal(&payload, &sequence.to_le_bytes(), random, &mut envelope);
+        file(VERSION_ENCRYPTED, sequence, &envelope)
+    }
+
+    fn payload(&self) -> Vec<u8> {
         let state = &self.snapshot.state;
         let payload = Payload {
             log_id: self.log_id,
@@ -104,23 +120,11 @@ impl Checkpoint {
                 .collect(),
             segments: self.snapshot.segments.iter().map(summary_to_array).collect(),
         };
-        let payload =
-            bincode::encode_to_vec(payload, config::<0x1_0000_0000>()).expect("encoding into memory");
-        let mut covered = Vec::with_capacity(payload.len() + HEADER_LEN);
-        covered.put_u16(VERSION);
-        covered.put_u16(0);
-        covered.put_u64(sequence);
-        covered.put_u32(u32::try_from(payload.len()).expect("checkpoint below 4 GiB"));
-        covered.put_u32(0);
-        covered.put(&payload);
-        let mut bytes = MAGIC.to_vec();
-        bytes.put_u32(crc32fast::hash(&covered));
-        bytes.put(&covered);
-        bytes
+        bincode::encode_to_vec(payload, config::<0x1_0000_0000>()).expect("encoding into memory")
     }
 
     /// Reads a file's bytes; returns the checkpoint with its sequence.
-    pub fn decode(bytes: &[u8]) -> Result<(Self, u64), CheckpointError> {
+    pub fn decode(bytes: &[u8], keys: &Keys) -> Result<(Self, u64), CheckpointError> {
         let mut input = Input::new(bytes);
         if input.bytes(8)? != MAGIC {
             return Err(FormatError { what: "no checkpoint", at: 0 }.into());
@@ -135,10 +139,17 @@ impl Checkpoint {
         if crc32fast::hash(&bytes[12..HEADER_LEN + len]) != crc {
             return Err(FormatError { what: "checkpoint fails its checksum", at: 8 }.into());
         }
-        if version != VERSION {
-            return Err(CheckpointError::Newer { version });
-        }
         let bad = |what| FormatError { what, at: HEADER_LEN };
+        let opened = match version {
+            VERSION => None,
+            VERSION_ENCRYPTED => match keys.open(payload, &sequence.to_le_bytes()) {
+                Ok(opened) => Some(opened),
+                Err(Unopened::Locked(missing)) => return Err(CheckpointError::Locked { sequence, missing }),
+                Err(Unopened::Bad) => return Err(bad("checkpoint is not what its key encrypted").into()),
+            },
+            version => return Err(CheckpointError::Newer { version }),
+        };
+        let payload = opened.as_deref().unwrap_or(payload);
         let payload = Payload::read(payload).ok_or(bad("checkpoint payload does not decode"))?;
         if payload.frame.max(payload.segment).max(payload.offset).max(sequence) > NUMBER_MAX {
             return Err(bad("checkpoint with impossible numbers").into());
@@ -174,11 +185,34 @@ pub enum CheckpointError {
     #[error(transparent)]
     Bad(#[from] FormatError),
     /// Written by a newer Flumen: the log is refused.
-    #[error("checkpoint format version {version}; this program knows version {VERSION}")]
+    #[error("checkpoint format version {version}; this program knows version {VERSION_ENCRYPTED}")]
     Newer {
         /// Its version.
         version: u16,
     },
+    /// Its key is not given.
+    #[error("{missing}")]
+    Locked {
+        /// The higher one of the two files counts.
+        sequence: u64,
+        /// Which key.
+        missing: MissingKey,
+    },
+}
+
+/// The file's bytes around a payload.
+fn file(version: u16, sequence: u64, payload: &[u8]) -> Vec<u8> {
+    let mut covered = Vec::with_capacity(payload.len() + HEADER_LEN);
+    covered.put_u16(version);
+    covered.put_u16(0);
+    covered.put_u64(sequence);
+    covered.put_u32(u32::try_from(payload.len()).expect("checkpoint below 4 GiB"));
+    covered.put_u32(0);
+    covered.put(payload);
+    let mut bytes = MAGIC.to_vec();
+    bytes.put_u32(crc32fast::hash(&covered));
+    bytes.put(&covered);
+    bytes
 }
 
 fn summary_to_array(s: &SegmentSummary) -> [u64; 7] {
@@ -218,7 +252,32 @@ mod tests {
 
     #[test]
     fn a_checkpoint_reads_back_with_its_sequence() {
-        assert_eq!(Checkpoint::decode(&checkpoint().encode(3)), Ok((checkpoint(), 3)));
+        assert_eq!(decode(&checkpoint().encode(3)), Ok((checkpoint(), 3)));
+    }
+
+    fn decode(bytes: &[u8]) -> Result<(Checkpoint, u64), CheckpointError> {
+        Checkpoint::decode(bytes, &Keys::default())
+    }
+
+    #[test]
+    fn an_encrypted_checkpoint_needs_its_key() {
+        let key = |byte| Key::new("k", &[byte; 16]).unwrap();
+        let keys = |byte| Keys::new(vec![key(byte)], None).unwrap();
+        let bytes = checkpoint().encrypt(3, &key(1), &mut || 5);
+        assert!(!bytes.windows(2).any(|window| window == b"k1"), "the owner's name is not to be read");
+        assert_eq!(Checkpoint::decode(&bytes, &keys(1)), Ok((checkpoint(), 3)));
+        for given in [keys(2), Keys::default()] {
+            let error = Checkpoint::decode(&bytes, &given);
+            assert!(matches!(error, Err(CheckpointError::Locked { sequence: 3, .. })), "{error:?}");
+        }
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(
+                matches!(Checkpoint::decode(&flipped, &keys(1)), Err(CheckpointError::Bad(_))),
+                "bit {bit}"
+            );
+        }
     }
 
     #[test]
@@ -236,7 +295,7 @@ mod tests {
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(Checkpoint::decode(&flipped).is_err(), "bit {bit}");
+            assert!(decode(&flipped).is_err(), "bit {bit}");
         }
     }
 }

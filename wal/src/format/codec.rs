@@ -1,8 +1,8 @@
 //! A frame's body and what of it stands in the file.
 //!
 //! ```text
-//!   writer:  body --compress--> stored bytes --checksum--> file        raw len: the body's, stored len: the file's
-//!   reader:  file --checksum--> stored bytes --decompress-> body
+//!   writer:  body --compress--> encoded --encrypt--> stored bytes --checksum--> file    raw len: the body's, stored len: the file's
+//!   reader:  file --checksum--> stored bytes --decrypt--> encoded --decompress-> body
 //! ```
 //!
 //! | encoding | stored bytes |
@@ -10,12 +10,18 @@
 //! | 0 plain | the body itself; both lengths are equal |
 //! | 1 lz4 | one block of the LZ4 block format, which names no length; stored len < raw len ≤ [`RAW_LEN_MAX`] |
 //!
+//! Where the frame's key id is 1 the encoded bytes stand in an [envelope](super::keys), which names its key, and stored len is
+//! [`OVERHEAD`] more than theirs. The envelope vouches also for raw len, encoding, flags, first event and event count: an event has
+//! its number by them. What may change when a start writes the frame again is not among them.
+//!
 //! Only frames that carry events are compressed, and only where that saves a block of the file: snapshots, control frames and
-//! small commits are stored plain whatever the option says. Each frame of a span is compressed on its own.
+//! small commits are stored plain whatever the option says. Each frame of a span is compressed on its own. All frames of a life with
+//! a key are encrypted, for snapshots and control frames hold paths and positions.
 //!
 //! [`read`] is the one way from bytes of a file to a body. Both lengths are the header's, which has verified by then; they are
 //! bounded before memory is taken for them all the same, for a sound checksum over nonsense must not make a reader fall. What
-//! does not decompress to exactly its length is damage.
+//! does not decompress to exactly its length is damage, and so is what its key does not open. What is encrypted by a key that is
+//! not given is neither damaged nor torn: nobody may decide anything about it.
 
 use std::borrow::Cow;
 
@@ -23,6 +29,7 @@ use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into, 
 
 use super::FormatError;
 use super::frame::{FrameHeader, HEADER_LEN, Seed};
+use super::keys::{Key, Keys, MissingKey, OVERHEAD, Unopened};
 use super::segment::FEATURE_LZ4;
 
 /// Bytes of the largest body that is compressed, and that a reader decompresses: those of the largest frame.
@@ -96,15 +103,64 @@ impl Stored {
     }
 }
 
+/// Why a body cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unread {
+    /// Its bytes are not what was written.
+    #[error(transparent)]
+    Bad(#[from] FormatError),
+    /// They are, and the key is not here.
+    #[error("frame body: {0}")]
+    Locked(MissingKey),
+}
+
 /// The body of a frame whose header has verified; `frame` are its bytes in the file, header included.
-pub fn read<'a>(header: &FrameHeader, seed: Seed, frame: &'a [u8]) -> Result<Cow<'a, [u8]>, FormatError> {
+pub fn read<'a>(
+    header: &FrameHeader,
+    seed: Seed,
+    frame: &'a [u8],
+    keys: &Keys,
+) -> Result<Cow<'a, [u8]>, Unread> {
     let stored = frame.get(HEADER_LEN..HEADER_LEN + header.stored_len as usize);
     let stored = stored.filter(|stored| header.verify(stored, seed));
     let stored = stored.ok_or(FormatError { what: "frame body fails its checksum", at: HEADER_LEN })?;
+    let encoded = match header.encrypted {
+        false => Cow::Borrowed(stored),
+        true => match keys.open(stored, &context(header)) {
+            Ok(encoded) => Cow::Owned(encoded),
+            Err(Unopened::Locked(missing)) => return Err(Unread::Locked(missing)),
+            Err(Unopened::Bad) => {
+                let what = "frame body is not what its key encrypted";
+                return Err(FormatError { what, at: HEADER_LEN }.into());
+            }
+        },
+    };
     match header.encoding {
-        Encoding::Plain => Ok(Cow::Borrowed(stored)),
-        Encoding::Lz4 => decompress(stored, header.raw_len as usize).map(Cow::Owned),
+        Encoding::Plain => Ok(encoded),
+        Encoding::Lz4 => Ok(decompress(&encoded, header.raw_len as usize).map(Cow::Owned)?),
     }
+}
+
+/// Puts an encoded body into the place that `out` has for it; `header` says the rest of the frame.
+pub fn encrypt(
+    key: &Key,
+    header: &FrameHeader,
+    encoded: &[u8],
+    random: &mut dyn FnMut() -> u64,
+    out: &mut [u8],
+) {
+    key.seal(encoded, &context(header), random, &mut out[..encoded.len() + OVERHEAD]);
+}
+
+/// What an envelope vouches for beside its content.
+fn context(header: &FrameHeader) -> [u8; 18] {
+    let mut context = [0; 18];
+    context[..4].copy_from_slice(&header.raw_len.to_le_bytes());
+    context[4] = header.encoding as u8;
+    context[5] = header.flags;
+    context[6..14].copy_from_slice(&header.first_event.to_le_bytes());
+    context[14..].copy_from_slice(&header.event_count.to_le_bytes());
+    context
 }
 
 fn decompress(stored: &[u8], raw_len: usize) -> Result<Vec<u8>, FormatError> {
@@ -180,6 +236,7 @@ mod tests {
             stored_len: stored.len() as u32,
             raw_len: raw_len as u32,
             encoding,
+            encrypted: false,
             flags: 0,
             frame: FrameNumber(41),
             first_event: 1000,
@@ -194,7 +251,11 @@ mod tests {
 
     fn read_back(frame: &[u8]) -> Result<Vec<u8>, FormatError> {
         let (header, _) = FrameHeader::decode(frame, seed())?;
-        read(&header, seed(), frame).map(Cow::into_owned)
+        match read(&header, seed(), frame, &Keys::default()) {
+            Ok(body) => Ok(body.into_owned()),
+            Err(Unread::Bad(error)) => Err(error),
+            Err(Unread::Locked(missing)) => panic!("{missing}"),
+        }
     }
 
     fn lines(bytes: usize) -> Vec<u8> {
@@ -264,6 +325,78 @@ mod tests {
         assert_eq!(wrong(&stored[..stored.len() - 1], body.len()), what, "its end is missing");
         assert_eq!(wrong(&[], body.len()), what, "it is empty");
         assert_eq!(wrong(&[0xff; 300], RAW_LEN_MAX), what, "it is nonsense");
+    }
+
+    fn encrypted(key: &Key, encoding: Encoding, encoded: &[u8], raw_len: usize) -> Vec<u8> {
+        let mut frame = vec![0; HEADER_LEN + encoded.len() + OVERHEAD];
+        let header = FrameHeader {
+            body_crc: 0,
+            stored_len: (encoded.len() + OVERHEAD) as u32,
+            raw_len: raw_len as u32,
+            encoding,
+            encrypted: true,
+            flags: 0,
+            frame: FrameNumber(41),
+            first_event: 1000,
+            event_count: 3,
+            previous_crc: 17,
+            synced_frame: FrameNumber(38),
+        };
+        let mut number = 0;
+        let mut random = || {
+            number += 1;
+            number
+        };
+        encrypt(key, &header, encoded, &mut random, &mut frame[HEADER_LEN..]);
+        header.seal(&mut frame, seed());
+        frame
+    }
+
+    fn keys(byte: u8) -> Keys {
+        Keys::new(vec![Key::new("k", &[byte; 32]).unwrap()], Some("k")).unwrap()
+    }
+
+    #[test]
+    fn an_encrypted_body_reads_back_compressed_or_not() {
+        let (keys, body) = (keys(1), lines(9000));
+        let mut compressor = compressor();
+        let block = compressor.compress(&body, BLOCK).unwrap();
+        for (encoding, encoded) in [(Encoding::Plain, &body[..]), (Encoding::Lz4, block)] {
+            let frame = encrypted(keys.active().unwrap(), encoding, encoded, body.len());
+            let (header, _) = FrameHeader::decode(&frame, seed()).unwrap();
+            assert_eq!(read(&header, seed(), &frame, &keys).map(Cow::into_owned), Ok(body.clone()));
+        }
+    }
+
+    #[test]
+    fn a_frame_whose_key_is_not_given_is_told_from_a_damaged_one() {
+        let frame = encrypted(keys(1).active().unwrap(), Encoding::Plain, b"body", 4);
+        let (header, _) = FrameHeader::decode(&frame, seed()).unwrap();
+        for given in [Keys::default(), keys(2)] {
+            assert!(matches!(read(&header, seed(), &frame, &given), Err(Unread::Locked(_))));
+        }
+        let mut torn = frame.clone();
+        torn[HEADER_LEN + 40] ^= 1;
+        for given in [Keys::default(), keys(1)] {
+            assert!(matches!(read(&header, seed(), &torn, &given), Err(Unread::Bad(_))), "the crc is first");
+        }
+    }
+
+    #[test]
+    fn an_envelope_in_another_events_frame_does_not_open() {
+        let frame = encrypted(keys(1).active().unwrap(), Encoding::Plain, b"body", 4);
+        let (header, _) = FrameHeader::decode(&frame, seed()).unwrap();
+        let moved = FrameHeader { first_event: 1001, ..header };
+        let mut frame = frame.clone();
+        moved.seal(&mut frame, seed());
+        let (moved, _) = FrameHeader::decode(&frame, seed()).unwrap();
+        assert!(matches!(read(&moved, seed(), &frame, &keys(1)), Err(Unread::Bad(_))));
+        // A start that writes it again changes these.
+        let again =
+            FrameHeader { frame: FrameNumber(77), previous_crc: 3, synced_frame: FrameNumber(70), ..header };
+        again.seal(&mut frame, seed());
+        let (again, _) = FrameHeader::decode(&frame, seed()).unwrap();
+        assert_eq!(read(&again, seed(), &frame, &keys(1)).as_deref(), Ok(&b"body"[..]));
     }
 
     fn body() -> impl Strategy<Value = Vec<u8>> {

@@ -15,8 +15,8 @@
 //!
 //! `header crc` covers bytes 8..64, `body crc` the stored body; both are seeded with the segment's salt and number and the
 //! frame's offset, so stale, misdirected or quoted bytes never verify. `stored len` is the body in the file, `raw len` the
-//! body decoded, by the [`encoding`](super::codec) 0 (plain) or 1 (lz4); `key id` 0 is no encryption. The frame is padded with
-//! zeroes to the segment's alignment.
+//! body decoded, by the [`encoding`](super::codec) 0 (plain) or 1 (lz4); `key id` 0 is no encryption, and 1 that the stored body names its key.
+//! The frame is padded with zeroes to the segment's alignment.
 //!
 //! `synced frame`: every frame up to that number was synced when this one was sealed. A reader that finds a frame bad knows
 //! by the claims of others whether it was ever acked: that tells a torn tail from damage.
@@ -31,6 +31,8 @@
 
 use super::FormatError;
 use super::codec::Encoding;
+use super::keys::OVERHEAD;
+use super::segment::{FEATURE_ENCRYPTED, FEATURE_LZ4};
 use super::wire::Input;
 use crate::broken;
 use crate::numbers::{FrameNumber, NUMBER_MAX, SegmentNumber};
@@ -59,6 +61,8 @@ pub struct FrameHeader {
     pub raw_len: u32,
     /// How it is stored.
     pub encoding: Encoding,
+    /// Whether it stands in an envelope.
+    pub encrypted: bool,
     /// [`FLAG_SPAN`], [`FLAG_MORE`], [`FLAG_FIRST`], [`FLAG_LATER`].
     pub flags: u8,
     /// The frame's number.
@@ -114,9 +118,10 @@ impl FrameHeader {
         }
     }
 
-    /// Whether it may stand only in a segment that says so.
-    pub fn needs_lz4(&self) -> bool {
-        self.encoding == Encoding::Lz4 || self.flags & (FLAG_FIRST | FLAG_LATER) != 0
+    /// Feature bits that a segment must have for it to stand there.
+    pub fn features(&self) -> u32 {
+        let lz4 = self.encoding == Encoding::Lz4 || self.flags & (FLAG_FIRST | FLAG_LATER) != 0;
+        (if lz4 { FEATURE_LZ4 } else { 0 }) | if self.encrypted { FEATURE_ENCRYPTED } else { 0 }
     }
 
     /// Number of the event after its last.
@@ -140,7 +145,7 @@ impl FrameHeader {
         head[16..20].copy_from_slice(&self.raw_len.to_le_bytes());
         head[20] = self.encoding as u8;
         head[21] = self.flags;
-        head[22..24].fill(0);
+        head[22..24].copy_from_slice(&u16::from(self.encrypted).to_le_bytes());
         head[24..32].copy_from_slice(&self.frame.0.to_le_bytes());
         head[32..40].copy_from_slice(&self.first_event.to_le_bytes());
         head[40..44].copy_from_slice(&self.event_count.to_le_bytes());
@@ -169,7 +174,7 @@ impl FrameHeader {
         let encoding = Encoding::of(input.u8()?);
         let flags = input.u8()?;
         let key_id = input.u16()?;
-        let Some(encoding) = encoding.filter(|_| key_id == 0) else {
+        let Some(encoding) = encoding.filter(|_| key_id <= 1) else {
             return Err(FormatError { what: "frame in an encoding that is not known", at: 20 });
         };
         let header = Self {
@@ -177,6 +182,7 @@ impl FrameHeader {
             stored_len,
             raw_len,
             encoding,
+            encrypted: key_id == 1,
             flags,
             frame: FrameNumber(input.u64()?),
             first_event: input.u64()?,
@@ -184,7 +190,9 @@ impl FrameHeader {
             previous_crc: input.u32()?,
             synced_frame: FrameNumber(input.u64()?),
         };
-        let sound = encoding.allows(stored_len, raw_len)
+        let encoded_len =
+            if header.encrypted { stored_len.checked_sub(OVERHEAD as u32) } else { Some(stored_len) };
+        let sound = encoded_len.is_some_and(|len| encoding.allows(len, raw_len))
             && is_known(flags)
             && header.synced_frame < header.frame
             && header.frame.0 <= NUMBER_MAX
@@ -224,6 +232,7 @@ mod tests {
             stored_len: body.len() as u32,
             raw_len: body.len() as u32,
             encoding: Encoding::Plain,
+            encrypted: false,
             flags: FLAG_SPAN | FLAG_MORE,
             frame: FrameNumber(41),
             first_event: 1000,

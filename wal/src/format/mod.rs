@@ -10,7 +10,7 @@
 //! +---------+----------+----------------------+---------+-----+----------------------+- - -
 //! ```
 //!
-//! A frame's body, which may be [compressed](codec), is a list of [records](record): commits, releases, progress,
+//! A frame's body, which may be [compressed](codec) and [encrypted](keys), is a list of [records](record): commits, releases, progress,
 //! snapshots. The first frame of each segment
 //! holds the log's whole state but the events (a snapshot) and nothing else, so the log needs no other file. The
 //! [`checkpoint`] is derived.
@@ -18,6 +18,7 @@
 pub mod checkpoint;
 pub mod codec;
 pub mod frame;
+pub mod keys;
 pub mod record;
 pub mod segment;
 mod wire;

@@ -4,19 +4,24 @@
 //! ```text
 //! byte 0         8      12        14       16         20         24        40         48      56      64        128
 //!      +---------+------+---------+--------+----------+----------+---------+----------+-------+-------+---------+
-//!      | magic   | crc  | version | lane   | features | alignment| log id  | segment  | salt  | size  | zero    |
+//!      | magic   | crc  | version | lane   | features | alignment| log id  | segment  | salt  | size  | keys    |
 //!      | 8 bytes | u32  | u16     | u16    | u32      | u32      | 16 bytes| u64      | u64   | u64   | 64 bytes|
 //!      +---------+------+---------+--------+----------+----------+---------+----------+-------+-------+---------+
 //! ```
 //!
 //! `crc` covers bytes 12..128. `version` 1; a newer one, or a feature bit that is not known, refuses the whole log and
-//! changes nothing. `features` bit 0: frames may be compressed by lz4. A log's newest segment has the bits of all those that
+//! changes nothing. `features` bit 0: frames may be compressed by lz4; bit 1: frames may be encrypted. A log's newest segment has the bits of all those that
 //! hold events to be delivered, so that an older program refuses the log at its start, and does not take what it cannot read
 //! for damage later. `lane` is 0 (one data directory). `alignment` is that of all frames. `salt` is random and fresh at
 //! every use of the file: a frame of an earlier use never verifies. `size` is the file's length when the segment was
 //! prepared. The copies are equal; where both are intact and differ, the file is a spare that was being prepared.
+//!
+//! `keys`, all zero without bit 1: up to four of { key id 8 bytes, end event u64 }, for the keys by which events below that number
+//! may be encrypted that are not delivered; 2^64 - 1 for the life's own. By the newest segment's a start knows of a missing key
+//! before a take comes to what it encrypted. Of more than four the oldest are left out.
 
 use super::FormatError;
+use super::keys::KeyId;
 use super::wire::{Input, Output};
 use crate::numbers::SegmentNumber;
 
@@ -26,8 +31,12 @@ pub const MAGIC: [u8; 8] = *b"FLUMENWL";
 pub const VERSION: u16 = 1;
 /// Frames of the segment may be compressed by lz4.
 pub const FEATURE_LZ4: u32 = 1;
+/// Frames of the segment may be encrypted.
+pub const FEATURE_ENCRYPTED: u32 = 2;
 /// All feature bits that this program knows.
-pub const FEATURES: u32 = FEATURE_LZ4;
+pub const FEATURES: u32 = FEATURE_LZ4 | FEATURE_ENCRYPTED;
+/// How many keys a header names.
+pub const KEYS_MAX: usize = 4;
 /// Bytes of one copy that carry anything; the rest of its block is zero.
 pub const HEADER_LEN: usize = 128;
 /// Least alignment of frames: a page, and the largest sector of common devices.
@@ -38,7 +47,7 @@ pub const ALIGNMENT_MAX: usize = 65536;
 /// What a segment's header says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
-    /// What a reader must know: [`FEATURE_LZ4`].
+    /// What a reader must know: [`FEATURE_LZ4`], [`FEATURE_ENCRYPTED`].
     pub features: u32,
     /// Alignment of frames, in bytes.
     pub alignment: u32,
@@ -50,6 +59,41 @@ pub struct SegmentHeader {
     pub salt: u64,
     /// The file's length when the segment was prepared.
     pub size: u64,
+    /// What undelivered events may be encrypted by.
+    pub keys: KeyTable,
+}
+
+/// A key, and what it was used for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyUse {
+    /// The key's id; [`KeyId::NONE`] in a place that is free.
+    pub id: KeyId,
+    /// Only events below this number are encrypted by it; `u64::MAX` as long as that is not known.
+    pub end_event: u64,
+}
+
+/// The keys that a header names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyTable([KeyUse; KEYS_MAX]);
+
+impl KeyTable {
+    /// Those of `uses` with the highest ends.
+    pub fn of(mut uses: Vec<KeyUse>) -> Self {
+        uses.sort_by_key(|key| std::cmp::Reverse(key.end_event));
+        let mut table = Self::default();
+        table.0.iter_mut().zip(uses).for_each(|(place, key)| *place = key);
+        table
+    }
+
+    /// The keys.
+    pub fn iter(&self) -> impl Iterator<Item = &KeyUse> {
+        self.0.iter().filter(|key| key.id != KeyId::NONE)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
 }
 
 /// Why a header copy cannot be used.
@@ -87,7 +131,10 @@ impl SegmentHeader {
         rest.put_u64(self.segment.0);
         rest.put_u64(self.salt);
         rest.put_u64(self.size);
-        rest.resize(HEADER_LEN - 12, 0);
+        for KeyUse { id, end_event } in &self.keys.0 {
+            rest.put(&id.0);
+            rest.put_u64(*end_event);
+        }
         let mut block = Vec::with_capacity(2 * self.alignment as usize);
         block.put(&MAGIC);
         block.put_u32(crc32fast::hash(&rest));
@@ -116,18 +163,17 @@ impl SegmentHeader {
         }
         let alignment = input.u32()?;
         let log_id = u128::from_le_bytes(input.bytes(16)?.try_into().expect("sixteen bytes"));
-        let header = Self {
-            features,
-            alignment,
-            log_id,
-            segment: SegmentNumber(input.u64()?),
-            salt: input.u64()?,
-            size: input.u64()?,
-        };
+        let (segment, salt, size) = (SegmentNumber(input.u64()?), input.u64()?, input.u64()?);
+        let mut keys = KeyTable::default();
+        for place in &mut keys.0 {
+            place.id = KeyId(input.bytes(8)?.try_into().expect("eight bytes"));
+            place.end_event = input.u64()?;
+        }
+        let header = Self { features, alignment, log_id, segment, salt, size, keys };
         let sound = alignment.is_power_of_two()
             && (ALIGNMENT_MIN..=ALIGNMENT_MAX).contains(&(alignment as usize))
             && lane == 0
-            && covered[64 - 12..].iter().all(|&b| b == 0);
+            && (features & FEATURE_ENCRYPTED != 0 || covered[64 - 12..].iter().all(|&b| b == 0));
         if !sound {
             return Err(FormatError { what: "segment header with impossible fields", at: 12 }.into());
         }
@@ -147,7 +193,20 @@ mod tests {
             segment: SegmentNumber(3),
             salt: 9,
             size: 1 << 25,
+            keys: KeyTable::default(),
         }
+    }
+
+    #[test]
+    fn a_header_names_the_keys_with_the_highest_ends_and_reads_back() {
+        let uses = (1..=6).map(|n| KeyUse { id: KeyId([n; 8]), end_event: u64::from(n) * 10 });
+        let keys = KeyTable::of(uses.collect());
+        let header = SegmentHeader { features: FEATURE_ENCRYPTED, keys, ..header() };
+        let ends: Vec<u64> = header.keys.iter().map(|key| key.end_event).collect();
+        assert_eq!(ends, [60, 50, 40, 30]);
+        assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
+        let without_the_bit = SegmentHeader { features: 0, ..header };
+        assert!(matches!(SegmentHeader::decode(&without_the_bit.encode()), Err(HeaderError::Bad(_))));
     }
 
     #[test]

@@ -152,8 +152,8 @@ fn the_mailbox_loses_no_completion_and_no_wake() {
 #[test]
 fn a_frame_is_whole_only_behind_its_last_region() {
     check_all(|| {
-        let pool = Pool::new(4096, 2);
-        let mut frame = OpenFrame::new(pool.get(), 0);
+        let pool = Pool::new(4096, 0, 2);
+        let mut frame = OpenFrame::new(&pool, 0);
         let fillers: Vec<_> = [1_u8, 2]
             .map(|fill| {
                 let mut region = frame.region(8);
@@ -183,8 +183,8 @@ fn a_frame_is_whole_only_behind_its_last_region() {
 #[test]
 fn the_pool_gives_only_what_nobody_else_holds() {
     check_all(|| {
-        let pool = Arc::new(Pool::new(4096, 2));
-        let mut frame = OpenFrame::new(pool.get(), 0);
+        let pool = Arc::new(Pool::new(4096, 0, 2));
+        let mut frame = OpenFrame::new(&pool, 0);
         let mut region = frame.region(8);
         let filler = thread::spawn(move || {
             region.bytes().fill(1);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::error::ReadError;
-use crate::format::codec;
+use crate::format::codec::{self, Unread};
 use crate::format::frame::{self, FrameHeader, Seed};
 use crate::numbers::SegmentNumber;
 use crate::read::ahead::AheadWindow;
@@ -240,7 +240,7 @@ impl At {
         Err(self.damaged(shared, "the frame's commits do not add up to its events", event))
     }
 
-    /// A frame's body, verified: lent out of the window, or decompressed.
+    /// A frame's body, verified: lent out of the window, or decrypted and decompressed.
     fn body(
         &mut self,
         shared: &Shared,
@@ -260,13 +260,15 @@ impl At {
                 Err(error) => return Err(self.io(shared, error)),
             };
             let begin = range.start + frame::HEADER_LEN;
-            match codec::read(header, seed, &buffer[range]) {
+            match codec::read(header, seed, &buffer[range], &self.file.keys) {
                 Ok(Cow::Borrowed(body)) => {
                     let range = begin..begin + body.len();
                     return Ok(Bytes::from_owner(Body { buffer, range }));
                 }
                 Ok(Cow::Owned(body)) => return Ok(body.into()),
-                Err(error) => wrong = error.what,
+                Err(Unread::Bad(error)) => wrong = error.what,
+                // Nothing is wrong with it: it may not be given up.
+                Err(Unread::Locked(missing)) => return Err(self.io(shared, missing.into())),
             }
         }
         Err(self.damaged(shared, wrong, event))

@@ -10,7 +10,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::format::codec;
+use crate::format::codec::{self, Unread};
 use crate::format::frame::{FrameHeader, Seed};
 use crate::format::record::{Record, Records, SegmentSummary};
 use crate::segment::file::SegmentFile;
@@ -92,8 +92,13 @@ pub fn extents(file: &SegmentFile, bounds: Bounds) -> io::Result<Extents> {
             true => blocks.get(offset, padded as usize)?,
             false => &[],
         };
-        let body = codec::read(&header, seed, body);
-        let body = body.as_deref().map_err(|error| error.what.to_string());
+        let body = match codec::read(&header, seed, body, &file.keys) {
+            Ok(body) => Ok(body),
+            Err(Unread::Bad(error)) => Err(error.what.to_string()),
+            // It stands there whole: who would give it up for bad would lose it.
+            Err(Unread::Locked(missing)) => return Err(missing.into()),
+        };
+        let body = body.as_deref().map_err(Clone::clone);
         reading.frame(offset, &header, alignment as u32, body);
         offset += padded;
     }

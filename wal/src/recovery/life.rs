@@ -17,7 +17,7 @@
 //! segment that the older checkpoint names; with the new checkpoint it needs neither. Where a full disk has no room for a
 //! checkpoint file the frame stays alone, and its damage is refused as a missing segment is: a repair helps.
 //!
-//! Rewritten frames get new numbers above all that were ever seen and keep their events' numbers. What lies behind a hole
+//! Rewritten frames get new numbers above all that were ever seen and keep their events' numbers, and what their key encrypted. What lies behind a hole
 //! is not rewritten: acks come in order, so it was never acked.
 
 use crate::broken;
@@ -25,9 +25,10 @@ use crate::directories::Directories;
 use crate::environment::Environment;
 use crate::error::OpenError;
 use crate::format::checkpoint::Checkpoint;
-use crate::format::codec::Encoding;
+use crate::format::codec::{self, Encoding};
 use crate::format::frame::{self, FrameHeader, Seed};
 use crate::format::record::{self, Life, SegmentSummary, Snapshot};
+use crate::format::segment::FEATURE_ENCRYPTED;
 use crate::numbers::{FrameNumber, Place, SegmentNumber};
 use crate::options::Options;
 use crate::recovery::{self, Recovered, Unvouched};
@@ -99,18 +100,24 @@ pub fn begin(
         state: recovered.state.clone(),
         segments: recovered.segments[table..].to_vec(),
     };
+    let keys = data.keys();
+    let mut random = || environment.random();
     let mut body = Vec::new();
     record::put_life(&mut body, &life);
     record::put_snapshot(&mut body, &snapshot);
 
     let rewritten_bytes: u64 =
         recovered.unvouched.iter().map(|u| u.header.padded_len(alignment as u32)).sum();
-    let body_bytes = (frame::HEADER_LEN + body.len()).next_multiple_of(alignment) as u64;
+    let stored_len = body.len() + keys.overhead();
+    let body_bytes = (frame::HEADER_LEN + stored_len).next_multiple_of(alignment) as u64;
     // Some blocks more, so that a start on a full disk has room for control frames.
     let least = (2 + CONTROL_BLOCKS) * alignment as u64 + body_bytes + rewritten_bytes;
 
     let number = recovered.highest_number.next();
-    let features = options.compression.features() | features_in_use(&recovered);
+    let key_table = recovery::keys::table(data, &recovered);
+    let encrypted = if key_table.is_empty() { 0 } else { FEATURE_ENCRYPTED };
+    let features =
+        options.compression.features() | features_in_use(&recovered) & !FEATURE_ENCRYPTED | encrypted;
     let mut spares = recovered.spares;
     let mut empty = recovered.empty;
     let mut live = recovered.live;
@@ -123,7 +130,7 @@ pub fn begin(
     };
     let name = number.file_name();
     let salt = environment.random();
-    let new = |size| NewSegment { number, size, log_id, salt, features };
+    let new = |size| NewSegment { number, size, log_id, salt, features, keys: key_table };
     // A spare serves at its own length; only a new file costs space.
     let mut reused = None;
     while reused.is_none() {
@@ -166,7 +173,8 @@ pub fn begin(
                     ..snapshot.clone()
                 },
             };
-            checkpoint_slot = Some(write_checkpoint(&*dirs.checkpoint, &checkpoint, checkpoint_slot)?);
+            checkpoint_slot =
+                Some(write_checkpoint(&*dirs.checkpoint, &checkpoint, checkpoint_slot, environment)?);
             let again = summary.segment.file_name();
             file::prepare(data, Some(&again), &new(least)).map_err(io("prepare", &name))?
         }
@@ -176,13 +184,13 @@ pub fn begin(
     // The first frame is sealed before the others, for they name its checksum, and written after them.
     let first_offset = active.header.data_offset();
     let mut first = AlignedBuf::zeroed(body_bytes as usize);
-    first[frame::HEADER_LEN..frame::HEADER_LEN + body.len()].copy_from_slice(&body);
     let last_frame = FrameNumber(first_frame.0 + life.rewritten);
     let header = FrameHeader {
         body_crc: 0,
-        stored_len: body.len() as u32,
+        stored_len: stored_len as u32,
         raw_len: body.len() as u32,
         encoding: Encoding::Plain,
+        encrypted: keys.active().is_some(),
         flags: 0,
         frame: first_frame,
         first_event: recovered.next_event,
@@ -191,6 +199,10 @@ pub fn begin(
         // It cannot claim itself or what is behind it in its own header; the life record says how many were rewritten.
         synced_frame: recovered.last_seen,
     };
+    match keys.active() {
+        Some(key) => codec::encrypt(key, &header, &body, &mut random, &mut first[frame::HEADER_LEN..]),
+        None => first[frame::HEADER_LEN..frame::HEADER_LEN + body.len()].copy_from_slice(&body),
+    }
     let mut last_crc = header.seal(&mut first, Seed::new(active.header.salt, number, first_offset));
     let mut offset = first_offset + body_bytes;
     let mut state = recovered.state;
@@ -251,7 +263,7 @@ pub fn begin(
     // Both files of a new log at once: later a full disk must not lack the second.
     let files = if life.checkpoint.is_none() { 2 } else { 1 };
     let written = (0..files).try_for_each(|_| {
-        match write_checkpoint(&*dirs.checkpoint, &checkpoint, life.checkpoint) {
+        match write_checkpoint(&*dirs.checkpoint, &checkpoint, life.checkpoint, environment) {
             Ok(written) => life.checkpoint = Some(written),
             // Derived: the log goes on without one.
             Err(OpenError::Io { source, .. }) if is_full(&source) => {}
@@ -339,6 +351,7 @@ pub fn write_checkpoint(
     dir: &dyn Directory,
     checkpoint: &Checkpoint,
     newest: Option<(u64, usize)>,
+    environment: &dyn Environment,
 ) -> Result<(u64, usize), OpenError> {
     let (sequence, slot) = newest.map_or((1, 0), |(sequence, slot)| (sequence + 1, 1 - slot));
     let name = crate::format::checkpoint::FILE_NAMES[slot];
@@ -346,7 +359,11 @@ pub fn write_checkpoint(
         let path = path_of(dir, name);
         move |source| OpenError::Io { action, path, source }
     };
-    let bytes = AlignedBuf::padded(&checkpoint.encode(sequence), dir.alignment());
+    let bytes = match dir.keys().active() {
+        Some(key) => checkpoint.encrypt(sequence, key, &mut || environment.random()),
+        None => checkpoint.encode(sequence),
+    };
+    let bytes = AlignedBuf::padded(&bytes, dir.alignment());
     let (file, new) = match dir.open(name) {
         Ok(file) => (file, false),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

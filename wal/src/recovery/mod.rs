@@ -10,11 +10,12 @@
 //!
 //! Segments below the start are not opened, but for the lowest one: the time does not depend on the backlog.
 //!
-//! A read error refuses the start. So do a newer format, a checkpoint of another log, and a checkpoint that is newer than
+//! A read error refuses the start. So do a key that is needed and not given, a newer format, a checkpoint of another log, and a checkpoint that is newer than
 //! all of the log that is there (a data directory that is not mounted, a restored backup): an empty or older log in their
 //! place would lose events without a word.
 
 mod check;
+mod keys;
 pub mod life;
 mod lost;
 mod scan;
@@ -38,6 +39,7 @@ use crate::error::{Damage, OpenError};
 use crate::format::checkpoint::Checkpoint;
 use crate::format::frame;
 use crate::format::record::{Record, SegmentSummary};
+use crate::format::segment::KeyUse;
 use crate::numbers::{FrameNumber, Place, SegmentNumber};
 use crate::segment::file::{self, Opened, SegmentFile, path_of};
 use crate::state::{Cursor, State};
@@ -97,6 +99,8 @@ pub struct Recovered {
     pub highest_number: SegmentNumber,
     /// Feature bits of the segments that were read.
     pub features: u32,
+    /// Keys by which something may be encrypted that is not delivered, with the event after the last such one.
+    pub keys: Vec<KeyUse>,
 }
 
 /// Where reading starts.
@@ -293,6 +297,7 @@ fn recover_from(dirs: &Directories, known: Known, rebuild: bool) -> Result<Recov
         }
         recovered.live.push(number);
     }
+    let headers: Vec<_> = above.iter().map(|file| file.header).collect();
     walk(data, &mut recovered, start, above, known)?;
     // Within the table's reach, a file that it does not name was prepared by an earlier life and never used.
     let reach = recovered.segments.first().map_or(SegmentNumber(u64::MAX), |summary| summary.segment);
@@ -312,6 +317,8 @@ fn recover_from(dirs: &Directories, known: Known, rebuild: bool) -> Result<Recov
     check_order(data, &recovered)?;
     check_low_end(data, &mut recovered);
     check_released(data, &recovered)?;
+    keys::collect(&mut recovered, &headers);
+    keys::check(data, &recovered)?;
     Ok(recovered)
 }
 

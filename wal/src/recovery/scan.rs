@@ -4,7 +4,7 @@ use std::io;
 
 use super::table::Found;
 use crate::format::FormatError;
-use crate::format::codec;
+use crate::format::codec::{self, Unread};
 use crate::format::frame::{FrameHeader, Seed};
 use crate::format::record::{Record, Records, Snapshot};
 use crate::numbers::FrameNumber;
@@ -43,7 +43,7 @@ pub struct Scan {
 /// Why a scan ended early.
 #[derive(Debug)]
 pub enum ScanError {
-    /// The disk reports an error.
+    /// The disk reports an error, or a frame is encrypted by a key that is not given.
     Io(io::Error),
     /// A frame verifies and says something impossible.
     Format(u64, FormatError),
@@ -65,12 +65,16 @@ pub fn scan(segment: &SegmentFile, mut offset: u64) -> Result<Scan, ScanError> {
         scan.highest_claim = scan.highest_claim.max(header.synced_frame);
         let padded = header.padded_len(alignment as u32);
         let (buffer, range) = window.get(&*segment.file, offset, padded as usize).map_err(ScanError::Io)?;
-        let body = codec::read(&header, seed, &buffer[range]);
         let mut controls = Vec::new();
-        if let (false, Ok(body)) = (header.is_span(), &body) {
-            controls = read_controls(body).map_err(|error| ScanError::Format(offset, error))?;
-        }
-        let wrong = body.err().map(|error| error.what);
+        let wrong = match codec::read(&header, seed, &buffer[range], &segment.keys) {
+            Ok(_) if header.is_span() => None,
+            Ok(body) => {
+                controls = read_controls(&body).map_err(|error| ScanError::Format(offset, error))?;
+                None
+            }
+            Err(Unread::Bad(error)) => Some(error.what),
+            Err(Unread::Locked(missing)) => return Err(ScanError::Io(missing.into())),
+        };
         for control in &controls {
             if let Record::Close(last) = control {
                 scan.highest_claim = scan.highest_claim.max(*last);
@@ -125,7 +129,11 @@ pub fn read_snapshot_frame(segment: &SegmentFile) -> Result<Option<FirstFrame>, 
     let Ok((header, _)) = FrameHeader::decode(&buffer[range], seed) else { return Ok(None) };
     let padded = header.padded_len(alignment);
     let (buffer, range) = window.get(&*segment.file, offset, padded as usize).map_err(io)?;
-    let Ok(body) = codec::read(&header, seed, &buffer[range]) else { return Ok(None) };
+    let body = match codec::read(&header, seed, &buffer[range], &segment.keys) {
+        Ok(body) => body,
+        Err(Unread::Bad(_)) => return Ok(None),
+        Err(Unread::Locked(missing)) => return Err(ScanError::Io(missing.into())),
+    };
     let mut vouches_for = header.frame;
     for control in read_controls(&body).map_err(|error| ScanError::Format(offset, error))? {
         match control {

@@ -1,12 +1,10 @@
 //! Commits over several frames, as recovery meets them: whole, without their end, or with a damaged part.
 
-use std::borrow::Cow;
-
 use super::scan::{ScanError, ScannedFrame, read_controls};
 use super::scan_error;
 use super::table::Found;
 use crate::error::OpenError;
-use crate::format::codec;
+use crate::format::codec::{self, Unread};
 use crate::format::frame::{FrameHeader, Seed};
 use crate::format::record::Record;
 use crate::numbers::FrameNumber;
@@ -147,8 +145,11 @@ fn read_span_tail(
         let mut buffer = AlignedBuf::zeroed(header.padded_len(file.header.alignment) as usize);
         let got = read_full(&*file.file, &mut buffer, offset).map_err(ScanError::Io)?;
         let seed = Seed::new(file.header.salt, file.number(), offset);
-        let body = codec::read(header, seed, &buffer[..got]);
-        body.map(Cow::into_owned).map_err(|error| ScanError::Format(offset, error))
+        match codec::read(header, seed, &buffer[..got], &file.keys) {
+            Ok(body) => Ok(body.into_owned()),
+            Err(Unread::Bad(error)) => Err(ScanError::Format(offset, error)),
+            Err(Unread::Locked(missing)) => Err(ScanError::Io(missing.into())),
+        }
     };
     let short =
         |offset| ScanError::Format(offset, crate::format::FormatError { what: "span cut short", at: 0 });

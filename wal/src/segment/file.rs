@@ -9,7 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::broken;
-use crate::format::segment::{ALIGNMENT_MAX, ALIGNMENT_MIN, HEADER_LEN, HeaderError, SegmentHeader};
+use crate::format::keys::Keys;
+use crate::format::segment::{
+    ALIGNMENT_MAX, ALIGNMENT_MIN, HEADER_LEN, HeaderError, KeyTable, SegmentHeader,
+};
 use crate::numbers::SegmentNumber;
 use crate::segment::window::read_full;
 use crate::storage::{AlignedBuf, Directory, File};
@@ -23,6 +26,8 @@ pub struct SegmentFile {
     pub file: Arc<dyn File>,
     /// The file's length when it was opened.
     pub len: u64,
+    /// What opens its frames.
+    pub keys: Keys,
 }
 
 impl SegmentFile {
@@ -92,7 +97,7 @@ pub fn open(dir: &dyn Directory, number: SegmentNumber) -> io::Result<Opened> {
     if header.segment != number {
         return Ok(Opened::Spare);
     }
-    Ok(Opened::Segment(SegmentFile { header, file, len }))
+    Ok(Opened::Segment(SegmentFile { header, file, len, keys: dir.keys() }))
 }
 
 fn newer(decoded: &Result<SegmentHeader, HeaderError>) -> String {
@@ -121,6 +126,7 @@ pub struct NewSegment {
     pub log_id: u128,
     pub salt: u64,
     pub features: u32,
+    pub keys: KeyTable,
 }
 
 /// Prepares a segment from the file `from`, or from a new one.
@@ -145,7 +151,7 @@ pub fn prepare(dir: &dyn Directory, from: Option<&str>, new: &NewSegment) -> io:
         drop(dir.remove(&spare));
     }
     let header = sealed?;
-    Ok(SegmentFile { len: header.size, header, file })
+    Ok(SegmentFile { len: header.size, header, file, keys: dir.keys() })
 }
 
 /// Gives a spare its blocks, its header and its name, each durable before the next.
@@ -165,6 +171,7 @@ fn fill(
         segment: new.number,
         salt: new.salt,
         size: file.len()?,
+        keys: new.keys,
     };
     file.write_at(&AlignedBuf::padded(&header.encode(), dir.alignment()), 0)?;
     if !broken::skips_the_sync() {

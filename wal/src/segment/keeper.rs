@@ -130,7 +130,8 @@ impl Keeper {
 
     fn write_checkpoint(&self, checkpoint: &Checkpoint) {
         let newest = self.shared.inner.lock().checkpoint;
-        let written = write_checkpoint(&*self.shared.dirs.checkpoint, checkpoint, newest);
+        let shared = &*self.shared;
+        let written = write_checkpoint(&*shared.dirs.checkpoint, checkpoint, newest, &*shared.environment);
         let mut inner = self.shared.inner.lock();
         match written {
             Ok(newest) => inner.checkpoint = Some(newest),
@@ -219,7 +220,7 @@ impl Keeper {
     fn prepare(&self) {
         let shared = &*self.shared;
         let data = &*shared.dirs.data;
-        let (number, from, size, log_id, features, large) = {
+        let (number, from, size, log_id, (features, keys), large) = {
             let mut inner = shared.inner.lock();
             let segments = &mut inner.segments;
             let normal = shared.options.segment_bytes;
@@ -247,7 +248,8 @@ impl Keeper {
         };
         let prepared = enough.and_then(|()| {
             let salt = shared.environment.random();
-            file::prepare(data, from.as_deref(), &NewSegment { number, size, log_id, salt, features })
+            let new = NewSegment { number, size, log_id, salt, features, keys };
+            file::prepare(data, from.as_deref(), &new)
         });
         // A new file that failed is no spare: nothing of it is known to be durable.
         let listed = if prepared.is_err() && !fresh { list_spares(data) } else { None };

@@ -29,10 +29,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::format::keys::Keys;
+
 mod aligned;
 mod buffer;
 mod disk;
 pub mod faulty;
+mod keyed;
 mod mailbox;
 pub mod memory;
 pub mod metered;
@@ -45,6 +48,7 @@ pub use buffer::AlignedBuf;
 pub use disk::{Backend, open};
 #[cfg(all(test, feature = "shuttle"))]
 pub(crate) use disk::{ThreadQueue, Word};
+pub(crate) use keyed::Keyed;
 #[cfg(all(test, feature = "shuttle"))]
 pub(crate) use mailbox::Mailbox;
 
@@ -83,6 +87,11 @@ pub trait Directory: Send + Sync + Debug {
 
     /// I/O must be aligned to this many bytes, in the file and in memory: at least 4096.
     fn alignment(&self) -> usize;
+
+    /// What opens the encrypted bytes in it; none where nobody gave any. Files themselves are as they stand.
+    fn keys(&self) -> Keys {
+        Keys::default()
+    }
 
     /// Creates an empty file that did not exist, for reading and writing.
     fn create(&self, name: &str) -> io::Result<Arc<dyn File>>;

@@ -2,7 +2,7 @@
 
 use super::ToolError;
 use super::survey::Survey;
-use super::verify::refuse_newer;
+use super::verify::refuse_unreadable;
 use super::walk::{Finding, Item, Standing, walk};
 use crate::directories::Directories;
 use crate::format::frame::FrameHeader;
@@ -48,7 +48,7 @@ pub type DumpedRecord<'a> = Result<Record<'a>, crate::format::FormatError>;
 /// Hands every frame and record to `visit`, oldest first.
 pub fn dump(dirs: &Directories, visit: &mut dyn FnMut(Line<'_>)) -> Result<(), ToolError> {
     let survey = Survey::of(dirs)?;
-    refuse_newer(&survey)?;
+    refuse_unreadable(&survey)?;
     walk(dirs, &survey, &mut |item| match item {
         Item::Segment(file) => visit(Line::Segment { header: &file.header, len: file.len }),
         Item::Frame { place, header, standing, body } => {

@@ -7,6 +7,7 @@ use super::survey::{Seen, SlotContent, Survey, Surveyed};
 use crate::directories::Directories;
 use crate::error::Damage;
 use crate::format::checkpoint::FILE_NAMES;
+use crate::format::keys::MissingKey;
 use crate::format::segment::SegmentHeader;
 use crate::numbers::Place;
 use crate::recovery::{self, Recovered};
@@ -67,6 +68,8 @@ pub enum Content {
     Spare,
     /// Its first frame is damaged although others need it.
     FirstFrameBad,
+    /// What it holds is encrypted by a key that is not given.
+    Locked(MissingKey),
     /// Neither copy of the header verifies.
     HeaderBad,
     /// A newer version wrote it.
@@ -201,6 +204,9 @@ fn segment_info(survey: &Survey, segment: &Surveyed) -> SegmentInfo {
 
 fn content(survey: &Survey, segment: &Surveyed, file: &SegmentFile) -> Content {
     let newest = survey.top == Some(segment.number);
+    if let Some(missing) = &segment.locked {
+        return Content::Locked(missing.clone());
+    }
     if let Some(summary) = survey.summary(file).filter(|_| !newest) {
         return Content::Frames {
             frames: (summary.first_frame.0, Some(summary.last_frame.0)),

@@ -5,6 +5,9 @@
 //! synced when they began, up to the highest *claim*: frames above it may be on their way. A segment that the running log
 //! recycles under a reader's eyes is recognised by its salt and left out.
 //!
+//! Directories [with keys](crate::Directories::with_keys) are read as far as these go. Of a log to which one is missing [`inspect`]
+//! says what stands in clear, and the others refuse: a frame that they cannot open is not damaged.
+//!
 //! | | reads | for |
 //! | --- | --- | --- |
 //! | [`inspect`] | headers, snapshots, checkpoint files, and what a start would read | what is there, and what a start would do |
@@ -35,6 +38,8 @@ pub use walk::Finding;
 use std::io;
 use std::path::PathBuf;
 
+use crate::format::keys::MissingKey;
+
 /// Why a log cannot be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum ToolError {
@@ -54,6 +59,14 @@ pub enum ToolError {
     NoLog {
         /// Where one was looked for.
         path: PathBuf,
+    },
+    /// A key to it is not given.
+    #[error("{path} cannot be read: {missing}; give that key")]
+    Locked {
+        /// The file or directory.
+        path: PathBuf,
+        /// Which key.
+        missing: MissingKey,
     },
     /// A newer version wrote it.
     #[error("{path} was written by a newer version: {reason}; look at it with that version")]

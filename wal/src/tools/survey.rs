@@ -8,6 +8,7 @@ use crate::directories::Directories;
 use crate::error::OpenError;
 use crate::format::checkpoint::{self, Checkpoint, CheckpointError};
 use crate::format::frame::{FrameHeader, Seed};
+use crate::format::keys::MissingKey;
 use crate::format::record::SegmentSummary;
 use crate::format::segment::{ALIGNMENT_MAX, ALIGNMENT_MIN, HEADER_LEN, SegmentHeader};
 use crate::numbers::{FrameNumber, SegmentNumber};
@@ -26,6 +27,8 @@ pub struct Surveyed {
     pub copies: u8,
     /// Frame number and first event of its first frame, if that is intact and holds a snapshot.
     pub first: Option<(FrameNumber, u64)>,
+    /// The first frame is encrypted by a key that is not given.
+    pub locked: Option<MissingKey>,
 }
 
 /// What the file turned out to be.
@@ -176,6 +179,7 @@ fn recover(dirs: &Directories) -> Result<Recovered, OpenError> {
         match &found {
             Ok(recovered) if recovered.damage.is_empty() => break,
             Err(OpenError::Newer { .. }) => break,
+            Err(OpenError::Io { source, .. }) if MissingKey::of(source).is_some() => break,
             _ => {}
         }
         let again = recovery::recover(dirs, recovery::Known::default());
@@ -199,7 +203,8 @@ fn look_at(
     summaries: &mut BTreeMap<SegmentNumber, SegmentSummary>,
     life: &mut FrameNumber,
 ) -> Option<Surveyed> {
-    let mut surveyed = Surveyed { number, len: 0, seen: Seen::Headerless, copies: 0, first: None };
+    let mut surveyed =
+        Surveyed { number, len: 0, seen: Seen::Headerless, copies: 0, first: None, locked: None };
     let file = match file::open(data, number) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(error) => {
@@ -238,8 +243,9 @@ fn look_at(
                 }
             }
         }
+        Err(ScanError::Io(error)) => surveyed.locked = MissingKey::of(&error).cloned(),
         // The walk will meet it and say where.
-        Ok(None) | Err(ScanError::Io(..) | ScanError::Format(..)) => {}
+        Ok(None) | Err(ScanError::Format(..)) => {}
     }
     surveyed.seen = Seen::Segment(file);
     Some(surveyed)
@@ -265,6 +271,7 @@ fn copies_of(data: &dyn Directory, number: SegmentNumber) -> io::Result<(u64, u8
 }
 
 pub fn look_at_slot(dir: &dyn Directory, name: &str) -> SlotContent {
+    let keys = dir.keys();
     let mut content = SlotContent::Missing;
     for _ in 0..LOOKS {
         let read = dir.open(name).and_then(|file| {
@@ -277,7 +284,7 @@ pub fn look_at_slot(dir: &dyn Directory, name: &str) -> SlotContent {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return SlotContent::Missing,
             Err(error) => return SlotContent::Unreadable(error),
             Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => return SlotContent::Empty,
-            Ok(bytes) => match Checkpoint::decode(&bytes) {
+            Ok(bytes) => match Checkpoint::decode(&bytes, &keys) {
                 Ok((checkpoint, sequence)) => return SlotContent::Sound(Box::new(checkpoint), sequence),
                 Err(error) => SlotContent::Bad(error),
             },

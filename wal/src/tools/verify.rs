@@ -7,6 +7,7 @@ use crate::directories::Directories;
 use crate::error::OpenError;
 use crate::format::checkpoint::FILE_NAMES;
 use crate::format::codec::Encoding;
+use crate::format::keys::MissingKey;
 use crate::segment::file::path_of;
 
 /// What was read, and what is wrong with it.
@@ -22,6 +23,8 @@ pub struct Verification {
     pub bytes: u64,
     /// How many of them are compressed.
     pub compressed: u64,
+    /// How many of them are encrypted.
+    pub encrypted: u64,
     /// Bytes of their bodies, as they stand in the files.
     pub stored_bytes: u64,
     /// Bytes of their bodies, decompressed.
@@ -41,7 +44,7 @@ pub struct Verification {
 /// Verifies a log without opening it. A commit that spans several frames is joined in memory.
 pub fn verify(dirs: &Directories) -> Result<Verification, ToolError> {
     let survey = Survey::of(dirs)?;
-    refuse_newer(&survey)?;
+    refuse_unreadable(&survey)?;
     let mut report =
         Verification { log_id: survey.log_id(), claim: survey.claim.0, ..Verification::default() };
     if let Err(error) = &survey.recovered {
@@ -81,6 +84,7 @@ pub fn verify(dirs: &Directories) -> Result<Verification, ToolError> {
             report.frames += 1;
             report.bytes += header.padded_len(alignment);
             report.compressed += u64::from(header.encoding != Encoding::Plain);
+            report.encrypted += u64::from(header.encrypted);
             report.stored_bytes += u64::from(header.stored_len);
             report.raw_bytes += u64::from(header.raw_len);
             let (first, _) = *report.events.get_or_insert((header.first_event, 0));
@@ -107,9 +111,13 @@ fn costs_nothing(survey: &Survey, finding: &Finding) -> bool {
     }
 }
 
-/// Bytes of a newer version mean something that this one does not know.
-pub(super) fn refuse_newer(survey: &Survey) -> Result<(), ToolError> {
+/// Bytes of a newer version mean something that this one does not know, and so do those whose key is not given.
+pub(super) fn refuse_unreadable(survey: &Survey) -> Result<(), ToolError> {
     match &survey.recovered {
+        Err(OpenError::Io { path, source, .. }) => match MissingKey::of(source) {
+            Some(missing) => Err(ToolError::Locked { path: path.clone(), missing: missing.clone() }),
+            None => Ok(()),
+        },
         Err(OpenError::Newer { path, reason }) => {
             Err(ToolError::Newer { path: path.clone(), reason: reason.clone() })
         }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use super::survey::{Seen, Survey, Surveyed};
 use crate::directories::Directories;
-use crate::format::codec;
+use crate::format::codec::{self, Unread};
 use crate::format::frame::{FrameHeader, Seed};
 use crate::format::record::{Record, Records};
 use crate::numbers::{FrameNumber, Place, SegmentNumber};
@@ -38,7 +38,7 @@ pub enum Standing {
     Synced,
     /// Above the highest claim: it may be on its way, and a start would write it again.
     Unvouched,
-    /// Its body fails its checksum, or does not decompress.
+    /// Its body fails its checksum, does not decompress, or its key is not given.
     BodyBad,
 }
 
@@ -250,7 +250,10 @@ impl Walk<'_> {
             }
             let padded = header.padded_len(file.header.alignment);
             let body = match blocks.get(offset, padded as usize) {
-                Ok(bytes) => codec::read(&header, seed, bytes).map_err(|error| error.what.to_string()),
+                Ok(bytes) => codec::read(&header, seed, bytes, &file.keys).map_err(|error| match error {
+                    Unread::Bad(error) => error.what.to_string(),
+                    locked @ Unread::Locked(_) => locked.to_string(),
+                }),
                 Err(error) => Err(format!("frame body cannot be read: {error}")),
             };
             let standing = match (vouched, &body) {

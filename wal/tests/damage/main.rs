@@ -1,6 +1,7 @@
 //! Damage on the simulated disk: it is found, named by its place, and costs nothing but what was damaged.
 
 mod compressed;
+mod encrypted;
 mod lost;
 mod reopen;
 mod restart;
@@ -311,7 +312,7 @@ fn a_segment_missing_in_the_middle_is_damage() {
 fn a_newer_format_is_refused_and_nothing_is_changed() {
     let newer = |bytes: &[u8], crc_from: usize, crc_to: usize| {
         let mut bytes = bytes.to_vec();
-        bytes[12] = 2;
+        bytes[12] = 3;
         let crc = crc32fast::hash(&bytes[crc_from..crc_to]);
         bytes[8..12].copy_from_slice(&crc.to_le_bytes());
         bytes

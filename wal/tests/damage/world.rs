@@ -88,7 +88,9 @@ impl World {
     }
 
     pub fn dirs(&self) -> Directories {
-        Directories { data: self.disk.directory("data"), checkpoint: self.disk.directory("checkpoint") }
+        let dirs =
+            Directories { data: self.disk.directory("data"), checkpoint: self.disk.directory("checkpoint") };
+        dirs.with_keys(&self.options.keys)
     }
 
     pub fn open(&mut self) -> Result<(), OpenError> {

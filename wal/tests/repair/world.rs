@@ -9,7 +9,8 @@ use flumen_wal::format::checkpoint::Checkpoint;
 use flumen_wal::storage::faulty::FaultyDisk;
 use flumen_wal::tools::{self, Line, Repair};
 use flumen_wal::{
-    Commit, DamagePolicy, Directories, Driver, Environment, Log, OpenError, Options, Quarantine, ReadError,
+    Commit, DamagePolicy, Directories, Driver, Environment, Keys, Log, OpenError, Options, Quarantine,
+    ReadError,
 };
 use proptest::sample::Index;
 
@@ -484,7 +485,7 @@ impl World {
         }
         for path in CHECKPOINTS {
             let Some(bytes) = before.files.get(path) else { continue };
-            if let Ok((checkpoint, _)) = Checkpoint::decode(bytes)
+            if let Ok((checkpoint, _)) = Checkpoint::decode(bytes, &Keys::default())
                 && same(path, 0, bytes.len() as u64)
             {
                 vouched = vouched.max(checkpoint.frame.0);

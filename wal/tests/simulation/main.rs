@@ -53,6 +53,7 @@ fn action() -> impl Strategy<Value = Action> {
         3 => Just(Action::Quiesce),
         1 => Just(Action::Reopen),
         1 => any::<bool>().prop_map(Action::Compress),
+        1 => key().prop_map(Action::Encrypt),
         2 => Just(Action::Kill),
         2 => any::<u64>().prop_map(Action::PowerCut),
         1 => (0..40u64, any::<Option<u64>>()).prop_map(|(after, cut)| Action::CrashAfter { after, cut }),
@@ -65,11 +66,17 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// Half of the logs are compressed from their beginning.
+fn key() -> impl Strategy<Value = Option<usize>> {
+    prop::option::of(0..world::KEYS.len())
+}
+
+/// Half of the logs are compressed from their beginning, and half are encrypted.
 fn case() -> impl Strategy<Value = (u64, Vec<Action>)> {
-    let first = any::<bool>().prop_map(|on| on.then_some(Action::Compress(true)));
-    let actions = (first, prop::collection::vec(action(), 1..60))
-        .prop_map(|(first, actions)| first.into_iter().chain(actions).collect());
+    let compressed = any::<bool>().prop_map(|on| on.then_some(Action::Compress(true)));
+    let encrypted = key().prop_map(|key| key.map(|key| Action::Encrypt(Some(key))));
+    let actions = (compressed, encrypted, prop::collection::vec(action(), 1..60)).prop_map(
+        |(compressed, encrypted, actions)| compressed.into_iter().chain(encrypted).chain(actions).collect(),
+    );
     (any::<u64>(), actions)
 }
 

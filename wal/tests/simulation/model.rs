@@ -33,6 +33,8 @@ pub enum Action {
     Reopen,
     /// The same; from there on frames are compressed, or are not.
     Compress(bool),
+    /// The same; from there on frames are encrypted by that key, or are not.
+    Encrypt(Option<usize>),
     Kill,
     PowerCut(u64),
     /// The life ends within one of the next operations, wherever that is; by a power cut of this seed, or a kill.
@@ -121,6 +123,12 @@ impl Simulation {
     pub fn compress_in_turn(&mut self, first: bool) {
         self.world.compress(first);
         self.world.compresses_in_turn = true;
+    }
+
+    /// The first life encrypts by this key or not at all, and those after it by the others in turn.
+    pub fn encrypt_in_turn(&mut self, first: Option<usize>) {
+        self.world.encrypt(first);
+        self.world.encrypts_in_turn = true;
     }
 
     /// What is planned for an operation is planned for it in whatever life it comes.
@@ -274,9 +282,11 @@ impl Simulation {
                 self.quiesce();
             }
             Action::Quiesce => drop(self.quiesce()),
-            Action::Reopen | Action::Compress(_) => {
-                if let Action::Compress(on) = *action {
-                    self.world.compress(on);
+            Action::Reopen | Action::Compress(_) | Action::Encrypt(_) => {
+                match *action {
+                    Action::Compress(on) => self.world.compress(on),
+                    Action::Encrypt(key) => self.world.encrypt(key),
+                    _ => {}
                 }
                 self.world.log().begin_close();
                 (0..200).for_each(|_| self.turn());

@@ -137,7 +137,7 @@ fn count(mut simulation: Simulation, actions: &[Action]) -> u64 {
     simulation.disk().operations()
 }
 
-/// Those among them whose frames change most when they are compressed.
+/// Those among them whose frames change most when they are compressed or encrypted.
 fn to_be_compressed() -> Vec<(&'static str, usize, Vec<Action>)> {
     let mut scenarios = scenarios();
     scenarios.retain(|(name, _)| ["append across segments", "spanning commits", "reopen"].contains(name));
@@ -194,6 +194,27 @@ fn a_power_cut_at_any_operation_of_a_compressed_log_loses_nothing() {
             disk.crash_at(at);
         });
     }
+}
+
+/// The life that the cut ends encrypts by one key, and the next one by another or not at all.
+#[test]
+fn a_power_cut_at_any_operation_of_an_encrypted_log_loses_nothing() {
+    for first in [Some(0), Some(1), None] {
+        sweep_all(SYNCED, to_be_compressed(), |simulation, disk, at| {
+            simulation.encrypt_in_turn(first);
+            simulation.compress_in_turn(at.is_multiple_of(2));
+            simulation.end_by_power_cut(at);
+            disk.crash_at(at);
+        });
+    }
+}
+
+#[test]
+fn no_space_at_any_operation_of_an_encrypted_log_loses_nothing() {
+    sweep(SYNCED, |simulation, disk, at| {
+        simulation.encrypt_in_turn(Some(0));
+        disk.fail_at(at, Fault::NoSpace);
+    });
 }
 
 #[test]

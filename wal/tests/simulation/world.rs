@@ -9,8 +9,8 @@ use flumen_wal::storage::Directory;
 use flumen_wal::storage::faulty::FaultyDisk;
 use flumen_wal::storage::striped::{self, LanesError};
 use flumen_wal::{
-    Commit, Compression, Cursor, Directories, Driver, Durability, Environment, Log, LogError, OpenError,
-    Options, ProgressUpdate, Ticket,
+    Commit, Compression, Cursor, Directories, Driver, Durability, Environment, Key, Keys, Log, LogError,
+    OpenError, Options, ProgressUpdate, Ticket,
 };
 
 /// Lives that ended in a kill or a power cut, in all simulations of this process.
@@ -65,6 +65,9 @@ fn options(seed: u64) -> Options {
     }
 }
 
+/// Names of the keys.
+pub const KEYS: [&str; 2] = ["k1", "k2"];
+
 /// Half of the largest frame: small ones have one part, and large ones one or two in each of two directories.
 const UNIT: u64 = 8 << 10;
 
@@ -86,6 +89,8 @@ pub struct World {
     pub lanes: usize,
     /// Each life compresses if the one before did not.
     pub compresses_in_turn: bool,
+    /// Each life encrypts by the key after that of the one before, or not at all behind the last one.
+    pub encrypts_in_turn: bool,
     running: Option<(Log, Driver)>,
 }
 
@@ -97,7 +102,15 @@ impl World {
 
     fn on(disk: FaultyDisk, seed: u64, lanes: usize) -> Self {
         let environment = Arc::new(Simulated { disk: disk.clone(), random: AtomicU64::new(seed) });
-        Self { disk, environment, options: options(seed), lanes, compresses_in_turn: false, running: None }
+        Self {
+            disk,
+            environment,
+            options: options(seed),
+            lanes,
+            compresses_in_turn: false,
+            encrypts_in_turn: false,
+            running: None,
+        }
     }
 
     /// Another world that begins with this one's disk, after the end of the life that is going on here.
@@ -113,6 +126,12 @@ impl World {
     /// How lives write that begin from now on.
     pub fn compress(&mut self, on: bool) {
         self.options.compression = if on { Compression::Lz4 } else { Compression::None };
+    }
+
+    /// By which key lives encrypt that begin from now on. All keys are given at any time.
+    pub fn encrypt(&mut self, key: Option<usize>) {
+        let keys = KEYS.map(|name| Key::new(name, name.repeat(16).as_bytes()).expect("32 bytes"));
+        self.options.keys = Keys::new(keys.to_vec(), key.map(|key| KEYS[key])).expect("one of them");
     }
 
     pub fn open(&mut self) -> Result<(), OpenError> {
@@ -148,6 +167,12 @@ impl World {
         self.running = None;
         if self.compresses_in_turn {
             self.compress(self.options.compression == Compression::None);
+        }
+        if self.encrypts_in_turn {
+            let active = self.options.keys.active().map(flumen_wal::Key::name);
+            let next = active.and_then(|active| KEYS.iter().position(|name| *name == active));
+            let next = next.map_or(0, |last| last + 1);
+            self.encrypt((next < KEYS.len()).then_some(next));
         }
     }
 

@@ -12,6 +12,7 @@
 //! The log may fail and reopen itself at any moment; every call then fails with the reason until it is back.
 
 mod directories;
+mod encryption;
 mod lineage;
 mod progress;
 mod settings;
@@ -36,15 +37,17 @@ use flumen_api::progress::{Positions, Progress};
 use flumen_api::registry::{ChannelContext, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems};
 use flumen_wal::{
-    Commit, Directories, Log, LogError, Payload, ProgressOp, ProgressUpdate, Reserved, Space as Owned,
+    Commit, Directories, Keys, Log, LogError, Payload, ProgressOp, ProgressUpdate, Reserved, Space as Owned,
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, timeout_at};
 
 use super::gate::{self, Amount, Gate, Grant, Refused};
+use encryption::Encryption;
 use lineage::Lineage;
 use progress::Known;
-use settings::{DamagePolicy, FileSettings};
+use settings::DamagePolicy;
+pub(super) use settings::FileSettings;
 use taker::FileTaker;
 
 /// The type as the registry has it.
@@ -67,8 +70,8 @@ fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Arc<dyn Cha
 }
 
 fn owned_directories(config: &ComponentConfig) -> Vec<PathBuf> {
-    let Some(settings) = FileSettings::read(config, &mut Problems::default()) else { return Vec::new() };
-    std::iter::once(settings.checkpoint_dir).chain(settings.data_dirs.0).collect()
+    let settings = FileSettings::read(config, &mut Problems::default());
+    settings.map(|settings| settings.directories()).unwrap_or_default()
 }
 
 /// A free lock takes microseconds; a wait worth a line is one for a dying process's last writes.
@@ -135,6 +138,8 @@ impl FileChannel {
     /// Opens the channel that `config` describes: locks its directories and recovers its log. Blocks meanwhile.
     pub fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Self, OpenError> {
         let settings = read(config).map_err(OpenError::Config)?;
+        let keys = Encryption::of(&settings, config, &mut Problems::default()).unwrap_or_default();
+        let keys = keys.keys().map_err(OpenError::Other)?;
         let (directories, lines) = directories::open(
             &settings.checkpoint_dir,
             &settings.data_dirs.0,
@@ -144,17 +149,51 @@ impl FileChannel {
         for line in lines {
             tracing::info!(channel = %config.name, "{line}");
         }
-        Self::start(config.name.clone(), &settings, directories, context.metrics)
+        // An error about a key names it by its id.
+        for key in keys.iter() {
+            tracing::info!(channel = %config.name, "has the key `{}` with id {}", key.name(), key.id());
+        }
+        match keys.active() {
+            Some(key) => tracing::info!(channel = %config.name, "encrypts by the key `{}`", key.name()),
+            None => tracing::debug!(channel = %config.name, "encrypts nothing"),
+        }
+        Self::start(config.name.clone(), &settings, keys, directories, context.metrics)
+    }
+
+    /// The first event that is not released, and the one that the next put begins with, in the log's numbers.
+    pub(super) fn numbers(&self) -> (u64, u64) {
+        let stats = self.0.log.stats();
+        (stats.first_event, stats.appended_event)
+    }
+
+    /// The event up to which takes find all that there is.
+    pub(super) fn synced_event(&self) -> u64 {
+        self.0.log.stats().synced_event
+    }
+
+    /// As [`Channel::append`], but without the progress that the batch makes: all its events are taken in. With the number of the
+    /// first one, if nobody else appends meanwhile.
+    pub(super) fn append_numbered(&self, room: Reservation, put: Put<'_>) -> Result<(Ticket, u64), PutError> {
+        let shared = &*self.0;
+        let room = shared.own(room)?;
+        let (_, first) = self.numbers();
+        let writer = ChunkWriter::new(put.batch, put.selection);
+        if writer.events() == 0 {
+            return Ok((Ticket::done(), first));
+        }
+        let ticket = shared.append_commit(*room, &writer, Vec::new())?;
+        Ok((shared.ticket(ticket, writer.events() as u64), first))
     }
 
     fn start(
         name: Arc<str>,
         settings: &FileSettings,
+        keys: Keys,
         directories: Directories,
         metrics: ChannelMetrics,
     ) -> Result<Self, OpenError> {
         let data_path = directories.data.path().to_path_buf();
-        let log = Log::open(directories, settings.log_options(&data_path))
+        let log = Log::open(directories, settings.log_options(&data_path, keys))
             .map_err(|error| open_error(error, &data_path))?;
         tell_recovery(&name, &log);
         let gate = Gate::new(limit(settings), Arc::new(LogPositions(log.clone())));
@@ -280,6 +319,13 @@ impl Shared {
         put_error(&self.name, error)
     }
 
+    fn own(&self, room: Reservation) -> Result<Box<FileRoom>, PutError> {
+        room.into_room::<FileRoom>().ok_or_else(|| PutError::Failed {
+            channel: self.name.clone(),
+            reason: "the reservation is of another channel".into(),
+        })
+    }
+
     fn reservation(&self, space: Space, grant: Grant<LogPositions>, log: Option<Reserved>) -> Reservation {
         Reservation::new(space, Box::new(FileRoom { grant, log }))
     }
@@ -380,6 +426,12 @@ impl Shared {
 
 fn open_error(error: flumen_wal::OpenError, data_path: &Path) -> OpenError {
     use flumen_wal::OpenError as Log;
+    if let Log::Io { source, .. } = &error
+        && flumen_wal::MissingKey::of(source).is_some()
+    {
+        let advice = "name its file in encryption.keyProvider.keys until all that it encrypted is delivered";
+        return OpenError::Foreign(format!("{error}; {advice}"));
+    }
     if error.repair_helps() {
         let dir = data_path.display();
         let advice =
@@ -458,10 +510,7 @@ impl Channel for FileChannel {
 
     fn append(&self, room: Reservation, put: Put<'_>) -> Result<Ticket, PutError> {
         let shared = &*self.0;
-        let room = room.into_room::<FileRoom>().ok_or_else(|| PutError::Failed {
-            channel: shared.name.clone(),
-            reason: "the reservation is of another channel".into(),
-        })?;
+        let room = shared.own(room)?;
         if !put.batch.progress().is_empty() {
             return shared.append_with_progress(*room, put);
         }

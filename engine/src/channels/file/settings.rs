@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use flumen_api::settings::{ComponentConfig, Key, Problems, Setting, Unit, settings};
-use flumen_wal::{Durability, Options, Quarantine};
+use flumen_api::settings::{ComponentConfig, Family, Key, Problems, Setting, Unit, Words, settings};
+use flumen_wal::{Durability, Keys, Options, Quarantine};
+
+use super::encryption::{Encryption, KeyProvider};
 
 /// Segments are no larger: recovery reads one of them, so this bounds the time of a start.
 const SEGMENT_BYTES_MAX: i64 = 32 << 20;
@@ -88,15 +90,32 @@ settings! {
         pub use_fast_replay: bool = key("use-fast-replay") {
             inert: Some("nothing is replayed: a start reads the end of the log only")
         },
-        /// Encryption of the log.
-        pub encryption: flumen_api::settings::Family = key("encryption.") {
-            refused: Some(
-                "encryption of the channel is not built in; remove the keys and keep the directories on an encrypted \
-                 file system (LUKS, fscrypt)"
-            )
+        /// Name of the key by which what is put from now on is encrypted; one of `encryption.keyProvider.keys`. Another one at any
+        /// start is a new key for what is new; none stores it as it is. What is there stays readable by its own key.
+        pub encryption_active_key: Option<String> = key("encryption.activeKey") { },
+        /// The cipher: AES-GCM in any case, with a fresh nonce for each frame of the log. Flume's name is taken for it.
+        pub encryption_cipher: Option<String> = key("encryption.cipherProvider") {
+            one_of: &["AESCTRNOPADDING", "AESGCMNOPADDING"]
         },
+        /// Where the keys are: each in a file of its own.
+        pub encryption_key_provider: Option<KeyProvider> = key("encryption.keyProvider") { },
+        /// A Java key store.
+        pub encryption_key_store: Option<String> = key("encryption.keyProvider.keyStoreFile") { refused: Some(NO_KEY_STORE) },
+        /// The password of the key store.
+        pub encryption_key_store_password: Option<String> = key("encryption.keyProvider.keyStorePasswordFile") {
+            refused: Some(NO_KEY_STORE)
+        },
+        /// Names of all keys by which anything in the channel may be encrypted. A name may be taken out when all that its key
+        /// encrypted is delivered and the agent was started once since; a start that lacks a key is refused.
+        pub encryption_keys: Words = key("encryption.keyProvider.keys") { },
+        /// `<alias>.file`: the file that holds the key of that name, as 16, 24 or 32 bytes: raw, in hexadecimal or in Base64
+        /// (`openssl rand -hex 32`). Its owner may read it, and its group; no one else.
+        pub encryption_key_files: Family = key("encryption.keyProvider.keys.") { since: "Flumen 0.1" },
     }
 }
+
+const NO_KEY_STORE: &str =
+    "Java's key stores are not read; see encryption.keyProvider for the way from there";
 
 /// What the channel does about damage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,7 +174,7 @@ impl Setting for Paths {
 
 impl FileSettings {
     /// Reads the keys, puts Flume's defaults where Flume does, and checks the keys against each other.
-    pub(super) fn read(config: &ComponentConfig, problems: &mut Problems) -> Option<Self> {
+    pub(in crate::channels) fn read(config: &ComponentConfig, problems: &mut Problems) -> Option<Self> {
         let mut settings = Self::load(config, problems)?;
         let mut positive = |key, value: &mut i64, default| {
             if *value <= 0 {
@@ -182,16 +201,22 @@ impl FileSettings {
             );
             return None;
         }
+        Encryption::of(&settings, config, problems)?;
         Some(settings)
     }
 
+    /// The directories that belong to the channel.
+    pub(in crate::channels) fn directories(self) -> Vec<PathBuf> {
+        std::iter::once(self.checkpoint_dir).chain(self.data_dirs.0).collect()
+    }
+
     /// Most events of one put or take.
-    pub(super) fn transaction_capacity(&self) -> usize {
+    pub(in crate::channels) fn transaction_capacity(&self) -> usize {
         usize::try_from(self.transaction_capacity).expect("between 1 and 2^31")
     }
 
     /// How the log shall work.
-    pub(super) fn log_options(&self, data: &Path) -> Options {
+    pub(super) fn log_options(&self, data: &Path, keys: Keys) -> Options {
         Options {
             damage: match self.damage_policy {
                 DamagePolicy::Halt => flumen_wal::DamagePolicy::Halt,
@@ -212,6 +237,7 @@ impl FileSettings {
                 },
             },
             compression: self.compression.0,
+            keys,
             ..Options::default()
         }
     }
@@ -239,14 +265,19 @@ mod tests {
             read(&[("capacity", "0"), ("transactionCapacity", "-1"), ("checkpointInterval", "0")]);
         let settings = settings.expect("defaults");
         assert_eq!((settings.capacity, settings.transaction_capacity()), (1_000_000, 10_000));
-        assert_eq!(settings.log_options(Path::new("/d")).checkpoint_interval, Duration::from_secs(30));
+        assert_eq!(
+            settings.log_options(Path::new("/d"), Keys::default()).checkpoint_interval,
+            Duration::from_secs(30)
+        );
         assert_eq!((problems.0.len(), problems.errors()), (3, 0));
         assert_eq!(read(&[("capacity", "lots")]).1.errors(), 1, "no number at all is an error, as in Flume");
     }
 
     #[test]
     fn floors_and_ceilings_are_kept() {
-        let options = |pairs: &[(&str, &str)]| read(pairs).0.expect("good").log_options(Path::new("/d"));
+        let options = |pairs: &[(&str, &str)]| {
+            read(pairs).0.expect("good").log_options(Path::new("/d"), Keys::default())
+        };
         assert_eq!(options(&[]).segment_bytes, 32 << 20);
         assert_eq!(options(&[("maxFileSize", "5000000")]).segment_bytes, 5_000_000);
         assert_eq!(options(&[("maxFileSize", "-3")]).segment_bytes, 1 << 20);
@@ -264,19 +295,11 @@ mod tests {
     #[test]
     fn compression_is_none_unless_it_is_asked_for() {
         let compression = |pairs: &[(&str, &str)]| {
-            read(pairs).0.map(|settings| settings.log_options(Path::new("/d")).compression)
+            read(pairs).0.map(|settings| settings.log_options(Path::new("/d"), Keys::default()).compression)
         };
         assert_eq!(compression(&[]), Some(flumen_wal::Compression::None));
         assert_eq!(compression(&[("compression", "LZ4")]), Some(flumen_wal::Compression::Lz4));
         assert_eq!(compression(&[("compression", "gzip")]), None);
-    }
-
-    #[test]
-    fn encryption_is_refused_by_name() {
-        let (settings, problems) =
-            read(&[("encryption.activeKey", "k"), ("encryption.cipherProvider", "AES")]);
-        assert!(settings.is_none());
-        assert!(problems.0[0].key.ends_with("encryption.activeKey"), "{}", problems.0[0]);
     }
 
     #[test]

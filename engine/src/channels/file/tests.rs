@@ -9,8 +9,8 @@ use flumen_api::channel::{Channel, Put, PutError, Space, TakeLimit, Ticket};
 use flumen_api::chunk::ChunkWriter;
 use flumen_api::progress::Progress;
 use flumen_api::settings::{ComponentConfig, Kind};
-use flumen_wal::Directories;
 use flumen_wal::storage::faulty::{Fault, FaultyDisk};
+use flumen_wal::{Directories, Keys};
 
 use super::FileChannel;
 
@@ -20,7 +20,8 @@ fn open(disk: &FaultyDisk) -> FileChannel {
     let settings = super::read(&config).expect("good keys");
     let directory = disk.directory("/data");
     let directories = Directories { data: directory.clone(), checkpoint: directory };
-    FileChannel::start("c1".into(), &settings, directories, Default::default()).expect("opens")
+    FileChannel::start("c1".into(), &settings, Keys::default(), directories, Default::default())
+        .expect("opens")
 }
 
 /// Events at the positions `first + 1` to `first + 10` of one key, so large that each put is a write of its own.

@@ -32,7 +32,8 @@ use tokio::sync::Notify;
 
 use super::gate::{self, Amount, Gate, Grant, Refused};
 use queue::{Piece, Queue};
-use settings::{MemorySettings, SLOT_BYTES};
+use settings::MemorySettings;
+pub(super) use settings::{ByteCapacity, SLOT_BYTES, SLOTS_MAX};
 
 /// The type as the registry has it.
 pub(super) fn spec() -> Spec {
@@ -60,6 +61,7 @@ struct Shared {
     name: Arc<str>,
     metrics: ChannelMetrics,
     memory_limit: u64,
+    slot_bytes: u64,
     limits: RwLock<ChannelLimits>,
     gate: Arc<Gate<Store>>,
     store: Arc<Store>,
@@ -98,16 +100,102 @@ impl MemoryChannel {
     /// A channel with the keys of `config`.
     pub fn new(config: &ComponentConfig, context: ChannelContext) -> Result<Self, String> {
         let settings = read(config)?;
+        let limits = limits(&settings, context.memory_limit);
+        Ok(Self::start(config.name.clone(), limits, context.memory_limit, context.metrics))
+    }
+
+    /// A channel with these limits, which somebody else's keys tell.
+    pub(super) fn with(name: Arc<str>, limits: Limits, metrics: ChannelMetrics) -> Self {
+        Self::start(name, limits, 0, metrics)
+    }
+
+    fn start(name: Arc<str>, limits: Limits, memory_limit: u64, metrics: ChannelMetrics) -> Self {
         let store = Arc::new(Store::default());
-        let gate = Gate::new(settings.limit(context.memory_limit), store.clone());
-        Ok(Self(Arc::new(Shared {
-            name: config.name.clone(),
-            metrics: context.metrics,
-            memory_limit: context.memory_limit,
-            limits: RwLock::new(limits(&settings)),
+        let gate = Gate::new(limits.amount, store.clone());
+        Self(Arc::new(Shared {
+            name,
+            metrics,
+            memory_limit,
+            slot_bytes: limits.slot_bytes,
+            limits: RwLock::new(limits.of_channel()),
             gate,
             store,
-        })))
+        }))
+    }
+
+    /// Changes the limits; what is there stays. Slots stay as large as they are.
+    pub(super) fn set_limits(&self, limits: Limits) {
+        *self.0.limits.write() = limits.of_channel();
+        self.0.gate.set_limit(limits.amount);
+    }
+
+    /// Whether a put ever has room here.
+    pub(super) fn may_hold(&self, space: Space) -> bool {
+        let slots = (space.body_bytes / self.0.slot_bytes).max(space.events as u64);
+        self.0.gate.limit().covers(Amount { events: space.events as u64, slots })
+    }
+
+    /// How much is free, of events or of bytes, whichever is less.
+    pub(super) fn free_percent(&self) -> u64 {
+        let (held, limit) = (gate::Positions::held(&*self.0.store), self.0.gate.limit());
+        let free = |held: u64, limit: u64| {
+            u64::try_from(u128::from(limit.saturating_sub(held)) * 100 / u128::from(limit.max(1)))
+                .unwrap_or(100)
+        };
+        free(held.events, limit.events).min(free(held.slots, limit.slots))
+    }
+
+    /// As [`Channel::append`]; with the number of the first event.
+    pub(super) fn append_numbered(&self, room: Reservation, put: Put<'_>) -> Result<(Ticket, u64), PutError> {
+        let shared = &*self.0;
+        let foreign = || PutError::Failed {
+            channel: shared.name.clone(),
+            reason: "the reservation is of another channel".into(),
+        };
+        let MemoryRoom(grant) = *room.into_room::<MemoryRoom>().ok_or_else(foreign)?;
+        let writer = ChunkWriter::new(put.batch, put.selection);
+        let events = writer.events() as u64;
+        if events == 0 {
+            return Ok((Ticket::done(), shared.store.content.lock().queue.appended()));
+        }
+        let chunk = Chunk::decode(writer.to_bytes())
+            .map_err(|error| PutError::Failed { channel: shared.name.clone(), reason: error.to_string() })?;
+        let slots = slots(put.batch, put.selection, shared.slot_bytes);
+        let first = {
+            let mut content = shared.store.content.lock();
+            if content.closed {
+                return Err(PutError::Closed { channel: shared.name.clone() });
+            }
+            let first = content.queue.appended();
+            content.queue.append(chunk, slots, Instant::now());
+            first
+        };
+        drop(grant);
+        shared.store.arrived.notify_waiters();
+        shared.metrics.event_put_success.add(events);
+        Ok((Ticket::done(), first))
+    }
+}
+
+/// What a channel in memory may hold.
+pub(super) struct Limits {
+    /// Events and slots.
+    pub amount: Amount,
+    /// Bytes of a slot: a body takes as many as it needs, and at least one.
+    pub slot_bytes: u64,
+    /// Most events of one put or take.
+    pub transaction_capacity: usize,
+    /// How long a put waits for room.
+    pub keep_alive: Duration,
+}
+
+impl Limits {
+    fn of_channel(&self) -> ChannelLimits {
+        ChannelLimits {
+            transaction_capacity: self.transaction_capacity,
+            keep_alive: self.keep_alive,
+            durable: false,
+        }
     }
 }
 
@@ -116,12 +204,13 @@ fn read(config: &ComponentConfig) -> Result<MemorySettings, String> {
     MemorySettings::read(config, &mut problems).ok_or_else(|| super::errors(&problems))
 }
 
-fn limits(settings: &MemorySettings) -> ChannelLimits {
-    ChannelLimits {
+fn limits(settings: &MemorySettings, memory_limit: u64) -> Limits {
+    Limits {
+        amount: settings.limit(memory_limit),
+        slot_bytes: SLOT_BYTES,
         transaction_capacity: settings.transaction_capacity,
         // Flume's wait for a negative time ends at once.
         keep_alive: Duration::from_secs(settings.keep_alive.max(0).unsigned_abs()),
-        durable: false,
     }
 }
 
@@ -133,15 +222,15 @@ impl Shared {
             return Err(self.too_large(super::over_transaction_capacity(space.events, transaction_capacity)));
         }
         let events = space.events as u64;
-        let amount = Amount { events, slots: events + space.body_bytes / SLOT_BYTES };
+        let amount = Amount { events, slots: events + space.body_bytes / self.slot_bytes };
         let limit = self.gate.limit();
         // The bound may exceed the truth by one slot for each event; only what surely never fits is refused for good.
-        let least = (space.body_bytes / SLOT_BYTES).max(events);
+        let least = (space.body_bytes / self.slot_bytes).max(events);
         if least > limit.slots {
             return Err(self.too_large(format!(
                 "bodies of {} bytes; byteCapacity (less byteCapacityBufferPercentage) holds {}",
                 space.body_bytes,
-                limit.slots.saturating_mul(SLOT_BYTES)
+                limit.slots.saturating_mul(self.slot_bytes)
             )));
         }
         Ok(Amount { slots: amount.slots.min(limit.slots), ..amount })
@@ -159,7 +248,12 @@ impl Shared {
         let held = gate::Positions::held(&*self.store);
         let limit = self.gate.limit();
         let key = match held.slots + amount.slots > limit.slots {
-            true => format!("byteCapacity: {} of {} slots of 100 bytes are taken", held.slots, limit.slots),
+            true => {
+                format!(
+                    "byteCapacity: {} of {} slots of {} bytes are taken",
+                    held.slots, limit.slots, self.slot_bytes
+                )
+            }
             false => format!("capacity: {} of {} events are there", held.events, limit.events),
         };
         PutError::Full {
@@ -207,31 +301,7 @@ impl Channel for MemoryChannel {
     }
 
     fn append(&self, room: Reservation, put: Put<'_>) -> Result<Ticket, PutError> {
-        let shared = &*self.0;
-        let foreign = || PutError::Failed {
-            channel: shared.name.clone(),
-            reason: "the reservation is of another channel".into(),
-        };
-        let MemoryRoom(grant) = *room.into_room::<MemoryRoom>().ok_or_else(foreign)?;
-        let writer = ChunkWriter::new(put.batch, put.selection);
-        let events = writer.events() as u64;
-        if events == 0 {
-            return Ok(Ticket::done());
-        }
-        let chunk = Chunk::decode(writer.to_bytes())
-            .map_err(|error| PutError::Failed { channel: shared.name.clone(), reason: error.to_string() })?;
-        let slots = slots(put.batch, put.selection);
-        {
-            let mut content = shared.store.content.lock();
-            if content.closed {
-                return Err(PutError::Closed { channel: shared.name.clone() });
-            }
-            content.queue.append(chunk, slots, Instant::now());
-        }
-        drop(grant);
-        shared.store.arrived.notify_waiters();
-        shared.metrics.event_put_success.add(events);
-        Ok(Ticket::done())
+        self.append_numbered(room, put).map(|(ticket, _)| ticket)
     }
 
     fn taker(&self) -> Box<dyn Taker> {
@@ -263,16 +333,14 @@ impl Channel for MemoryChannel {
             oldest: content.queue.oldest().map(|at| at.elapsed()),
             failure: None,
             gauges: vec![
-                ("body_bytes", (content.queue.slots() * SLOT_BYTES) as f64),
-                ("body_bytes_max", limit.slots.saturating_mul(SLOT_BYTES) as f64),
+                ("body_bytes", (content.queue.slots() * self.0.slot_bytes) as f64),
+                ("body_bytes_max", limit.slots.saturating_mul(self.0.slot_bytes) as f64),
             ],
         }
     }
 
     fn reconfigure(&self, config: &ComponentConfig) -> Result<(), String> {
-        let settings = read(config)?;
-        *self.0.limits.write() = limits(&settings);
-        self.0.gate.set_limit(settings.limit(self.0.memory_limit));
+        self.set_limits(limits(&read(config)?, self.0.memory_limit));
         Ok(())
     }
 
@@ -283,9 +351,9 @@ impl Channel for MemoryChannel {
     }
 }
 
-/// As Flume counts: each body in steps of 100 bytes, and at least one.
-fn slots(batch: &Batch, selection: Option<&[u32]>) -> u64 {
-    let slots = |len: u32| u64::from(len).div_ceil(SLOT_BYTES).max(1);
+/// As Flume counts: each body in steps of a slot's bytes, and at least one.
+fn slots(batch: &Batch, selection: Option<&[u32]>, slot_bytes: u64) -> u64 {
+    let slots = |len: u32| u64::from(len).div_ceil(slot_bytes).max(1);
     let spans = batch.spans();
     match selection {
         None => spans.iter().map(|span| slots(span.len)).sum(),

@@ -137,6 +137,11 @@ impl Queue {
         self.returned.extend(pieces.into_iter().map(|piece| (piece.first_event, piece)));
     }
 
+    /// Events ever appended: the next one's number.
+    pub fn appended(&self) -> u64 {
+        self.appended
+    }
+
     /// Appended and not released.
     pub fn events(&self) -> u64 {
         self.appended - self.released

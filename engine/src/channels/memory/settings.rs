@@ -5,10 +5,10 @@ use flumen_api::settings::{ComponentConfig, Key, OnBad, Problems, Setting, Unit,
 use super::super::gate::Amount;
 
 /// Bytes of one part of the byte capacity, as in Flume: an event takes at least one.
-pub(super) const SLOT_BYTES: u64 = 100;
+pub(in crate::channels) const SLOT_BYTES: u64 = 100;
 
 /// Flume counts slots in 32 bits; a byte capacity of less than one slot is read as this many, which is no limit.
-const SLOTS_MAX: u64 = i32::MAX as u64;
+pub(in crate::channels) const SLOTS_MAX: u64 = i32::MAX as u64;
 
 settings! {
     /// Keys of the memory channel.

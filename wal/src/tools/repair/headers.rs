@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::format::segment::{ALIGNMENT_MAX, ALIGNMENT_MIN, FEATURE_LZ4, HEADER_LEN, SegmentHeader};
+use crate::format::segment::{ALIGNMENT_MAX, ALIGNMENT_MIN, HEADER_LEN, KeyTable, SegmentHeader};
 use crate::numbers::SegmentNumber;
 use crate::recovery::{ScanError, scan};
 use crate::segment::file::SegmentFile;
@@ -61,6 +61,8 @@ pub fn retell(
     });
     dedup(&mut alignments);
     dedup(&mut salts);
+    // Which keys it named the newer segments' headers know, which are asked.
+    let keys = KeyTable::default();
     for &salt in &salts {
         for &alignment in &alignments {
             let ids = told.log_id.into_iter().chain(copies.iter().map(|copy| {
@@ -68,12 +70,12 @@ pub fn retell(
             }));
             let Some(log_id) = ids.into_iter().next() else { return Ok(None) };
             let mut header =
-                SegmentHeader { features: 0, alignment, log_id, segment: number, salt, size: len };
-            let segment = SegmentFile { header, file: Arc::clone(file), len };
+                SegmentHeader { features: 0, alignment, log_id, segment: number, salt, size: len, keys };
+            let segment = SegmentFile { header, file: Arc::clone(file), len, keys: dir.keys() };
             match scan(&segment, header.data_offset()) {
                 Ok(scan) if !scan.frames.is_empty() => {
-                    let compressed = scan.frames.iter().any(|frame| frame.header.needs_lz4());
-                    header.features = if compressed { FEATURE_LZ4 } else { 0 };
+                    let needs = scan.frames.iter().map(|frame| frame.header.features());
+                    header.features = needs.fold(0, |all, one| all | one);
                     return Ok(Some(header));
                 }
                 Err(ScanError::Io(error)) => return Err(error),

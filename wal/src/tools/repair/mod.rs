@@ -28,6 +28,8 @@ use self::plan::{Plan, Views};
 use crate::directories::Directories;
 use crate::environment::Environment;
 use crate::error::OpenError;
+use crate::format::keys::Keys;
+use crate::numbers::SegmentNumber;
 use crate::options::Options;
 use crate::quarantine::Quarantine;
 use crate::recovery::life;
@@ -79,6 +81,7 @@ pub fn examine(
     options: &Options,
     environment: &dyn Environment,
 ) -> Result<Repair, OpenError> {
+    let dirs = &dirs.clone().with_keys(&options.keys);
     let _locks = dirs.lock(options, environment)?;
     Ok(Repair::of(&plan::plan(dirs)?.0))
 }
@@ -91,7 +94,9 @@ pub fn repair(
     environment: &dyn Environment,
 ) -> Result<Repair, OpenError> {
     let alignment = dirs.data.alignment().max(dirs.checkpoint.alignment());
-    let options = options.clone().bounded(alignment);
+    let mut options = options.clone().bounded(alignment);
+    options.keys = keys_of_log(dirs, options.keys)?;
+    let dirs = &dirs.clone().with_keys(&options.keys);
     let _locks = dirs.lock(&options, environment)?;
     let (plan, view) = plan::plan(dirs)?;
     let mut report = Repair::of(&plan);
@@ -124,6 +129,25 @@ pub fn repair(
     }
     data.sync().map_err(io_error(data, "sync", ""))?;
     Ok(report)
+}
+
+/// The keys, writing by the one by which the log was written last, if there is one: paths in what a repair writes are as secret as
+/// in what it found.
+fn keys_of_log(dirs: &Directories, keys: Keys) -> Result<Keys, OpenError> {
+    let data = &*dirs.data;
+    if keys.active().is_some() {
+        return Ok(keys);
+    }
+    let entries = data.list().map_err(io_error(data, "list", ""))?;
+    let mut numbers: Vec<_> = entries.iter().filter_map(|entry| SegmentNumber::parse(&entry.name)).collect();
+    numbers.sort_unstable();
+    for number in numbers.into_iter().rev() {
+        // What cannot be read, or is none, the plan will come to.
+        let Ok(Opened::Segment(file)) = file::open(data, number) else { continue };
+        let own = file.header.keys.iter().find(|key| key.end_event == u64::MAX);
+        return Ok(own.map_or(keys.clone(), |own| keys.writing_by(own.id)));
+    }
+    Ok(keys)
 }
 
 fn set_aside(plan: &Plan, view: &Views, quarantine: &Quarantine) -> Result<Vec<String>, OpenError> {

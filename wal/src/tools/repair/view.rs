@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::format::keys::Keys;
 use crate::read::tolerant::read_around;
 use crate::storage::{Directory, Entry, File, Lock, WriteQueue};
 
@@ -70,6 +71,10 @@ impl Directory for View {
 
     fn alignment(&self) -> usize {
         self.inner.alignment()
+    }
+
+    fn keys(&self) -> Keys {
+        self.inner.keys()
     }
 
     fn create(&self, _name: &str) -> io::Result<Arc<dyn File>> {
