@@ -8,9 +8,7 @@
 //! Events share header sets, so what is the same for all events costs a header set, not an event: `shared::Memo` even
 //! spares that while a source hands out the same set. Each file here is one type; [`specs`] is what the registry gets.
 
-mod charset;
 pub mod host;
-mod java_regex;
 pub mod regex_extractor;
 pub mod regex_filter;
 pub mod remove_header;

@@ -6,8 +6,7 @@ use flumen_api::batch::Batch;
 use flumen_api::interceptor::Interceptor;
 use flumen_api::registry::{Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems, settings};
-
-use super::java_regex::JavaRegex;
+use flumen_java::JavaRegex;
 
 settings! {
     /// Keys of the filtering interceptor.

@@ -8,8 +8,8 @@ use flumen_api::event::Headers;
 use flumen_api::interceptor::Interceptor;
 use flumen_api::registry::{Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems, settings};
+use flumen_java::JavaRegex;
 
-use super::java_regex::JavaRegex;
 use super::shared::Memo;
 
 settings! {

@@ -7,9 +7,7 @@ use flumen_api::batch::Batch;
 use flumen_api::interceptor::Interceptor;
 use flumen_api::registry::{Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems, settings};
-
-use super::charset::Charset;
-use super::java_regex::{JavaRegex, Replacement};
+use flumen_java::{Charset, JavaRegex, Replacement};
 
 settings! {
     /// Keys of the search-and-replace interceptor.

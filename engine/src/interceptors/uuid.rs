@@ -96,7 +96,7 @@ mod tests {
         let ids: BTreeSet<_> =
             events.iter().map(|event| event.headers.get("id").expect("an id").to_string()).collect();
         assert_eq!(ids.len(), 100);
-        let form = super::super::java_regex::JavaRegex::whole(
+        let form = flumen_java::JavaRegex::whole(
             "log-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}",
         );
         let form = form.expect("an expression");

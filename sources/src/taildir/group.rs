@@ -3,9 +3,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use fancy_regex::Regex;
 use flumen_api::Headers;
 use flumen_api::settings::{ComponentConfig, Problems};
+use flumen_java::JavaRegex;
 
 use super::settings::TaildirSettings;
 
@@ -16,7 +16,7 @@ pub struct Group {
     pub directory: PathBuf,
     /// `headers.<name>.*`.
     pub headers: Headers,
-    names: Regex,
+    names: JavaRegex,
 }
 
 impl Group {
@@ -33,12 +33,12 @@ impl Group {
                 "`{pattern}` ends in `/`; for all files of the directory write `{pattern}.*`"
             ));
         }
-        let regex = Regex::new(&format!(r"\A(?:{names})\z")).map_err(|error| {
+        let regex = JavaRegex::whole(names).map_err(|error| {
             let hint = match names.strip_prefix('*') {
                 Some(rest) => format!("; for a shell's `{names}` write `.*{}`", rest.replace('.', "\\.")),
                 None => String::new(),
             };
-            format!("`{names}` is not a regular expression: {error}{hint}")
+            format!("{error}{hint}")
         })?;
         let directory = PathBuf::from(if directory.is_empty() { "/" } else { directory });
         Ok(Self { directory, headers, names: regex })
@@ -117,6 +117,19 @@ mod tests {
         let group = Group::new(r"/log/(?!.*\.gz$).*", Headers::new()).unwrap();
         assert!(group.has(OsStr::new("a.log")));
         assert!(!group.has(OsStr::new("a.log.gz")));
+    }
+
+    #[test]
+    fn what_java_reads_in_its_own_way_is_read_so() {
+        let has = |pattern: &str, name: &str| {
+            Group::new(&format!("/log/{pattern}"), Headers::new()).unwrap().has(OsStr::new(name))
+        };
+        // A digit is one of ASCII's ten, and a class may be met with another.
+        assert!(has(r"app-\d+\.log", "app-12.log") && !has(r"app-\d+\.log", "app-١٢.log"));
+        assert!(has(r"[a-z&&[^x]]+", "abc") && !has(r"[a-z&&[^x]]+", "axc"));
+        assert!(has(r"\Qa+b\E.*", "a+b.log") && has(r"\p{Upper}\w*+", "Access_log"));
+        // A name that ends with a line end is not matched by an expression that ends before it.
+        assert!(!has(r"a\.log", "a.log\n"));
     }
 
     #[test]

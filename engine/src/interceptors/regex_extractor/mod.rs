@@ -21,8 +21,7 @@ use flumen_api::event::Headers;
 use flumen_api::interceptor::{Interceptor, ValueSerializer};
 use flumen_api::registry::{Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Family, Kind, Problems, Words, settings};
-
-use super::java_regex::JavaRegex;
+use flumen_java::JavaRegex;
 
 settings! {
     /// Keys of the extracting interceptor.

@@ -14,7 +14,7 @@ use fancy_regex::Captures;
 use super::JavaRegex;
 
 /// A replacement text, taken apart.
-pub(in super::super) struct Replacement(Vec<Part>);
+pub struct Replacement(Vec<Part>);
 
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
@@ -76,7 +76,7 @@ impl Replacement {
     }
 
     /// Appends what replaces the match; a group that took no part is nothing.
-    pub fn append(&self, captures: &Captures<'_>, out: &mut String) {
+    pub(super) fn append(&self, captures: &Captures<'_>, out: &mut String) {
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.push_str(text),

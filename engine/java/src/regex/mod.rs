@@ -19,11 +19,12 @@ mod translate;
 
 use fancy_regex::{Captures, Regex};
 
-pub(super) use replacement::Replacement;
+pub use replacement::Replacement;
 use translate::translate;
 
 /// A compiled expression.
-pub(super) struct JavaRegex {
+#[derive(Clone, Debug)]
+pub struct JavaRegex {
     /// For texts that do not end with a line end.
     plain: Regex,
     /// For those that do, where `$` or `\Z` occurs.
@@ -33,7 +34,7 @@ pub(super) struct JavaRegex {
 
 /// An expression took more than its steps over a text; Java would go on for minutes, or overflow its stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct GaveUp;
+pub struct GaveUp;
 
 impl JavaRegex {
     /// Compiles `pattern`; the error says what is wrong and where.
