@@ -47,6 +47,8 @@ pub struct State {
     pub dropped: usize,
     pub fates: VecDeque<Fate>,
     pub largest_body: Option<usize>,
+    /// After so many events there is no room for more.
+    pub room: Option<usize>,
     /// Forgets positions at a restart.
     pub memory: bool,
     /// Keeps no events, only counts them.
@@ -55,6 +57,8 @@ pub struct State {
     pub refusals: usize,
     /// Pauses that were asked for; none of them takes any time.
     pub pauses: Vec<Duration>,
+    /// What the source says is wrong.
+    pub trouble: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -88,7 +92,8 @@ impl SourceEngine for FakeEngine {
         let state = &mut *self.state();
         let failed = || PutError::Failed { channel: "c1".into(), reason: "as the test wants it".into() };
         let fate = if batch.is_empty() { None } else { state.fates.pop_front() };
-        if let Some(Fate::Full) = fate {
+        let no_room = state.room.is_some_and(|room| !batch.is_empty() && state.events.len() >= room);
+        if no_room || matches!(fate, Some(Fate::Full)) {
             state.refusals += 1;
             let error = PutError::Full { channel: "c1".into(), reason: "as the test wants it".into() };
             return Err(PutRefused { batch, error });
@@ -179,6 +184,10 @@ impl SourceEngine for FakeEngine {
     async fn sleep(&self, time: Duration) {
         self.state().pauses.push(time);
         tokio::task::yield_now().await;
+    }
+
+    fn report(&self, trouble: Option<String>) {
+        self.state().trouble = trouble;
     }
 }
 

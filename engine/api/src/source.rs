@@ -77,6 +77,8 @@ pub trait SourceEngine: Send + Sync {
     fn positions(&self) -> Option<Positions>;
     /// Waits for `time` to pass: the one clock of sources, so that a test can make it run as it likes.
     async fn sleep(&self, time: Duration);
+    /// See [`SourceContext::report`].
+    fn report(&self, _trouble: Option<String>) {}
 }
 
 /// Pauses that double from the first to the longest.
@@ -167,6 +169,12 @@ impl SourceContext {
     /// Waits for `time` to pass or a stop to be asked for; returns whether it was.
     pub async fn sleep(&self, time: Duration) -> bool {
         self.shutdown.run_until_cancelled(self.engine.sleep(time)).await.is_none()
+    }
+
+    /// Says what is wrong while the source runs all the same, or has finished, and a person should see to it (a file that
+    /// was set aside), or that nothing is any more. `/readyz` shows it.
+    pub fn report(&self, trouble: Option<String>) {
+        self.engine.report(trouble);
     }
 
     /// Where to resume: for each key the *oldest* position of the source's durable required channels; each channel drops

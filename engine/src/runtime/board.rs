@@ -28,6 +28,11 @@ pub enum State {
     Starting,
     /// At work.
     Running,
+    /// At work or finished, and something of it needs a person.
+    Troubled {
+        /// What.
+        reason: String,
+    },
     /// Failed; it is tried again unless the reason says otherwise.
     Failed {
         /// Why, with path, peer or port.
@@ -52,6 +57,7 @@ impl fmt::Display for State {
             Self::Waiting { reason } => write!(f, "waiting: {reason}"),
             Self::Starting => f.write_str("starting"),
             Self::Running => f.write_str("running"),
+            Self::Troubled { reason } => write!(f, "troubled: {reason}"),
             Self::Failed { reason, failures: 1 } => write!(f, "failed: {reason}"),
             Self::Failed { reason, failures } => write!(f, "failed {failures} times: {reason}"),
             Self::Finished => f.write_str("finished"),
@@ -82,7 +88,11 @@ pub(super) struct Entry {
     inner: Mutex<Inner>,
     /// Events that a source's interceptors dropped, by the interceptor's name.
     dropped: Mutex<BTreeMap<Arc<str>, Counter>>,
+    trouble: Trouble,
 }
+
+/// What a source says is wrong while it runs.
+pub(super) type Trouble = Arc<Mutex<Option<String>>>;
 
 struct Inner {
     state: State,
@@ -101,7 +111,13 @@ impl Entry {
             stopped_ms: AtomicU64::new(0),
             inner: Mutex::new(Inner { state: State::Starting, since: Instant::now(), channel: None }),
             dropped: Mutex::default(),
+            trouble: Trouble::default(),
         }
+    }
+
+    /// Where the source says what is wrong while it runs.
+    pub fn trouble(&self) -> &Trouble {
+        &self.trouble
     }
 
     /// The count of events dropped by the source's interceptor `name`.
@@ -227,6 +243,10 @@ impl Board {
             let failure = entry.channel().and_then(|channel| channel.status().failure);
             if let (State::Running, Some(reason)) = (&state, failure) {
                 state = State::Failed { reason, failures: 1 };
+            } else if matches!(state, State::Running | State::Finished)
+                && let Some(reason) = entry.trouble.lock().clone()
+            {
+                state = State::Troubled { reason };
             }
             ComponentHealth {
                 kind: entry.kind,
@@ -257,6 +277,9 @@ impl Board {
                 &mut text,
                 format_args!("{} {} ({}): {state}, for {since} s", entry.kind, entry.name, entry.type_name),
             );
+            if let Some(trouble) = &*entry.trouble.lock() {
+                line(&mut text, format_args!("  {trouble}"));
+            }
             if let Some(channel) = entry.channel() {
                 let status = channel.status();
                 line(&mut text, format_args!("  {} of {} events", status.events, status.capacity));
@@ -311,12 +334,12 @@ pub struct Health {
 }
 
 impl Health {
-    /// Components that do not run, though they should.
+    /// Components that do not run, though they should, or that need a person.
     pub fn not_running(&self) -> impl Iterator<Item = &ComponentHealth> {
         self.components.iter().filter(|c| !matches!(c.state, State::Running | State::Finished))
     }
 
-    /// Whether every component runs (or had nothing more to do).
+    /// Whether every component runs (or had nothing more to do) and none needs a person.
     pub fn is_ready(&self) -> bool {
         self.not_running().next().is_none()
     }

@@ -33,6 +33,7 @@ use flumen_api::selector::{Route, Selected, Selector};
 use flumen_api::source::{PutRefused, PutTicket, SourceEngine};
 use parking_lot::Mutex;
 
+use super::board::Trouble;
 use super::gaps::Gaps;
 use super::pace::Pace;
 use super::positions;
@@ -53,6 +54,7 @@ pub(super) struct SourcePut {
     resume: Mutex<Option<Positions>>,
     gaps: Arc<Gaps>,
     pace: Pace,
+    trouble: Trouble,
 }
 
 /// What sees each batch before it is put.
@@ -121,7 +123,14 @@ impl SourcePut {
             resume: Mutex::default(),
             gaps: Arc::default(),
             pace: Pace::default(),
+            trouble: Trouble::default(),
         }
+    }
+
+    /// Lets the source say in `trouble` what is wrong.
+    pub fn with_trouble(mut self, trouble: Trouble) -> Self {
+        self.trouble = trouble;
+        self
     }
 
     /// The source is about to run, for the first time or again: reads where its channels stand.
@@ -138,6 +147,7 @@ impl SourcePut {
         self.marked.store(unmarked.is_empty(), Ordering::Release);
         *self.resume.lock() = positions::oldest(&voters);
         self.gaps.forget();
+        *self.trouble.lock() = None;
     }
 
     /// Marks the channels that do not know the source, and waits until all marks are durable.
@@ -297,6 +307,10 @@ impl SourceEngine for SourcePut {
 
     async fn sleep(&self, time: Duration) {
         tokio::time::sleep(time).await;
+    }
+
+    fn report(&self, trouble: Option<String>) {
+        *self.trouble.lock() = trouble;
     }
 }
 

@@ -135,7 +135,8 @@ impl Keeper {
         for link in &mut pipeline.interceptors {
             link.dropped = self.entry.dropped_by(&link.name);
         }
-        let engine = Arc::new(SourcePut::new(name.clone(), metrics.clone(), pipeline, open));
+        let put = SourcePut::new(name.clone(), metrics.clone(), pipeline, open);
+        let engine = Arc::new(put.with_trouble(self.entry.trouble().clone()));
         let mut backoff = Backoff::new(self.options.pauses);
         loop {
             engine.begin().await;

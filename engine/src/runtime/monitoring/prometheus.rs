@@ -75,6 +75,10 @@ fn samples(entry: &Entry) -> Vec<Sample> {
     gauge("up", "Whether the component runs.", f64::from(u8::from(running)));
     let started = entry.started_ms.load(Ordering::Relaxed) as f64 / 1000.0;
     gauge("start_time_seconds", "When the component last began to run, in seconds since 1970.", started);
+    if entry.kind == Kind::Source {
+        let trouble = f64::from(u8::from(entry.trouble().lock().is_some()));
+        gauge("trouble", "Whether something of the source's needs a person; /readyz says what.", trouble);
+    }
     if entry.kind == Kind::Channel
         && let Some(channel) = entry.channel()
     {

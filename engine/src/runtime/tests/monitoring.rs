@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::batch;
-use super::world::{World, options, until};
+use super::world::{Command, World, options, until};
 use crate::runtime::monitoring::{Format, Monitoring};
 use crate::runtime::{Agent, AgentOptions};
 
@@ -89,6 +89,31 @@ async fn readyz_names_what_does_not_run_and_why() {
     assert!(head.starts_with("http/1.1 503"), "{head}");
     assert!(body.contains("source r1: waiting: channel c1 is not open\n"), "{body}");
     assert!(body.contains("channel c1: "), "{body}");
+    agent.shutdown(TIMEOUT).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readyz_names_what_needs_a_person_for_as_long_as_it_does() {
+    let world = World::new("troubled");
+    let agent = Agent::start(world.plan(), Registry::empty(), monitored(([127, 0, 0, 1], 0).into())).await;
+    let address = agent.monitoring_address().expect("listening");
+    world.tell("r1", Command::Report(Some("/spool/a was set aside".into()))).await;
+    until("the trouble is known", || !agent.health().is_ready()).await;
+    let (head, body) = ask(address, "GET /readyz").await;
+    assert!(head.starts_with("http/1.1 503"), "{head}");
+    assert!(body.contains("source r1: troubled: /spool/a was set aside\n"), "{body}");
+    let (_, metrics) = ask(address, "GET /metrics/prometheus").await;
+    assert!(
+        metrics.lines().any(|line| line.starts_with("flumen_source_trouble{") && line.ends_with(" 1")),
+        "{metrics}"
+    );
+    world.tell("r1", Command::Report(None)).await;
+    until("the trouble is over", || agent.health().is_ready()).await;
+    // A source that runs again says anew what is wrong.
+    world.tell("r1", Command::Report(Some("again".into()))).await;
+    until("the trouble is known", || !agent.health().is_ready()).await;
+    world.tell("r1", Command::Panic).await;
+    until("it runs again", || world.runs("r1") == 2 && agent.health().is_ready()).await;
     agent.shutdown(TIMEOUT).await;
 }
 

@@ -44,6 +44,7 @@ pub(super) enum Command {
     Put(Batch, oneshot::Sender<Result<(), PutError>>),
     Panic,
     Finish,
+    Report(Option<String>),
 }
 
 impl World {
@@ -227,6 +228,7 @@ impl Source for TestSource {
                     panic!("told to");
                 }
                 Command::Finish => return Ok(()),
+                Command::Report(trouble) => context.report(trouble),
             }
         }
     }
