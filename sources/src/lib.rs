@@ -2,10 +2,12 @@
 
 pub mod avro;
 mod complaints;
+mod files;
 pub mod kafka;
 pub mod loghub;
 pub mod netcat;
 pub mod seq;
+pub mod spooldir;
 pub mod taildir;
 #[cfg(test)]
 mod testing;
@@ -21,6 +23,7 @@ pub fn specs() -> Vec<Spec> {
         loghub::spec(),
         netcat::spec(),
         seq::spec(),
+        spooldir::spec(),
         taildir::spec(),
         thrift::spec(),
     ]

@@ -27,7 +27,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 
 use super::group::Group;
-use super::tail::{FileId, Status, status_at};
+use crate::files::{FileId, Status, status_at};
 
 /// A directory is listed this often even if nothing seems to have changed.
 const LIST_AGAIN: Duration = Duration::from_secs(2);

@@ -15,7 +15,6 @@
 //! A durable channel keeps the positions together with the events (`resume.rs`); the position file is for people, for
 //! Flume, and for channels in memory.
 
-mod buffers;
 mod directories;
 mod group;
 pub mod position_file;
@@ -32,9 +31,10 @@ use flumen_api::settings::{ComponentConfig, Problems};
 use flumen_api::source::Runs;
 use flumen_api::{Source, SourceContext, SourceError};
 
+pub use crate::files::FileId;
 use group::Group;
 pub use settings::TaildirSettings;
-pub use tail::{FileId, Memo};
+pub use tail::Memo;
 use tailer::Tailer;
 
 /// The type's registration.

@@ -70,7 +70,7 @@ pub fn load(path: &Path) -> io::Result<Found> {
     if bytes.trim_ascii().is_empty() {
         return Ok(Found::Unreadable("the file is empty".into()));
     }
-    let modified_ns = super::tail::status_at(path).map_or(0, |status| status.modified_ns);
+    let modified_ns = crate::files::status_at(path).map_or(0, |status| status.modified_ns);
     Ok(match decode(&bytes) {
         Ok(entries) => Found::Entries { entries, hash: hash(&bytes), modified_ns },
         Err(why) => Found::Unreadable(why),

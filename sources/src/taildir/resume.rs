@@ -24,7 +24,8 @@ use flumen_api::Position;
 use flumen_api::progress::Positions;
 
 use super::position_file::{Entry, Found, Record};
-use super::tail::{FileId, Memo, Status, status_at};
+use super::tail::Memo;
+use crate::files::{FileId, Status, status_at};
 
 /// Who decides where reading begins.
 #[derive(Clone, Debug, PartialEq, Eq)]

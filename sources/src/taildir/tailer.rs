@@ -14,21 +14,22 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flumen_api::channel::Ticket;
 use flumen_api::source::{InFlight, TICKETS_DEFAULT};
 use flumen_api::{Batch, Progress, PutError, SourceContext, SourceError};
 
-use super::buffers::Buffers;
 use super::directories::{Directories, Found};
 use super::group::Group;
 use super::position_file::{self, Entry, Record};
 use super::resume::{Resume, authority};
 use super::settings::TaildirSettings;
-use super::tail::{self, FileId, Tail, Turn};
+use super::tail::{Tail, Turn};
 use crate::complaints::Complaints;
+use crate::files::buffers::Buffers;
+use crate::files::{self, FileId, next_generation};
 
 mod following;
 mod lines;
@@ -413,9 +414,9 @@ impl<'a> Tailer<'a> {
             }
             let quiet = now.duration_since(tail.changed_at) >= idle;
             if !tail.is_open() {
-                match tail::status_at(&tail.path) {
+                match files::status_at(&tail.path) {
                     Ok(status) if status.id == tail.id && tail.differs(&status) => {
-                        match tail::open(&tail.path) {
+                        match files::open(&tail.path) {
                             Ok(opened) if opened.1.id == tail.id => tail.reopen(opened),
                             // It is being replaced; the next listing shows by what.
                             Ok(_) => {}
@@ -584,14 +585,6 @@ impl<'a> Tailer<'a> {
     fn idle_timeout(&self) -> Duration {
         Duration::from_millis(self.settings.idle_timeout_ms)
     }
-}
-
-/// A generation above `above` and above all that this source ever gave out, also in earlier lives: a key that was
-/// retired in one channel and not yet in another must not be taken for the old one when its inode is used again.
-fn next_generation(last: &mut u64, above: u64) -> u64 {
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64);
-    *last = (*last + 1).max(above + 1).max(clock);
-    *last
 }
 
 /// The progress of a file that stands at `put` and makes none.

@@ -11,7 +11,7 @@ impl Tailer<'_> {
                 Some(path) => path.to_path_buf(),
                 None => memo.path,
             };
-            match tail::status_at(&path) {
+            match files::status_at(&path) {
                 Ok(status) if status.id == id => self.follow(&path, None, false),
                 _ => tracing::info!(file = %path.display(), position = to,
                     "gone since the last stop: lines after this position, if any, were not read"),
@@ -29,7 +29,7 @@ impl Tailer<'_> {
             self.reconcile();
         }
         for path in adopted {
-            let status = match tail::status_at(&path) {
+            let status = match files::status_at(&path) {
                 Ok(status) => status,
                 // Renamed again since the event was read: the event of that names it by this path.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -86,7 +86,7 @@ impl Tailer<'_> {
 
     /// Opens `path` and follows it. A file without a group has lost its name; the group is that of its directory.
     pub(super) fn follow(&mut self, path: &Path, group: Option<usize>, skip_to_end: bool) {
-        let opened = match tail::open(path) {
+        let opened = match files::open(path) {
             Ok(opened) => opened,
             // Renamed or removed between the listing and now: the next listing or event tells.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
@@ -113,7 +113,7 @@ impl Tailer<'_> {
         &mut self,
         path: &Path,
         group: Option<usize>,
-        (file, status): (std::fs::File, tail::Status),
+        (file, status): (std::fs::File, files::Status),
         skip_to_end: bool,
     ) -> io::Result<Tail> {
         let last = &mut self.generation;
@@ -146,5 +146,5 @@ impl Tailer<'_> {
 }
 
 fn is_at(id: FileId, path: &Path) -> bool {
-    tail::status_at(path).is_ok_and(|status| status.id == id)
+    files::status_at(path).is_ok_and(|status| status.id == id)
 }
