@@ -65,6 +65,7 @@ const KNOWN: &[Known] = &[
         LATER,
     ),
     Known::of(Kind::Source, "syslogudp", &["org.apache.flume.source.SyslogUDPSource"], LATER),
+    Known::of(Kind::Source, "spooldir", &["org.apache.flume.source.SpoolDirectorySource"], LATER),
     Known::of(Kind::Source, "taildir", &["org.apache.flume.source.taildir.TaildirSource"], LATER),
     Known::of(Kind::Source, "http", &["org.apache.flume.source.http.HTTPSource"], LATER),
     Known::of(Kind::Source, "jms", &["org.apache.flume.source.jms.JMSSource"], LATER),

@@ -2,12 +2,14 @@
 
 pub mod avro;
 mod complaints;
+pub mod exec;
 mod files;
 pub mod kafka;
 pub mod loghub;
 pub mod netcat;
 pub mod seq;
 pub mod spooldir;
+pub mod stress;
 pub mod taildir;
 #[cfg(test)]
 mod testing;
@@ -19,11 +21,13 @@ use flumen_api::registry::Spec;
 pub fn specs() -> Vec<Spec> {
     vec![
         avro::spec(),
+        exec::spec(),
         kafka::spec(),
         loghub::spec(),
         netcat::spec(),
         seq::spec(),
         spooldir::spec(),
+        stress::spec(),
         taildir::spec(),
         thrift::spec(),
     ]
