@@ -36,7 +36,7 @@ pub struct Case {
 /// Input.
 #[derive(Clone)]
 pub enum Feed {
-    /// A file below `@DIR@` that is there when the agent starts.
+    /// A file below `@DIR@` that is there when the agent starts; the first of several is the oldest.
     File(&'static str, Vec<u8>),
     /// Bytes for the end of a file, after the start.
     Append(&'static str, Vec<u8>),

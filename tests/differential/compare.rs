@@ -39,6 +39,12 @@ pub fn compare(case: &Case, theirs: &Result, ours: &Result) -> std::result::Resu
             if theirs_named != ours_named {
                 return Err(format!("files of Flume: {theirs_named:?}, of Flumen: {ours_named:?}"));
             }
+            if theirs.inputs != ours.inputs {
+                return Err(format!(
+                    "input left by Flume: {:?}, by Flumen: {:?}",
+                    theirs.inputs, ours.inputs
+                ));
+            }
             counters(case, theirs, ours)
         }
     }

@@ -22,20 +22,54 @@ mod side;
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
+use case::{Case, Feed};
 use side::Side;
 
-#[test]
-fn flumen_does_what_flume_does() {
-    let flume = match flume::ready() {
-        Ok(flume) => flume,
+/// Flume, or a word of why the test is skipped.
+fn flume() -> Option<flume::Flume> {
+    // Two tests must not have Maven write the same files.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    match flume::ready() {
+        Ok(flume) => Some(flume),
         Err(why) => {
             let required = std::env::var_os("FLUMEN_REQUIRE_PEERS").is_some_and(|value| value == "1");
             assert!(!required, "FLUMEN_REQUIRE_PEERS=1, and {why}");
             println!("skipped: {why}");
-            return;
+            None
         }
+    }
+}
+
+#[test]
+fn a_tailed_file_goes_from_flume_to_flumen_and_back_with_no_line_lost_or_repeated() {
+    let Some(flume) = flume() else { return };
+    let case = |bytes: &[u8]| {
+        let keys = ["type = TAILDIR", "positionFile = @DIR@/position.json", "filegroups = f1"];
+        let more = ["filegroups.f1 = @DIR@/in/.*log", "maxBackoffSleep = 200"];
+        let mut case = Case::new("handed_over", &keys).keys(&more).delivers(2);
+        case.feed.push(Feed::Append("in/a.log", bytes.to_vec()));
+        [case]
     };
+    let mut side = Side::new("flume", &case(b""));
+    side.start(flume.agent(side.root(), &[]));
+    side.run(&case(b"1\n2\n"));
+    side.becomes("flumen");
+    side.start(flume::flumen(side.root(), &[]));
+    side.run(&case(b"3\n4\n"));
+    side.becomes("flume");
+    side.start(flume.agent(side.root(), &[]));
+    side.run(&case(b"5\n6\n"));
+    let files = &side.end(&case(b""))["handed_over"].files[0];
+    let bytes: Vec<u8> = files.iter().flat_map(|(_, bytes)| bytes.clone()).collect();
+    assert_eq!(String::from_utf8(bytes).unwrap(), "{} 1\n{} 2\n{} 3\n{} 4\n{} 5\n{} 6\n");
+}
+
+#[test]
+fn flumen_does_what_flume_does() {
+    let Some(flume) = flume() else { return };
     let cases = cases::all();
     let mut theirs = Side::new("flume", &cases);
     let mut ours = Side::new("flumen", &cases);

@@ -7,7 +7,7 @@ use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::case::{Case, Feed};
 use crate::http;
@@ -28,6 +28,8 @@ pub type Counters = BTreeMap<String, String>;
 pub struct Result {
     /// File names and bytes of each sink's directory, in the order of the names.
     pub files: Vec<Vec<(String, Vec<u8>)>>,
+    /// Names of what is below the directory `in` at the end.
+    pub inputs: Vec<String>,
     /// What was answered to each input that is answered.
     pub answers: Vec<String>,
     /// Of the case's components, by `SOURCE`, `CHANNEL1`, `SINK1`.
@@ -59,9 +61,14 @@ impl Side {
             for folder in ["in"].into_iter().map(String::from).chain((1..=9).map(|n| format!("out{n}"))) {
                 fs::create_dir_all(side.case(case).join(folder)).unwrap();
             }
-            for feed in &case.feed {
+            for (age, feed) in (0..case.feed.len()).rev().zip(&case.feed) {
                 if let Feed::File(name, bytes) = feed {
-                    fs::write(side.case(case).join(name), bytes).unwrap();
+                    let path = side.case(case).join(name);
+                    fs::create_dir_all(path.parent().unwrap()).unwrap();
+                    let mut file = fs::File::create(path).unwrap();
+                    file.write_all(bytes).unwrap();
+                    let time = SystemTime::now() - Duration::from_secs(60 + 60 * age as u64);
+                    file.set_modified(time).unwrap();
                 }
             }
         }
@@ -242,6 +249,7 @@ impl Side {
             };
             Result {
                 files: files.collect(),
+                inputs: names_below(&self.case(case).join("in"), ""),
                 answers: self.answers.get(case.name).cloned().unwrap_or_default(),
                 counters: own("SOURCE", "r")
                     .into_iter()
@@ -253,6 +261,12 @@ impl Side {
             }
         };
         cases.iter().map(|case| (case.name, result(case))).collect()
+    }
+
+    /// Stops the agent; what starts next on its directory is another program.
+    pub fn becomes(&mut self, name: &'static str) {
+        self.stop();
+        self.name = name;
     }
 
     fn stop(&mut self) {
@@ -305,6 +319,20 @@ fn tcp(port: u16, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     Ok(answer)
+}
+
+/// Paths of all files below `directory`, sorted.
+fn names_below(directory: &Path, prefix: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory).unwrap().map(|entry| entry.unwrap()) {
+        let name = format!("{prefix}{}", entry.file_name().to_str().unwrap());
+        match entry.path().is_dir() {
+            true => names.extend(names_below(&entry.path(), &format!("{name}/"))),
+            false => names.push(name),
+        }
+    }
+    names.sort();
+    names
 }
 
 fn files(directory: &Path) -> Vec<(String, Vec<u8>)> {

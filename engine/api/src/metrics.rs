@@ -152,9 +152,13 @@ handles! {
         event_put_attempt: Counter, "EventPutAttemptCount", "events_put_attempts";
         /// Events put durably.
         event_put_success: Counter, "EventPutSuccessCount", "events_put";
+        /// Puts that failed for another reason than a lack of room.
+        event_put_error: Counter, "EventPutErrorCount", "put_errors";
         /// Events taken, and attempts that found none.
         event_take_attempt: Counter, "EventTakeAttemptCount", "events_take_attempts";
         /// Events released.
         event_take_success: Counter, "EventTakeSuccessCount", "events_taken";
+        /// Takes that failed.
+        event_take_error: Counter, "EventTakeErrorCount", "take_errors";
     }
 }

@@ -1,5 +1,6 @@
 //! The table of cases.
 
+mod channels;
 mod configuration;
 mod interceptors;
 mod rules;
@@ -15,6 +16,7 @@ pub fn all() -> Vec<Case> {
     let mut all = Vec::new();
     all.extend(sources::cases());
     all.extend(interceptors::cases());
+    all.extend(channels::cases());
     all.extend(selectors::cases());
     all.extend(sinks::cases());
     all.extend(serializers::cases());

@@ -343,10 +343,15 @@ impl Shared {
 
     /// The ticket of a put of `events` events.
     fn ticket(&self, ticket: flumen_wal::Ticket, events: u64) -> Ticket {
-        let (name, put_success) = (self.name.clone(), self.metrics.event_put_success.clone());
+        let (name, metrics) = (self.name.clone(), self.metrics.clone());
         Ticket::pending(async move {
-            ticket.await.map_err(|error| put_error(&name, error))?;
-            put_success.add(events);
+            match ticket.await {
+                Ok(()) => metrics.event_put_success.add(events),
+                Err(error) => {
+                    metrics.event_put_error.inc();
+                    return Err(put_error(&name, error));
+                }
+            }
             Ok(())
         })
     }

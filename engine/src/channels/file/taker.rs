@@ -65,7 +65,10 @@ impl Taker for FileTaker {
         }
         let count = limit.events.min(self.shared.limits.read().transaction_capacity);
         let before = if self.shared.passes_damage { self.cursor.given_up_events() } else { 0 };
-        let taken = self.cursor.try_take(count, limit.bytes).map_err(|error| self.error(error))?;
+        let taken = self.cursor.try_take(count, limit.bytes).map_err(|error| {
+            metrics.event_take_error.inc();
+            self.error(error)
+        })?;
         let after = if self.shared.passes_damage { self.cursor.given_up_events() } else { 0 };
         if taken.is_some() || after > before {
             self.shared.passed_damage(after - before);
@@ -85,6 +88,7 @@ impl Taker for FileTaker {
                     if good > 0 {
                         break;
                     }
+                    self.shared.metrics.event_take_error.inc();
                     return Err(TakeError::Damaged {
                         channel: self.shared.name.clone(),
                         reason: format!(

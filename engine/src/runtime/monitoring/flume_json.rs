@@ -49,6 +49,10 @@ fn attributes(entry: &Entry, kind: &str) -> Map<String, Value> {
             add("Open", is_open.to_string());
             add("Closed", u8::from(!is_open).to_string());
             add("Unhealthy", u8::from(status.failure.is_some()).to_string());
+            let errors = status.gauges.iter().find(|(name, _)| *name == "checkpoint_errors");
+            add("CheckpointWriteErrorCount", errors.map_or(0.0, |(_, count)| *count).to_string());
+            // There is no second checkpoint that could fail.
+            add("CheckpointBackupWriteErrorCount", "0".into());
         }
     }
     attributes
