@@ -224,6 +224,8 @@ struct Batches {
     point: Point,
     producer: usize,
     number: u64,
+    /// Names of the headers.
+    keys: Vec<String>,
     /// Bytes without pattern, from which every batch is copied, as from a read.
     template: Vec<u8>,
 }
@@ -239,7 +241,8 @@ impl Batches {
             template.extend_from_slice(&state.to_le_bytes());
         }
         template.truncate(point.put_events * point.body_bytes);
-        Self { point, producer, number: 0, template }
+        let keys = (0..point.headers).map(|n| format!("header-{n:02}")).collect();
+        Self { point, producer, number: 0, keys, template }
     }
 
     fn next(&mut self) -> Batch {
@@ -248,11 +251,9 @@ impl Batches {
             batch.push_slice(event * self.point.body_bytes, self.point.body_bytes);
             if self.point.headers > 0 {
                 self.number += 1;
-                let mut headers = Headers::new();
-                for n in 0..self.point.headers {
-                    headers
-                        .set(format!("header-{n:02}"), format!("{}-{:014}", self.producer % 10, self.number));
-                }
+                let value = format!("{}-{:014}", self.producer % 10, self.number);
+                let mut headers = Headers::with_capacity(self.keys.len(), 32 * self.keys.len());
+                self.keys.iter().for_each(|key| headers.set(key, &value));
                 batch.replace_headers(event, headers);
             }
         }

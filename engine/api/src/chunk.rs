@@ -296,7 +296,8 @@ fn decode_sets(data: &[u8], set_count: u32, len: usize) -> Result<Vec<Headers>, 
     let mut sets = Vec::with_capacity(set_count as usize);
     for _ in 0..set_count {
         let pairs = number(take(4)?);
-        let mut headers = Headers::new();
+        // A guess that costs little where it is wrong: the count comes from outside.
+        let mut headers = Headers::with_capacity(pairs.min(16), 32 * pairs.min(16));
         for _ in 0..pairs {
             let key_len = number(take(4)?);
             let value_len = number(take(4)?);

@@ -9,35 +9,50 @@ const LIST_MAX: usize = 32;
 
 /// An event's headers: distinct text keys in the order in which they were set.
 ///
-/// Header sets are shared: a tailed file's thousand lines hold one. A set is small, so a list beats a hash map.
+/// ```text
+///   text  key value key value …      ends  (end of the key, end of the value) for each
+/// ```
+///
+/// One piece of text, because an event with headers of its own has a set of its own: two allocations for each header would
+/// cost more than everything else that is done with the event. Sets are shared where they can be: a tailed file's thousand
+/// lines hold one. A set is small, so a list beats a hash map.
 #[derive(Clone, Default)]
 pub struct Headers {
-    pairs: Vec<(String, String)>,
-    /// Where each key stands in `pairs`; there are more than [`LIST_MAX`] of them.
+    text: String,
+    ends: Vec<(usize, usize)>,
+    /// Where each key stands in `ends`; there are more than [`LIST_MAX`] of them.
     index: Option<HashMap<String, usize>>,
 }
 
 impl Headers {
     /// No headers.
     pub const fn new() -> Self {
-        Self { pairs: Vec::new(), index: None }
+        Self { text: String::new(), ends: Vec::new(), index: None }
+    }
+
+    /// No headers yet, with room for `count` whose keys and values take `bytes` together.
+    pub fn with_capacity(count: usize, bytes: usize) -> Self {
+        Self { text: String::with_capacity(bytes), ends: Vec::with_capacity(count), index: None }
     }
 
     /// The value of `key`, if it is set.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.position(key).map(|at| self.pairs[at].1.as_str())
+        self.position(key).map(|at| self.pair(at).1)
     }
 
     /// Sets `key`, in its old place if it was set before.
-    pub fn set(&mut self, key: impl Into<String>, value: impl Into<String>) {
-        let (key, value) = (key.into(), value.into());
-        match self.position(&key) {
-            Some(at) => self.pairs[at].1 = value,
+    pub fn set(&mut self, key: impl AsRef<str>, value: impl AsRef<str>) {
+        let (key, value) = (key.as_ref(), value.as_ref());
+        match self.position(key) {
+            Some(at) => self.replace_value(at, value),
             None => {
                 if let Some(index) = &mut self.index {
-                    index.insert(key.clone(), self.pairs.len());
+                    index.insert(key.to_string(), self.ends.len());
                 }
-                self.pairs.push((key, value));
+                self.text.push_str(key);
+                let key_end = self.text.len();
+                self.text.push_str(value);
+                self.ends.push((key_end, self.text.len()));
                 if self.index.is_none() {
                     self.build_index();
                 }
@@ -48,42 +63,74 @@ impl Headers {
     /// Removes `key` and returns its value.
     pub fn remove(&mut self, key: &str) -> Option<String> {
         let at = self.position(key)?;
-        let (_, value) = self.pairs.remove(at);
-        self.build_index();
+        let value = self.pair(at).1.to_string();
+        self.retain(|kept, _| kept != key);
         Some(value)
     }
 
     /// Keeps the headers for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &str) -> bool) {
-        self.pairs.retain(|(key, value)| keep(key, value));
-        self.build_index();
+        let mut kept = Self::with_capacity(self.ends.len(), self.text.len());
+        for (key, value) in self.iter().filter(|(key, value)| keep(key, value)) {
+            kept.text.push_str(key);
+            let key_end = kept.text.len();
+            kept.text.push_str(value);
+            kept.ends.push((key_end, kept.text.len()));
+        }
+        kept.build_index();
+        *self = kept;
     }
 
     /// Keys and values in the order in which they were set.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.pairs.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+        (0..self.ends.len()).map(|at| self.pair(at))
     }
 
     /// How many headers are set.
     pub fn len(&self) -> usize {
-        self.pairs.len()
+        self.ends.len()
     }
 
     /// Whether no header is set.
     pub fn is_empty(&self) -> bool {
-        self.pairs.is_empty()
+        self.ends.is_empty()
+    }
+
+    fn pair(&self, at: usize) -> (&str, &str) {
+        let start = if at == 0 { 0 } else { self.ends[at - 1].1 };
+        let (key_end, end) = self.ends[at];
+        (&self.text[start..key_end], &self.text[key_end..end])
+    }
+
+    fn replace_value(&mut self, at: usize, value: &str) {
+        let (key_end, end) = self.ends[at];
+        self.text.replace_range(key_end..end, value);
+        // What lies behind it moved by the difference.
+        let moved = |place: &mut usize| *place = *place - end + key_end + value.len();
+        moved(&mut self.ends[at].1);
+        for (key_end, end) in &mut self.ends[at + 1..] {
+            moved(key_end);
+            moved(end);
+        }
     }
 
     fn position(&self, key: &str) -> Option<usize> {
         match &self.index {
             Some(index) => index.get(key).copied(),
-            None => self.pairs.iter().position(|(k, _)| k == key),
+            None => {
+                let (text, mut start) = (self.text.as_bytes(), 0);
+                self.ends.iter().position(|&(key_end, end)| {
+                    let known = &text[start..key_end];
+                    start = end;
+                    known == key.as_bytes()
+                })
+            }
         }
     }
 
     fn build_index(&mut self) {
-        self.index = (self.pairs.len() > LIST_MAX).then(|| {
-            let keys = self.pairs.iter().enumerate().map(|(at, (key, _))| (key.clone(), at));
+        self.index = (self.ends.len() > LIST_MAX).then(|| {
+            let keys = self.iter().enumerate().map(|(at, (key, _))| (key.to_string(), at));
             keys.collect()
         });
     }
@@ -91,13 +138,13 @@ impl Headers {
 
 impl PartialEq for Headers {
     fn eq(&self, other: &Self) -> bool {
-        self.pairs == other.pairs
+        self.text == other.text && self.ends == other.ends
     }
 }
 
 impl Eq for Headers {}
 
-impl<K: Into<String>, V: Into<String>> FromIterator<(K, V)> for Headers {
+impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Headers {
     fn from_iter<T: IntoIterator<Item = (K, V)>>(pairs: T) -> Self {
         let mut headers = Self::new();
         for (key, value) in pairs {
@@ -154,6 +201,18 @@ mod tests {
             assert_eq!(headers.len(), count - 1);
             assert_eq!(headers, headers.iter().collect());
         }
+    }
+
+    #[test]
+    fn a_value_that_grows_or_shrinks_leaves_the_others_as_they_are() {
+        let mut headers = Headers::from_iter([("a", "1"), ("ä", "zwei"), ("c", "")]);
+        headers.set("ä", "");
+        headers.set("a", "eins und mehr");
+        headers.set("c", "3");
+        headers.set("ä", "2");
+        assert_eq!(headers.to_string(), "{a=eins und mehr, ä=2, c=3}");
+        assert_eq!(headers, Headers::from_iter([("a", "eins und mehr"), ("ä", "2"), ("c", "3")]));
+        assert_ne!(Headers::from_iter([("ab", "c")]), Headers::from_iter([("a", "bc")]));
     }
 
     #[test]
