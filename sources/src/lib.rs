@@ -4,12 +4,19 @@ pub mod avro;
 mod complaints;
 pub mod exec;
 mod files;
+pub mod http;
 pub mod kafka;
 pub mod loghub;
+pub mod multiport_syslogtcp;
+mod net;
 pub mod netcat;
+pub mod netcatudp;
 pub mod seq;
 pub mod spooldir;
 pub mod stress;
+mod syslog;
+pub mod syslogtcp;
+pub mod syslogudp;
 pub mod taildir;
 #[cfg(test)]
 mod testing;
@@ -22,12 +29,17 @@ pub fn specs() -> Vec<Spec> {
     vec![
         avro::spec(),
         exec::spec(),
+        http::spec(),
         kafka::spec(),
         loghub::spec(),
+        multiport_syslogtcp::spec(),
         netcat::spec(),
+        netcatudp::spec(),
         seq::spec(),
         spooldir::spec(),
         stress::spec(),
+        syslogtcp::spec(),
+        syslogudp::spec(),
         taildir::spec(),
         thrift::spec(),
     ]

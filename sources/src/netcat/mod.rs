@@ -28,9 +28,8 @@ use flumen_api::settings::{ComponentConfig, Problems};
 use flumen_api::source::Runs;
 use flumen_api::{Batch, PutError, Source, SourceContext, SourceError};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
 
+use crate::net::{Connection, Server, Stream, bind_tcp};
 use charset::{Charset, Decoder};
 pub use settings::NetcatSettings;
 
@@ -38,8 +37,8 @@ pub use settings::NetcatSettings;
 const READ_BYTES: usize = 64 << 10;
 /// How long a client may take to read an answer once the source shall stop.
 const ANSWER_AT_STOP: Duration = Duration::from_secs(1);
-/// The pause after a client that could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Clients that are served at a time; further ones wait.
+const CLIENTS_MAX: usize = 10_000;
 
 /// Most lines of one put: no channel's `transactionCapacity` is smaller by default, and answers stay prompt.
 const LINES_MAX: usize = 100;
@@ -79,50 +78,20 @@ pub struct NetcatSource {
 impl Source for NetcatSource {
     async fn run(&mut self, context: SourceContext) -> Result<(), SourceError> {
         let NetcatSettings { bind, port, .. } = &self.settings;
-        let listener = TcpListener::bind((bind.as_str(), *port))
+        let listener = bind_tcp(Some(bind), *port)
             .await
             .map_err(|error| SourceError::new(format!("netcat cannot listen on {bind}:{port}"), error))?;
-        let address = listener.local_addr().map_or_else(|_| format!("{bind}:{port}"), |at| at.to_string());
-        tracing::info!(source = %context.name, %address, "listening");
-        let mut clients = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                () = context.shutdown.cancelled() => break,
-                // Ended clients are let go of as they end, not at the stop.
-                Some(ended) = clients.join_next(), if !clients.is_empty() => {
-                    if let Err(error) = ended {
-                        tracing::error!(source = %context.name, %error, "a client's task failed");
-                    }
-                    continue;
-                }
-                accepted = listener.accept() => accepted,
-            };
-            match accepted {
-                Ok((stream, peer)) => {
-                    clients.spawn(
-                        Client::new(stream, peer, context.clone(), &self.settings, self.charset).serve(),
-                    );
-                }
-                Err(error) => {
-                    // Out of descriptors, or a client that is gone again: the next one may do better.
-                    tracing::warn!(source = %context.name, %address, %error, "cannot accept a client");
-                    context.metrics.generic_processing_fail.inc();
-                    if context.sleep(ACCEPT_PAUSE).await {
-                        break;
-                    }
-                }
-            }
-        }
-        drop(listener);
-        // Each ends by itself once the put at hand is answered.
-        while clients.join_next().await.is_some() {}
+        let server = Server::new(context.clone(), None, CLIENTS_MAX);
+        let (settings, charset) = (self.settings.clone(), self.charset);
+        let client = move |connection| Client::new(connection, context.clone(), &settings, charset).talk();
+        server.serve(listener, client).await;
         Ok(())
     }
 }
 
 /// One connection.
 struct Client {
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     context: SourceContext,
     line_max: usize,
@@ -142,8 +111,7 @@ enum Next {
 
 impl Client {
     fn new(
-        stream: TcpStream,
-        peer: SocketAddr,
+        Connection { stream, peer, .. }: Connection,
         context: SourceContext,
         settings: &NetcatSettings,
         charset: Charset,
@@ -153,20 +121,7 @@ impl Client {
         Self { stream, peer, context, line_max, ack, decoder, text: String::new(), searched: 0 }
     }
 
-    async fn serve(mut self) {
-        let open = self.context.metrics.open_connections.clone();
-        tracing::info!(source = %self.context.name, peer = %self.peer, "connected");
-        open.add(1);
-        let _closed = Closed(open);
-        match self.talk().await {
-            Ok(()) => tracing::info!(source = %self.context.name, peer = %self.peer, "disconnected"),
-            Err(error) => {
-                tracing::info!(source = %self.context.name, peer = %self.peer, %error, "connection lost");
-            }
-        }
-    }
-
-    async fn talk(&mut self) -> io::Result<()> {
+    async fn talk(mut self) -> io::Result<()> {
         let mut bytes = vec![0; READ_BYTES];
         loop {
             let read = tokio::select! {
@@ -281,13 +236,4 @@ impl Client {
 /// Whether a line without its end leaves no room for it among `max` characters, counted as Java does.
 fn is_too_long(line: &str, max: usize) -> bool {
     line.len() >= max && line.encode_utf16().count() >= max
-}
-
-/// Counts a connection as closed even if its task is cancelled or panics.
-struct Closed(flumen_api::metrics::Gauge);
-
-impl Drop for Closed {
-    fn drop(&mut self) {
-        self.0.sub(1);
-    }
 }

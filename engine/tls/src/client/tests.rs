@@ -13,9 +13,13 @@ fn client(pairs: &[(&str, &str)]) -> ClientTls {
     ClientTls::load(&config, &mut problems).unwrap_or_else(|| panic!("{problems:?}"))
 }
 
-/// Whether a client takes the server `rsa.jks`, asked for by this name.
+/// Whether a client takes the server with the self-signed `rsa.jks`, asked for by this name.
 async fn believes(pairs: &[(&str, &str)], name: &'static str) -> Result<(), String> {
-    let keys = [("ssl", "true"), ("keystore", &fixture("rsa.jks")), ("keystore-password", "changeit")];
+    meets("rsa.jks", pairs, name).await
+}
+
+async fn meets(store: &str, pairs: &[(&str, &str)], name: &'static str) -> Result<(), String> {
+    let keys = [("ssl", "true"), ("keystore", &fixture(store)), ("keystore-password", "changeit")];
     let config = ComponentConfig::of(Kind::Source, "r1", &keys);
     let server = ServerTls::load(&config, &mut Problems::default()).unwrap();
     let acceptor = server.acceptor().await.unwrap().unwrap();
@@ -52,4 +56,16 @@ async fn a_store_that_names_nobody_is_an_error() {
     let error = believes(&keys, "x.test").await.unwrap_err();
     assert!(error.contains("no certificate of an authority") && error.contains(&store), "{error}");
     assert!(client(&[]).connector().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn whoever_an_authority_of_the_store_signed_for_is_believed_under_any_name() {
+    let authority = fixture("ca.pem");
+    let keys = [("ssl", "true"), ("truststore", authority.as_str())];
+    meets("signed.p12", &keys, "elsewhere.test").await.unwrap();
+    let asked = [&keys[..], &[("verify-hostname", "true")]].concat();
+    meets("signed.p12", &asked, "flumen.test").await.unwrap();
+    let error = meets("signed.p12", &asked, "elsewhere.test").await.unwrap_err();
+    assert!(error.contains("not valid for name"), "{error}");
+    assert!(meets("rsa.jks", &keys, "flumen.test").await.is_err());
 }

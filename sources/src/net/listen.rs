@@ -1,0 +1,189 @@
+//! Accepts clients on a port and gives each a task of its own.
+//!
+//! ```text
+//!   place free? ──> accept ──> TLS handshake, if any, within 10 s ──> the source's own protocol
+//!       ^                                                                       │
+//!       └──────────────────────── place given back at the end ──────────────────┘
+//! ```
+//!
+//! With all places taken, further clients wait in the system's queue. At a stop the port is closed first; each client's
+//! task ends by itself once what it has in hand is put.
+
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use flumen_api::SourceContext;
+use flumen_api::metrics::Gauge;
+use flumen_tls::TlsAcceptor;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::stream::Stream;
+
+/// How long a client may take for the handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// The pause after a client that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A client.
+pub(crate) struct Connection {
+    pub stream: Stream,
+    pub peer: SocketAddr,
+    pub local: SocketAddr,
+}
+
+/// Serves clients, at most so many at a time over all its ports.
+#[derive(Clone)]
+pub(crate) struct Server {
+    context: SourceContext,
+    tls: Option<TlsAcceptor>,
+    places: Arc<Semaphore>,
+}
+
+/// Listens at `host`, or at all addresses if there is none.
+pub(crate) async fn bind_tcp(host: Option<&str>, port: u16) -> io::Result<TcpListener> {
+    match host {
+        Some(host) => TcpListener::bind((host, port)).await,
+        None => match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+            Err(error) if lacks_ipv6(&error) => TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await,
+            bound => bound,
+        },
+    }
+}
+
+/// Receives at `host`, or at all addresses if there is none.
+pub(crate) async fn bind_udp(host: Option<&str>, port: u16) -> io::Result<UdpSocket> {
+    match host {
+        Some(host) => UdpSocket::bind((host, port)).await,
+        None => match UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+            Err(error) if lacks_ipv6(&error) => UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).await,
+            bound => bound,
+        },
+    }
+}
+
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::AddrNotAvailable)
+        || error.raw_os_error() == Some(rustix::io::Errno::AFNOSUPPORT.raw_os_error())
+}
+
+impl Server {
+    /// At most `clients` at a time.
+    pub fn new(context: SourceContext, tls: Option<TlsAcceptor>, clients: usize) -> Self {
+        Self { context, tls, places: Arc::new(Semaphore::new(clients)) }
+    }
+
+    /// Serves with `client` until a stop is asked for, then waits for the clients at hand.
+    pub async fn serve<C, F>(&self, listener: TcpListener, client: C)
+    where
+        C: Fn(Connection) -> F + Send + Sync + 'static,
+        F: Future<Output = io::Result<()>> + Send + 'static,
+    {
+        let name = &self.context.name;
+        let address = listener.local_addr().map_or_else(|_| "?".into(), |at| at.to_string());
+        tracing::info!(source = %name, %address, tls = self.tls.is_some(), "listening");
+        let client = Arc::new(client);
+        let mut clients = JoinSet::new();
+        let mut place = None;
+        loop {
+            if place.is_none() {
+                place = self.places.clone().try_acquire_owned().ok();
+                if place.is_none() {
+                    tracing::warn!(source = %name, %address, "as many clients as it may have; further ones wait");
+                }
+            }
+            tokio::select! {
+                () = self.context.shutdown.cancelled() => break,
+                // Ended clients are let go of as they end, not at the stop.
+                Some(ended) = clients.join_next(), if !clients.is_empty() => self.ended(ended),
+                found = self.places.clone().acquire_owned(), if place.is_none() => place = found.ok(),
+                accepted = listener.accept(), if place.is_some() => match accepted {
+                    Ok((stream, peer)) => {
+                        let (server, client, place) = (self.clone(), client.clone(), place.take());
+                        clients.spawn(async move {
+                            server.one(stream, peer, &*client).await;
+                            drop(place);
+                        });
+                    }
+                    Err(error) => {
+                        // Out of descriptors, or a client that is gone again: the next one may do better.
+                        tracing::warn!(source = %name, %address, %error, "cannot accept a client");
+                        self.context.metrics.generic_processing_fail.inc();
+                        if self.context.sleep(ACCEPT_PAUSE).await {
+                            break;
+                        }
+                    }
+                },
+            }
+        }
+        drop(listener);
+        while let Some(ended) = clients.join_next().await {
+            self.ended(ended);
+        }
+    }
+
+    fn ended(&self, ended: Result<(), tokio::task::JoinError>) {
+        if let Err(error) = ended {
+            self.context.metrics.generic_processing_fail.inc();
+            tracing::error!(source = %self.context.name, %error, "a client's task failed");
+        }
+    }
+
+    async fn one<F>(&self, stream: TcpStream, peer: SocketAddr, client: &impl Fn(Connection) -> F)
+    where
+        F: Future<Output = io::Result<()>>,
+    {
+        let name = &self.context.name;
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        tracing::info!(source = %name, %peer, "connected");
+        let _open = Open::new(&self.context.metrics.open_connections);
+        // Of a client that vanished without a word nothing would ever be heard again.
+        let kept = rustix::net::sockopt::set_socket_keepalive(&stream, true);
+        let local = kept.map_err(io::Error::from).and_then(|()| stream.local_addr());
+        let ended = match (local, &self.tls) {
+            (Err(error), _) => Err(error),
+            (Ok(local), None) => client(Connection { stream: Stream::Plain(stream), peer, local }).await,
+            (Ok(local), Some(tls)) => match self.handshake(tls, stream, peer).await {
+                None => return,
+                Some(stream) => client(Connection { stream, peer, local }).await,
+            },
+        };
+        match ended {
+            Ok(()) => tracing::info!(source = %name, %peer, "disconnected"),
+            Err(error) => tracing::info!(source = %name, %peer, %error, "connection lost"),
+        }
+    }
+
+    async fn handshake(&self, tls: &TlsAcceptor, stream: TcpStream, peer: SocketAddr) -> Option<Stream> {
+        let handshake = self.context.shutdown.run_until_cancelled(timeout(HANDSHAKE_MAX, tls.accept(stream)));
+        let error = match handshake.await? {
+            Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(stream))),
+            Ok(Err(error)) => error,
+            Err(_elapsed) => io::Error::new(io::ErrorKind::TimedOut, "the client takes too long"),
+        };
+        self.context.metrics.generic_processing_fail.inc();
+        tracing::warn!(source = %self.context.name, %peer, %error, "no TLS with a client");
+        None
+    }
+}
+
+/// Counts a connection as closed even if its task is cancelled or panics.
+struct Open(Gauge);
+
+impl Open {
+    fn new(gauge: &Gauge) -> Self {
+        gauge.add(1);
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.sub(1);
+    }
+}

@@ -1,0 +1,25 @@
+//! What sources that serve clients over a network share.
+//!
+//! ```text
+//!   Server     accepts on a port, TLS if asked for, so many clients at a time, each in a task of its own
+//!   talk       one client that sends and is not answered
+//!   Inbox      receives datagrams into a queue of bounded size while a channel has no room
+//!   Delivery   puts events that nobody is answered for, and puts them again until the channels have them
+//!   names      who a client is, as Java writes it
+//! ```
+//!
+//! One client's garbage, slowness or panic ends at most its own connection, and is counted.
+
+mod datagrams;
+mod delivery;
+mod listen;
+mod names;
+mod stream;
+mod talk;
+
+pub(crate) use datagrams::{Datagram, Inbox};
+pub(crate) use delivery::{Budget, Delivery};
+pub(crate) use listen::{Connection, Server, bind_tcp, bind_udp};
+pub(crate) use names::{ClientHeaders, java_ip};
+pub(crate) use stream::Stream;
+pub(crate) use talk::{Protocol, Reading, talk};
