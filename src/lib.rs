@@ -28,5 +28,8 @@ use flumen_api::registry::Registry;
 
 /// Runs the command line over the component types of `registry`.
 pub fn main(registry: Registry) -> ExitCode {
+    if flumen_sources::exec::guard::is_asked_for() {
+        return flumen_sources::exec::guard::run();
+    }
     cli::main(registry).into()
 }

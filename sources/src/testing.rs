@@ -25,6 +25,8 @@ pub enum Fate {
     KeptAndAcked,
     /// Nothing is kept, the ticket fails.
     Lost,
+    /// The same, and the ticket takes its time to say so.
+    LostLater,
     /// All is kept, the ticket fails all the same.
     KeptAndFailed,
 }
@@ -108,11 +110,17 @@ impl SourceEngine for FakeEngine {
             let error = PutError::TooLarge { channel: "c1".into(), reason: "as the test wants it".into() };
             return Err(PutRefused { batch, error });
         }
-        if let Some(Fate::Lost) = fate {
+        if let Some(fate @ (Fate::Lost | Fate::LostLater)) = fate {
             for progress in batch.progress() {
                 state.gaps.insert(progress.key.clone(), (progress.generation, progress.from));
             }
-            return Ok(Ticket::pending(async move { Err(failed()) }));
+            let polls = if matches!(fate, Fate::LostLater) { 100 } else { 0 };
+            return Ok(Ticket::pending(async move {
+                for _ in 0..polls {
+                    tokio::task::yield_now().await;
+                }
+                Err(failed())
+            }));
         }
         for progress in batch.progress() {
             if let Some((generation, from)) = state.gaps.remove(&progress.key)

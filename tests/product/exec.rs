@@ -55,6 +55,34 @@ fn a_command_dies_with_an_agent_that_is_killed() {
 }
 
 #[test]
+fn a_shells_whole_pipeline_dies_with_an_agent_that_is_killed() {
+    let seconds = own_seconds(2);
+    let command = format!("sleep {seconds} | sleep {seconds} & sleep {seconds}; true");
+    let world = World::new(&config(&command, "a1.sources.r1.shell = /bin/sh -c\n"));
+    let agent = world.start();
+    eventually(|| processes_with(&seconds) == 3, || "the command does not run".into());
+    agent.kill();
+    eventually(|| processes_with(&seconds) == 0, || "processes outlive their agent".into());
+}
+
+#[test]
+fn a_command_that_has_ended_leaves_no_guard_behind() {
+    let world =
+        World::new(&config("true", "a1.sources.r1.restart = true\na1.sources.r1.restartThrottle = 1\n"));
+    let agent = world.start();
+    eventually(|| agent.said().matches("`true` ended").count() >= 20, || "it does not run again".into());
+    let children = format!("/proc/{0}/task", agent.pid());
+    let count = || {
+        let tasks = fs::read_dir(&children).unwrap().flatten();
+        let of = |task: fs::DirEntry| fs::read_to_string(task.path().join("children")).unwrap_or_default();
+        tasks.map(of).map(|list| list.split_whitespace().count()).sum::<usize>()
+    };
+    // The command and its guard, at one moment or the other.
+    assert!(count() <= 2, "{} processes", count());
+    agent.stop();
+}
+
+#[test]
 fn a_stop_ends_a_shells_whole_pipeline() {
     let seconds = own_seconds(1);
     let command = format!("sleep {seconds} | sleep {seconds} & sleep {seconds}");

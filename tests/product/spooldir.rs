@@ -33,7 +33,7 @@ fn names(world: &World) -> Vec<String> {
 
 #[test]
 fn twenty_kills_in_the_middle_of_files_lose_and_repeat_nothing() {
-    const LINES: u64 = 1_200_000;
+    const LINES: u64 = 600_000;
     const FILES: u64 = 3;
     let world = World::new(&config(
         "a1.sources.r1.batchSize = 200\na1.sources.r1.deserializer.maxLineLength = 3000\n",
@@ -50,7 +50,7 @@ fn twenty_kills_in_the_middle_of_files_lose_and_repeat_nothing() {
         let before = world.delivered();
         let agent = world.start();
         // Any moment will do, those of the start included; most have some lines behind them.
-        let more = random.below(40_000) * LINE as u64;
+        let more = random.below(25_000) * LINE as u64;
         let goal = (before + more).min((LINES - 20_000) * LINE as u64);
         eventually(|| world.delivered() >= goal, || format!("{} of {goal} bytes", world.delivered()));
         agent.kill();
@@ -115,7 +115,7 @@ fn a_directory_in_which_nothing_can_be_renamed_is_an_error_before_anything_is_re
         fs::set_permissions(world.path(path), fs::Permissions::from_mode(0o777)).unwrap();
     }
     drop_in(&world, "a.log", lines(0, 100));
-    fs::set_permissions(world.path("in"), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(world.path("in"), fs::Permissions::from_mode(0o555)).unwrap();
     let agent = world.start_as_nobody();
     agent.wait_for(&["ERROR", "r1", "cannot be renamed", &world.path("in").to_string_lossy()]);
     assert_eq!(world.delivered(), 0);
@@ -123,6 +123,31 @@ fn a_directory_in_which_nothing_can_be_renamed_is_an_error_before_anything_is_re
     world.wait_delivered(100 * LINE as u64);
     agent.stop();
     assert_exact(&world.output(), 100);
+}
+
+#[test]
+fn a_file_that_cannot_be_marked_once_it_is_read_waits_for_that_and_is_not_read_again() {
+    let keys = "a1.sources.r1.trackingPolicy = tracker_dir\na1.sources.r1.trackerDir = @DIR@/marks\n";
+    let world = World::new(&config(keys));
+    fs::create_dir(world.path("marks")).unwrap();
+    for path in ["", "in", "out"] {
+        fs::set_permissions(world.path(path), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    fs::set_permissions(world.path("marks"), fs::Permissions::from_mode(0o555)).unwrap();
+    drop_in(&world, "a.log", lines(0, 100));
+    let agent = world.start_as_nobody();
+    agent.wait_for(&["WARN", "in/a.log", "cannot be renamed or marked"]);
+    std::thread::sleep(Duration::from_millis(5));
+    drop_in(&world, "b.log", lines(100, 200));
+    world.wait_delivered(200 * LINE as u64);
+    agent.kill();
+    let agent = world.start_as_nobody();
+    agent.wait_for(&["in/b.log", "cannot be renamed or marked"]);
+    fs::set_permissions(world.path("marks"), fs::Permissions::from_mode(0o777)).unwrap();
+    let marked = |name: &str| world.path("marks").join(name).exists();
+    eventually(|| marked("a.log.COMPLETED") && marked("b.log.COMPLETED"), || "not marked".into());
+    agent.stop();
+    assert_exact(&world.output(), 200);
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //!
 //! A shell is used only if `shell` names one. The command never outlives the agent (`process.rs`).
 
+pub mod guard;
 mod lines;
 mod process;
 mod puts;

@@ -1,14 +1,12 @@
 //! The command's process: started in a group of its own, and ended with all of its group.
 //!
 //! ```text
-//!   agent ── source's thread ── fork ── setpgid, PR_SET_PDEATHSIG(KILL) ── exec command
-//!                                         │                                  └─ what it starts is in the same group
-//!                                         └─ the kernel kills the command when the thread is gone, however that came
-//!   stop   SIGTERM to the group, up to 5 s for its output to end, SIGKILL to the group
+//!   agent ─┬─ source's thread ── fork ── setpgid, PR_SET_PDEATHSIG(KILL) ── exec command
+//!          │                                                                 └─ what it starts is in the same group
+//!          └─ pipe ── guard: kills the group when the pipe ends without a word
+//!   stop     SIGTERM to the group, up to 5 s for its output to end, SIGKILL to the group
+//!   SIGKILL  the kernel kills the command, since the thread is gone, and the guard what the command has started
 //! ```
-//!
-//! The kernel's promise is about the command itself. What a shell started beside it ends, if the agent is killed, at its
-//! next write, for nobody reads its output any more.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -23,6 +21,8 @@ use rustix::process::{
 use tokio::net::unix::pipe;
 use tokio::time::Instant;
 
+use super::guard::Guard;
+
 /// A command that has closed its output has this long to end by itself.
 const TO_END: Duration = Duration::from_secs(1);
 /// After SIGTERM it has this long.
@@ -36,6 +36,7 @@ pub(super) struct Process {
     child: Child,
     /// Held open, as Java holds it: a command that reads its input waits and does not end.
     _input: Option<ChildStdin>,
+    guard: Option<Guard>,
 }
 
 impl Process {
@@ -63,7 +64,8 @@ impl Process {
         let output = child.stdout.take().map(OwnedFd::from);
         let errors = child.stderr.take().map(OwnedFd::from);
         // From here on an error ends the command.
-        let process = Self { child, _input: input };
+        let mut process = Self { child, _input: input, guard: None };
+        process.guard = Guard::start(process.id());
         let (Some(output), Some(errors)) = (output, errors) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
@@ -91,7 +93,7 @@ impl Process {
         while !self.has_ended() {
             tokio::time::sleep(LOOK_EVERY).await;
         }
-        self.child.wait()
+        self.reap()
     }
 
     /// Ends whatever is left of the group, and returns how the command ended.
@@ -101,6 +103,12 @@ impl Process {
         while !self.has_ended() {
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        self.reap()
+    }
+
+    /// Frees the command's number, which the guard must not know any more then.
+    fn reap(&mut self) -> io::Result<ExitStatus> {
+        self.guard = None;
         self.child.wait()
     }
 
@@ -138,7 +146,7 @@ impl Drop for Process {
         // Already waited for: its number may be another's by now.
         if matches!(self.child.try_wait(), Ok(None)) {
             self.signal(Signal::KILL);
-            if let Err(error) = self.child.wait() {
+            if let Err(error) = self.reap() {
                 tracing::warn!(pid = self.id(), %error, "the command cannot be waited for");
             }
         }

@@ -135,6 +135,8 @@ fn who_was_stopped_in_the_middle_of_a_file_goes_on_there() {
     let room = Room::new(ONE_BY_ONE);
     room.start_in_the_middle_of_a().stop();
     assert_eq!(room.engine.bodies(), ["one"]);
+    // The channel knows it, without Flume's tracker file.
+    fs::remove_dir_all(room.path(".flumespool")).unwrap();
     room.make_room();
     let running = room.start();
     room.stop_when_settled(running);
@@ -171,6 +173,17 @@ fn what_failed_on_its_way_is_put_again_and_nothing_twice() {
         room.stop_when_settled(running);
         assert_eq!(room.engine.bodies(), ["one", "two", "three", "four", "five"], "{fates:?}");
     }
+}
+
+#[test]
+fn a_file_keeps_its_name_until_its_last_event_is_durable() {
+    let room = Room::new(&[]);
+    room.engine.state().fates = [Fate::LostLater, Fate::LostLater].into();
+    room.drop_in("a", "one\ntwo\n");
+    let running = room.start();
+    room.wait_for("a.COMPLETED");
+    room.stop_when_settled(running);
+    assert_eq!(room.engine.bodies(), ["one", "two"]);
 }
 
 #[test]

@@ -11,6 +11,9 @@
 
 use super::*;
 
+/// A listing may use this fraction of the time at most (one part in so many).
+const LISTING_SHARE: u32 = 10;
+
 /// Where to begin.
 enum Start {
     /// Generation, position, and whether the channel knows of it.
@@ -22,6 +25,7 @@ enum Start {
 impl Spooler<'_> {
     /// Looks through the directory.
     pub(super) fn list(&mut self) {
+        let begun = Instant::now();
         let listing = self.setup.rules.list();
         for (path, error) in &listing.failures {
             self.complaints.warn(path, "cannot be listed", error);
@@ -38,7 +42,8 @@ impl Spooler<'_> {
         self.queue = listing.candidates.into();
         self.settled.clear();
         self.report();
-        self.list_at = Instant::now() + self.setup.poll_delay;
+        // A directory with very many files is not to be all that is looked at.
+        self.list_at = Instant::now() + self.setup.poll_delay.max(begun.elapsed() * LISTING_SHARE);
     }
 
     /// Retires what the channel holds of files that are not there any more.
