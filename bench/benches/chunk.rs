@@ -2,6 +2,9 @@
 //!
 //! `cargo bench -p flumen-bench --features criterion`
 
+// What the macros make has none.
+#![allow(missing_docs)]
+
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use flumen_api::batch::Batch;

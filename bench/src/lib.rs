@@ -37,4 +37,4 @@ mod flume;
 mod lines;
 mod process;
 mod programs;
-mod pump;
+pub mod pump;

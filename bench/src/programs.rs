@@ -6,6 +6,8 @@
 //!   rsyslog   bench/rsyslog.conf
 //! ```
 
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -53,6 +55,10 @@ pub enum Edit {
     /// A timestamp and a host header on every event.
     Interceptors,
     MemoryChannel,
+    /// The channel's frames compressed.
+    Lz4,
+    /// The channel's frames encrypted with AES-256.
+    Encrypted,
 }
 
 const SYNCED: &str = "synced in the channel before it is acked, synced in the output before it is released";
@@ -75,6 +81,8 @@ pub const VARIANTS: &[Variant] = &[
     flumen("batchSize unset, std", Edit::DefaultBatch, Some("std")),
     flumen("two file channels", Edit::TwoChannels, None),
     flumen("timestamp and host", Edit::Interceptors, None),
+    flumen("lz4", Edit::Lz4, None),
+    flumen("encrypted", Edit::Encrypted, None),
     flumen("memory channel", Edit::MemoryChannel, None),
     Variant {
         name: "Flume, memory channel",
@@ -132,8 +140,7 @@ impl Programs {
             }
             Program::Flumen { edit, .. } => {
                 let conf = home.join("check.conf");
-                let text = edited(edit).replace("@DIR@", &home.to_string_lossy());
-                std::fs::write(&conf, text).context(|| format!("write {}", conf.display()))?;
+                write_conf(&conf, &edited(edit), home)?;
                 let checked = Command::new(&self.flumen)
                     .args(["check", "-n", "a1", "-f"])
                     .arg(&conf)
@@ -154,8 +161,7 @@ impl Programs {
             Program::Flumen { edit, .. } | Program::Flume(edit) => edited(edit),
             Program::Rsyslog(queue) => RSYSLOG_CONF.replace("@QUEUE@", queue),
         };
-        let text = text.replace("@DIR@", &directory.to_string_lossy());
-        std::fs::write(&conf, text).context(|| format!("write {}", conf.display()))?;
+        write_conf(&conf, &text, directory)?;
         Ok(match (variant.program, &self.flume) {
             (Program::Flumen { storage, .. }, _) => {
                 let mut command = Command::new(&self.flumen);
@@ -176,12 +182,27 @@ impl Programs {
     }
 }
 
+/// Writes a configuration for `directory`, and the key that it may name.
+fn write_conf(conf: &Path, text: &str, directory: &Path) -> Result<(), Failure> {
+    let text = text.replace("@DIR@", &directory.to_string_lossy());
+    std::fs::write(conf, text).context(|| format!("write {}", conf.display()))?;
+    let key = directory.join("key");
+    let write = |mut file: std::fs::File| file.write_all("5e".repeat(32).as_bytes());
+    let made = std::fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&key);
+    made.and_then(write).context(|| format!("write {}", key.display()))
+}
+
 /// The configuration with `edit` made. A later key wins over an earlier one.
 fn edited(edit: Edit) -> String {
     match edit {
         Edit::None => CONF.to_string(),
         Edit::DefaultBatch => without(CONF, ".batchSize"),
         Edit::MemoryChannel => format!("{CONF}a1.channels.c1.type = memory\n"),
+        Edit::Lz4 => format!("{CONF}a1.channels.c1.compression = lz4\n"),
+        Edit::Encrypted => format!(
+            "{CONF}a1.channels.c1.encryption.keyProvider = KEYFILE\na1.channels.c1.encryption.keyProvider.keys = k\n\
+             a1.channels.c1.encryption.keyProvider.keys.k.file = @DIR@/key\na1.channels.c1.encryption.activeKey = k\n"
+        ),
         Edit::Interceptors => format!(
             "{CONF}a1.sources.r1.interceptors = i1 i2\na1.sources.r1.interceptors.i1.type = timestamp\n\
              a1.sources.r1.interceptors.i2.type = host\n"
