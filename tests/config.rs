@@ -134,6 +134,9 @@ fn a_batch_beyond_the_channels_transaction_is_named_with_both_keys() {
 /// Types whose batch Flume holds against the channel's transactions, with the key of their batch.
 const BATCHES: &[(&str, &str, &[&str])] = &[
     ("sources.r1", "batchSize", &["type = seq"]),
+    ("sources.r1", "batchSize", &["type = exec", "command = true"]),
+    ("sources.r1", "batchSize", &["type = spooldir", "spoolDir = /in"]),
+    ("sources.r1", "batchSize", &["type = org.apache.flume.source.StressSource"]),
     ("sources.r1", "batchSize", &["type = taildir", "filegroups = f", "filegroups.f = /in/.*"]),
     (
         "sources.r1",

@@ -29,6 +29,8 @@ pub struct Case {
     pub uncounted: &'static [&'static str],
     /// Counters that differ, as `SINK1 EventWriteFail`, with what they are in Flume and in Flumen.
     pub counted_otherwise: &'static [(&'static str, &'static str, &'static str)],
+    /// What is left of the input, where it differs: by Flume, by Flumen.
+    pub inputs_otherwise: Option<(&'static [&'static str], &'static [&'static str])>,
     /// Where Flumen is meant to differ.
     pub differs: Option<Differs>,
 }
@@ -83,6 +85,7 @@ impl Case {
             masks: &[],
             uncounted: &[],
             counted_otherwise: &[],
+            inputs_otherwise: None,
             differs: None,
         }
     }
@@ -150,9 +153,18 @@ impl Case {
         self
     }
 
+    pub fn inputs_otherwise(
+        mut self,
+        flume: &'static [&'static str],
+        flumen: &'static [&'static str],
+    ) -> Self {
+        self.inputs_otherwise = Some((flume, flumen));
+        self
+    }
+
     /// Whether the migration page has a row for it.
     pub fn deviates(&self) -> bool {
-        self.differs.is_some() || !self.counted_otherwise.is_empty()
+        self.differs.is_some() || self.inputs_otherwise.is_some() || !self.counted_otherwise.is_empty()
     }
 
     /// Flumen delivers `delivered` events, and the two sides show these texts.

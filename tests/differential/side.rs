@@ -14,6 +14,8 @@ use crate::http;
 
 /// Far above what any step takes on a busy machine; only a failure waits this long.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// How long after its start a source may take to find the files that it follows.
+const FINDING: Duration = Duration::from_secs(2);
 /// What comes after the last event that was expected comes within this time.
 const AFTERWARDS: Duration = Duration::from_secs(1);
 
@@ -158,12 +160,16 @@ impl Side {
             assert!(Instant::now() < deadline, "{} does not start:\n{}", self.name, self.log_end());
             std::thread::sleep(Duration::from_millis(50));
         }
-        for case in cases {
-            for feed in &case.feed {
-                if let Some(answer) = self.give(case, feed) {
-                    self.answers.entry(case.name).or_default().push(answer);
+        // Who follows a file from its end has to have found the end before there is more.
+        for late in [false, true] {
+            for case in cases {
+                for feed in case.feed.iter().filter(|feed| matches!(feed, Feed::Append(..)) == late) {
+                    if let Some(answer) = self.give(case, feed) {
+                        self.answers.entry(case.name).or_default().push(answer);
+                    }
                 }
             }
+            std::thread::sleep(FINDING);
         }
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline && cases.iter().any(|case| !self.is_done(case)) {

@@ -5,6 +5,7 @@ use std::fs;
 use crate::netcat::{ask, connect};
 use crate::world::{World, eventually, free_port, output};
 
+const SPOOLDIR: &str = include_str!("../scenarios/03-spooldir-hdfs.conf");
 const INTERCEPTORS: &str = include_str!("../scenarios/05-interceptors.conf");
 const SELECTORS: &str = include_str!("../scenarios/06-selectors.conf");
 
@@ -24,6 +25,36 @@ fn selectors(port: u16) -> String {
         text.push_str(&format!("mux.sources.r1.interceptors{key}\n"));
     }
     text
+}
+
+#[test]
+fn scenario_03_delivers_each_uploaded_file_once_and_passes_over_what_is_still_written() {
+    // Into files: the hdfs sink is not built yet.
+    let (source, _) = SPOOLDIR.split_once("a3.sinks.k3.type").unwrap();
+    let sink =
+        "a3.sinks.k3.type = file_roll\na3.sinks.k3.sink.directory = @DIR@/out\na3.sinks.k3.channel = c3\n";
+    let world = World::new(&format!("{source}{sink}"));
+    fs::create_dir_all(world.path("upload")).unwrap();
+    world.append("upload/first.log", "one\ntwo\n");
+    let agent = world.start_agent("a3");
+    world.wait_delivered(8);
+    world.append("upload/second.tmp", "three\nfo");
+    world.append("upload/second.tmp", "ur\n");
+    fs::rename(world.path("upload/second.tmp"), world.path("upload/second.log")).unwrap();
+    world.append("upload/third.tmp", "still written");
+    world.wait_delivered(19);
+    let names = || {
+        let entries = fs::read_dir(world.path("upload")).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| !name.starts_with('.'));
+        names.sort();
+        names
+    };
+    let expected = ["first.log.COMPLETED", "second.log.COMPLETED", "third.tmp"];
+    eventually(|| names() == expected, || format!("{:?}", names()));
+    agent.stop();
+    assert_eq!(world.output(), b"one\ntwo\nthree\nfour\n");
 }
 
 #[test]

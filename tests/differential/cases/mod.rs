@@ -2,12 +2,14 @@
 
 mod channels;
 mod configuration;
+mod exec;
 mod interceptors;
 mod rules;
 mod selectors;
 mod serializers;
 mod sinks;
 mod sources;
+mod spooldir;
 
 use crate::case::Case;
 
@@ -15,6 +17,8 @@ use crate::case::Case;
 pub fn all() -> Vec<Case> {
     let mut all = Vec::new();
     all.extend(sources::cases());
+    all.extend(spooldir::cases());
+    all.extend(exec::cases());
     all.extend(interceptors::cases());
     all.extend(channels::cases());
     all.extend(selectors::cases());

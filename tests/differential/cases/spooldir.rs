@@ -1,0 +1,105 @@
+//! The `spooldir` source: which files are read, how they are cut into events, and what becomes of them.
+
+use crate::case::{Case, Feed, Outputs};
+
+const SPOOLDIR: &[&str] = &["type = spooldir", "spoolDir = @DIR@/in"];
+
+fn spool(name: &'static str, keys: &[&str], files: &[(&'static str, &[u8])]) -> Case {
+    let mut case = Case::new(name, SPOOLDIR).keys(keys);
+    for (name, bytes) in files {
+        case = case.feed(Feed::File(name, bytes.to_vec()));
+    }
+    case
+}
+
+pub fn cases() -> Vec<Case> {
+    let lines: &[u8] = b"one\ntwo with cr\r\n\n\xc3\xbcml\xc3\xa4ut\nno end";
+    let blob = "deserializer = org.apache.flume.sink.solr.morphline.BlobDeserializer$Builder";
+    vec![
+        spool("spooldir_lines", &[], &[("in/a.txt", lines)]).delivers(5),
+        spool(
+            "spooldir_headers",
+            &[
+                "fileHeader = true",
+                "fileHeaderKey = path",
+                "basenameHeader = true",
+                "basenameHeaderKey = name",
+                "fileSuffix = .done",
+            ],
+            &[("in/a.txt", b"one\n"), ("in/b.txt", b"two\n")],
+        )
+        .delivers(2),
+        spool(
+            "spooldir_oldest_first",
+            &[],
+            &[("in/z.txt", b"1\n"), ("in/a.txt", b"2\n"), ("in/m.txt", b"3\n")],
+        )
+        .delivers(3),
+        spool(
+            "spooldir_youngest_first",
+            &["consumeOrder = youngest"],
+            &[("in/z.txt", b"1\n"), ("in/a.txt", b"2\n"), ("in/m.txt", b"3\n")],
+        )
+        .delivers(3),
+        spool("spooldir_empty_file", &[], &[("in/a.txt", b"")]).delivers(1),
+        spool(
+            "spooldir_patterns",
+            &["includePattern = .*\\\\.(txt|log)", "ignorePattern = .*\\\\.log"],
+            &[("in/a.txt", b"a\n"), ("in/b.log", b"b\n"), ("in/c.bin", b"c\n"), ("in/.d.txt", b"d\n")],
+        )
+        .delivers(1),
+        spool(
+            "spooldir_deleted",
+            &["deletePolicy = immediate"],
+            &[("in/a.txt", b"a\n"), ("in/b.txt", b"b\n")],
+        )
+        .delivers(2),
+        spool("spooldir_with_trackers", &["trackingPolicy = tracker_dir"], &[("in/a.txt", b"a\n")])
+            .inputs_otherwise(
+                &[".flumespool/.flumespool-main.meta", ".flumespool/a.txt.COMPLETED", "a.txt"],
+                &[".flumespool/a.txt.COMPLETED", "a.txt"],
+            )
+            .delivers(1),
+        spool(
+            "spooldir_recursive",
+            &["recursiveDirectorySearch = true", "fileHeader = true"],
+            &[("in/a.txt", b"a\n"), ("in/sub/deep/b.txt", b"b\n"), ("in/.hidden/c.txt", b"c\n")],
+        )
+        .outputs(Outputs::Sorted)
+        .delivers(2),
+        spool("spooldir_not_recursive", &[], &[("in/a.txt", b"a\n"), ("in/sub/b.txt", b"b\n")]).delivers(1),
+        spool(
+            "spooldir_long_lines",
+            &["deserializer.maxLineLength = 10"],
+            &[("in/a.txt", b"123456789\n1234567890\n12345678901\n1234567890123456789012345\nend\n")],
+        )
+        .delivers(9),
+        spool("spooldir_latin1", &["inputCharset = ISO-8859-1"], &[("in/a.txt", b"\xfcml\xe4ut\n")])
+            .delivers(1),
+        spool(
+            "spooldir_into_latin1",
+            &["deserializer.outputCharset = ISO-8859-1"],
+            &[("in/a.txt", b"\xc3\xbcml\xc3\xa4ut \xe4\xb8\xad\n")],
+        )
+        .delivers(1),
+        spool(
+            "spooldir_bytes_replaced",
+            &["decodeErrorPolicy = REPLACE"],
+            &[("in/a.txt", b"a\xffb\n\xc3\n\xe4\xb8!\n")],
+        )
+        .delivers(3),
+        spool(
+            "spooldir_bytes_ignored",
+            &["decodeErrorPolicy = IGNORE"],
+            &[("in/a.txt", b"a\xffb\n\xc3\n\xe4\xb8!\n")],
+        )
+        .delivers(3),
+        spool(
+            "spooldir_blobs",
+            &[blob, "deserializer.maxBlobLength = 10"],
+            &[("in/a.bin", b"123456789\n12345\n"), ("in/b.bin", b"short")],
+        )
+        .outputs(Outputs::Bytes)
+        .delivers(3),
+    ]
+}
