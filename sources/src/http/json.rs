@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Headers and bodies may be numbers, `true` or `false`, which are taken as text. A header that is null is left out; a body
-//! that is null or missing is empty. Other members are passed over. An event that is null, a text that is empty or says
-//! `null`, and anything behind the array are what Flume fails at; its answers to them are kept.
+//! that is null or missing is empty. Other members are passed over. Behind the array there may be blanks alone. An event that
+//! is null, and a text that is empty or says `null`, are what Flume fails at; its answer to them is kept.
 
 use std::borrow::Cow;
 
@@ -21,6 +21,8 @@ use super::charset::Charset;
 
 /// Most events of one request. Even empty ones take room in memory that their text does not tell of.
 const EVENTS_MAX: usize = 1_000_000;
+
+const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +65,10 @@ pub(super) fn events(text: &str, charset: Charset) -> Result<Batch, Refusal> {
         let headers = batch.add_headers(headers);
         batch.push_with(&charset.encode(&body), headers);
     }
-    match reader.peek()? {
-        None => Ok(batch),
-        Some(b']' | b'}' | b',' | b';' | b':' | b'=') => Err(reader.wrong("unexpected behind the array")),
-        Some(_) => Err(Refusal::Null("something follows behind the array")),
+    // Gson's leniency ends with the array: there is room for blanks, and none for a comment.
+    match reader.rest().trim_start_matches(BLANKS).is_empty() {
+        true => Ok(batch),
+        false => Err(reader.wrong("something follows behind the array")),
     }
 }
 
@@ -101,7 +103,7 @@ impl<'a> Reader<'a> {
     fn peek(&mut self) -> Result<Option<u8>, Refusal> {
         loop {
             let rest = self.rest();
-            let blank = rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len();
+            let blank = rest.len() - rest.trim_start_matches(BLANKS).len();
             self.at += blank;
             let rest = &rest[blank..];
             if rest.starts_with('#') || rest.starts_with("//") {
@@ -232,7 +234,8 @@ impl<'a> Reader<'a> {
                     None => self.second_half(first).unwrap_or('?'),
                 }
             }
-            other => other,
+            '\n' | '\'' | '"' | '\\' | '/' => c,
+            _ => return Err(self.wrong("a backslash before a character that needs none")),
         })
     }
 

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | 200 | all events of the request are durable in all required channels |
 //! | 400 | not what the handler wants |
-//! | 403 | TRACE, OPTIONS; 405 any method but these, POST, GET and HEAD |
+//! | 403 | TRACE, OPTIONS; 405 PUT, DELETE; 501 any other method but POST, GET and HEAD |
 //! | 408 | the client is silent for 30 s within a request |
 //! | 413 | the body is above `maxRequestBytes`, or has more events than the channel takes at once |
 //! | 500 | what Flume fails at (an empty request, an event that is null, another character set) |

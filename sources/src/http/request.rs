@@ -55,11 +55,12 @@ impl Requests {
             Method::TRACE | Method::OPTIONS => {
                 return text(StatusCode::FORBIDDEN, "this method is not served");
             }
-            _ => {
+            Method::PUT | Method::DELETE => {
                 let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "events are sent with POST");
                 answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, GET, HEAD"));
                 return answer;
             }
+            _ => return text(StatusCode::NOT_IMPLEMENTED, "events are sent with POST"),
         }
         let (parts, body) = request.into_parts();
         let metrics = &self.context.metrics;

@@ -77,7 +77,8 @@ fn a_request_s_events_are_put_together_and_answered_with_200_and_nothing() {
 #[test]
 fn other_methods_are_answered_as_flume_does() {
     let stage = Stage::new(&[]);
-    for (method, status) in [("TRACE", 403), ("OPTIONS", 403), ("PUT", 405), ("DELETE", 405), ("PATCH", 405)]
+    for (method, status) in
+        [("TRACE", 403), ("OPTIONS", 403), ("PUT", 405), ("DELETE", 405), ("PATCH", 501), ("MINE", 501)]
     {
         assert_eq!(stage.status(&format!("{method} /"), ""), status, "{method}");
     }
