@@ -16,12 +16,14 @@ use std::path::Path;
 
 use flumen_api::registry::{Factory, Registry, Spec};
 use flumen_api::settings::{Key, Kind, Unit};
+use flumen_engine::config::DeadLetterSettings;
 
 /// Kinds that have pages: title, folder, and what its keys stand behind.
 const KINDS: &[(Kind, &str, &str, &str)] = &[
     (Kind::Source, "Sources", "sources", "a1.sources.r1."),
     (Kind::Channel, "Channels", "channels", "a1.channels.c1."),
     (Kind::Sink, "Sinks", "sinks", "a1.sinks.k1."),
+    (Kind::Serializer, "Serializers", "serializers", "a1.sinks.k1.sink.serializer."),
     (Kind::Interceptor, "Interceptors", "interceptors", "a1.sources.r1.interceptors.i1."),
     (Kind::Selector, "Channel selectors", "selectors", "a1.sources.r1.selector."),
     (Kind::Processor, "Sink processors", "processors", "a1.sinkgroups.g1.processor."),
@@ -55,6 +57,17 @@ fn every_component_has_a_page_with_the_keys_that_its_table_has() {
             });
         }
     }
+}
+
+#[test]
+fn the_page_of_the_dead_letter_has_the_keys_that_its_table_has() {
+    keep("docs/guide/sinks/README.md", |page| {
+        let (head, rest) = page.split_once(KEY_MARKS.0).expect("the page has the first mark");
+        let (_, tail) = rest.split_once(KEY_MARKS.1).expect("the page has the second mark");
+        let mut keys = String::new();
+        table(&mut keys, DeadLetterSettings::KEYS);
+        format!("{head}{}\n{keys}\n{}{tail}", KEY_MARKS.0, KEY_MARKS.1)
+    });
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! `config` makes a plan from files; `runtime` runs one and, at a reload, compares it with the next.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use flumen_api::registry::Spec;
@@ -61,6 +62,28 @@ pub struct SinkPlan {
     pub spec: Spec,
     /// Name of its channel, in the plan.
     pub channel: Arc<str>,
+    /// Where events go that its destination refuses; `None`: nowhere, they are tried again.
+    pub dead_letter: Option<DeadLetterPlan>,
+}
+
+/// Where refused events go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeadLetterPlan {
+    /// To a channel, in the plan, that is not the sink's.
+    Channel(Arc<str>),
+    /// To the end of a file.
+    File(PathBuf),
+}
+
+impl SinkPlan {
+    /// Names of the channels on which the sink hangs: its own, and that of its dead letter.
+    pub fn channels(&self) -> impl Iterator<Item = &Arc<str>> {
+        let dead_letter = match &self.dead_letter {
+            Some(DeadLetterPlan::Channel(name)) => Some(name),
+            _ => None,
+        };
+        std::iter::once(&self.channel).chain(dead_letter)
+    }
 }
 
 /// A group of sinks behind a processor.

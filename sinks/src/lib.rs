@@ -1,11 +1,17 @@
 //! Flumen's sinks, all of one shape: `<name>/settings.rs` declares the keys, `<name>/mod.rs` holds the sink and its
 //! `spec()`, tests stand beside.
 //!
-//! Shared rooms: [`serializers`] turn events into bytes, [`paths`] name files.
+//! Shared rooms: [`serializers`] turn events into bytes, [`codecs`] compress them, [`escapes`] make paths and topics of
+//! headers and times, [`paths`] name files.
 
 pub mod avro;
+pub mod codecs;
+pub mod escapes;
 pub mod file_roll;
 pub mod hdfs;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod irc;
 pub mod kafka;
 pub mod logger;
 pub mod null;
@@ -20,15 +26,20 @@ use flumen_api::registry::Spec;
 
 /// The types of this crate.
 pub fn specs() -> Vec<Spec> {
-    vec![
+    let mut specs = vec![
         avro::spec(),
         file_roll::spec(),
         hdfs::spec(),
+        irc::spec(),
         kafka::spec(),
         logger::spec(),
         null::spec(),
         thrift::spec(),
-    ]
+    ];
+    #[cfg(feature = "http")]
+    specs.push(http::spec());
+    specs.extend(serializers::specs());
+    specs
 }
 
 #[cfg(test)]

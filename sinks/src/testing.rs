@@ -9,6 +9,7 @@ use flumen_api::channel::{
 };
 use flumen_api::metrics::SinkMetrics;
 use flumen_api::progress::{Positions, Progress};
+use flumen_api::registry::Registry;
 use flumen_api::settings::{ComponentConfig, Kind};
 use flumen_api::{Batch, Events, SinkContext};
 use parking_lot::Mutex;
@@ -17,7 +18,8 @@ use tracing::field::{Field, Visit};
 
 /// A sink's keys.
 pub fn config(pairs: &[(&str, &str)]) -> ComponentConfig {
-    ComponentConfig::of(Kind::Sink, "k1", pairs)
+    let types = Registry::empty().with_all(crate::specs());
+    ComponentConfig { types, ..ComponentConfig::of(Kind::Sink, "k1", pairs) }
 }
 
 /// Events without headers, put as lines that were read in one piece.

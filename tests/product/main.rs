@@ -7,13 +7,16 @@
 
 mod agent;
 mod bad_input;
+mod blocks;
 mod churn;
 mod clock;
 mod exec;
 mod full_disk;
 mod groups;
 mod http;
+mod http_sink;
 mod interceptors;
+mod irc;
 mod kills;
 mod lanes;
 mod launcher;

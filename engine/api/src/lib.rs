@@ -16,6 +16,7 @@ pub mod processor;
 pub mod progress;
 pub mod registry;
 pub mod selector;
+pub mod serializer;
 pub mod settings;
 pub mod sink;
 pub mod source;
@@ -25,5 +26,6 @@ pub use channel::{Channel, PutError, Reservation, Space, TakeError, TakeLimit, T
 pub use chunk::{Chunk, Events};
 pub use event::{EventRef, Headers};
 pub use progress::{Position, Progress};
+pub use serializer::{AppendError, EventSerializer};
 pub use sink::{Sink, SinkContext, SinkError};
 pub use source::{Source, SourceContext, SourceError};

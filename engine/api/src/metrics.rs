@@ -142,6 +142,10 @@ handles! {
         event_write_fail: Counter, "EventWriteFail", "event_write_failures";
         /// Takes that failed.
         channel_read_fail: Counter, "ChannelReadFail", "channel_read_failures";
+        /// Events that the destination refused and that went to the dead letter.
+        dead_lettered: Counter, "", "events_dead_lettered";
+        /// Events that lacked a header which their path or topic needs, and for which a fallback stood in.
+        fell_back: Counter, "", "events_with_path_fallback";
     }
 }
 

@@ -8,6 +8,7 @@ use crate::channel::{Channel, OpenError};
 use crate::interceptor::{Interceptor, ValueSerializer};
 use crate::processor::{Processor, SinkSelector};
 use crate::selector::Selector;
+use crate::serializer::EventSerializer;
 use crate::settings::{ComponentConfig, Key, Kind, Problems};
 use crate::sink::Sink;
 use crate::source::{Runs, Source};
@@ -75,6 +76,8 @@ pub type BuildProcessor = fn(&ComponentConfig, &[String], &mut Problems) -> Opti
 pub type BuildSinkSelector = fn(&ComponentConfig, &[String], &mut Problems) -> Option<Box<dyn SinkSelector>>;
 /// Builds a serializer of `regex_extractor` from the keys below `serializers.<name>.`.
 pub type BuildValueSerializer = fn(&ComponentConfig, &mut Problems) -> Option<Box<dyn ValueSerializer>>;
+/// Builds an event serializer from the keys below the sink's key that names it (`sink.serializer.`, `serializer.`).
+pub type BuildSerializer = fn(&ComponentConfig, &mut Problems) -> Option<Box<dyn EventSerializer>>;
 /// Checks a channel's keys without opening it; returns its `transactionCapacity`.
 pub type CheckChannel = fn(&ComponentConfig, &mut Problems) -> Option<usize>;
 /// Reads all keys of a component that is not built yet and reports their problems; `None` if one is an error.
@@ -108,6 +111,8 @@ pub enum Factory {
     SinkSelector(BuildSinkSelector),
     /// A serializer of `regex_extractor` (`serializers.<name>.type`).
     ValueSerializer(BuildValueSerializer),
+    /// An event serializer of a sink that writes files (`sink.serializer`, `serializer`).
+    Serializer(BuildSerializer),
     /// A type whose keys are known and whose component is not built yet: `check` reads its keys as if it were, a run
     /// leaves it out with an error.
     Announced(Kind, CheckKeys),
@@ -149,6 +154,7 @@ impl Spec {
             Factory::Processor(_) => Kind::Processor,
             Factory::SinkSelector(_) => Kind::SinkSelector,
             Factory::ValueSerializer(_) => Kind::ValueSerializer,
+            Factory::Serializer(_) => Kind::Serializer,
             Factory::Announced(kind, _) | Factory::Unavailable(kind, _) => kind,
         }
     }

@@ -60,6 +60,8 @@ pub enum Kind {
     SinkSelector,
     /// `<agent>.sources.<name>.interceptors.<name>.serializers.<name>`.
     ValueSerializer,
+    /// `<agent>.sinks.<name>.serializer` or `….sink.serializer`.
+    Serializer,
 }
 
 impl fmt::Display for Kind {
@@ -73,6 +75,7 @@ impl fmt::Display for Kind {
             Self::Interceptor => "interceptor",
             Self::SinkSelector => "sink selector",
             Self::ValueSerializer => "value serializer",
+            Self::Serializer => "serializer",
         })
     }
 }

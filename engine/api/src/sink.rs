@@ -27,6 +27,9 @@
 //! - [`SinkContext::record`] and releases take effect in the order of the calls: none ever holds without the ones before
 //!   it, whatever happens in between. What a release carries holds from the very moment that its events are released.
 //!
+//! - A delivery that failed with [`refused`](SinkError::refused) events, by way of [`SinkContext::refuse`], counts as
+//!   delivered: before anything of it is released, those events are durable in the sink's dead letter.
+//!
 //! After a panic or a kill only [`SinkContext::positions`] tells what was released.
 
 use std::future::Future;
@@ -50,7 +53,8 @@ pub struct SinkError {
     pub message: String,
     /// Wait at least this long before the next try; `None` leaves it to the runner's back-off.
     pub retry_after: Option<Duration>,
-    /// Indexes of the events that the destination refused for good, where it says so; the others were delivered.
+    /// From a delivery: indexes, rising, of the events that the destination refused for good; the others were delivered.
+    /// Set by [`SinkContext::refuse`], which knows whether there is somewhere else for them to go.
     pub refused: Vec<u32>,
     /// The error beneath.
     #[source]
@@ -106,6 +110,7 @@ pub struct SinkContext {
     /// Flume's counters.
     pub metrics: SinkMetrics,
     channel: Arc<dyn Channel>,
+    dead_letter: bool,
 }
 
 impl SinkContext {
@@ -117,7 +122,24 @@ impl SinkContext {
         metrics: SinkMetrics,
         channel: Arc<dyn Channel>,
     ) -> Self {
-        Self { agent, name, shutdown, metrics, channel }
+        Self { agent, name, shutdown, metrics, channel, dead_letter: false }
+    }
+
+    /// The same, for a sink that has a dead letter (`deadLetter.type`), or not.
+    #[must_use]
+    pub fn with_dead_letter(self, dead_letter: bool) -> Self {
+        Self { dead_letter, ..self }
+    }
+
+    /// The error of a delivery all of which was delivered but the events `refused` (indexes, rising), which the destination
+    /// will never take for the reason `why`.
+    ///
+    /// With a dead letter they go there, and the delivery counts. Without one this is a failure like any other:
+    /// [`SinkError::refused`] is empty, everything goes back, and the events are tried again, for ever if need be. A sink
+    /// that keeps a position looks at that.
+    pub fn refuse(&self, why: impl Into<String>, refused: Vec<u32>) -> SinkError {
+        let refused = if self.dead_letter { refused } else { Vec::new() };
+        SinkError { refused, ..SinkError::plain(why) }
     }
 
     /// The progress released last, by key. Empty over a channel that is not durable.
@@ -158,6 +180,12 @@ pub trait Sink: Send {
     /// everything that is not released, as one from [`deliver`](Self::deliver) does.
     async fn idle(&mut self) -> Result<(), SinkError> {
         Ok(())
+    }
+
+    /// Whether the runner counts what it releases as drained (Flume's `EventDrainSuccessCount`). `false`: the sink counts
+    /// for itself.
+    fn is_counted_by_runner(&self) -> bool {
+        true
     }
 
     /// Closes. Everything delivered has been flushed, or was given back.

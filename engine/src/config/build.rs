@@ -20,6 +20,7 @@ use crate::plan::Plan;
 
 pub(super) mod across;
 mod channels;
+pub mod dead_letter;
 mod groups;
 mod sinks;
 mod sources;

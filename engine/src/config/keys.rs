@@ -19,10 +19,13 @@ fn common(kind: Kind) -> &'static [&'static str] {
             "backoffSleepIncrement",
             "maxBackoffSleep",
         ],
-        Kind::Sink => &["type", "channel"],
-        Kind::Channel | Kind::Interceptor | Kind::Selector | Kind::Processor | Kind::ValueSerializer => {
-            &["type"]
-        }
+        Kind::Sink => &["type", "channel", "deadLetter.type", "deadLetter.channel", "deadLetter.file"],
+        Kind::Channel
+        | Kind::Interceptor
+        | Kind::Selector
+        | Kind::Processor
+        | Kind::ValueSerializer
+        | Kind::Serializer => &["type"],
         Kind::SinkSelector => &[],
     }
 }

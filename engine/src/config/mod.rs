@@ -20,6 +20,7 @@ pub mod properties;
 pub mod substitution;
 
 pub use backup::{read_backup, write_backup};
+pub use build::dead_letter::DeadLetterSettings;
 pub use build::{check, plan};
 pub use describe::describe;
 pub use files::{Change, ConfigFile, FileContent, ReadError, Watch};

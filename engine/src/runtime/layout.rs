@@ -9,7 +9,7 @@ use flumen_api::registry::Spec;
 use flumen_api::settings::{ComponentConfig, Kind};
 
 use super::sink_unit::RunnerPlan;
-use crate::plan::{ChannelPlan, GroupPlan, Plan, SourcePlan};
+use crate::plan::{ChannelPlan, GroupPlan, Plan, SinkPlan, SourcePlan};
 
 /// Which thread of sinks: a group's or that of a sink on its own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,7 +112,7 @@ impl Layout {
     /// Puts back channels of `old` on which something here hangs and which are missing here.
     pub fn put_back_needed_channels(&mut self, old: &Layout) {
         let sources = self.sources.values().flat_map(|source| source.channels.iter());
-        let sinks = self.runners.values().flat_map(|runner| runner.sinks.iter().map(|sink| &sink.channel));
+        let sinks = self.runners.values().flat_map(|runner| runner.sinks.iter().flat_map(SinkPlan::channels));
         for name in sources.chain(sinks).cloned().collect::<Vec<_>>() {
             if let (false, Some(plan)) = (self.channels.contains_key(&name), old.channels.get(&name)) {
                 self.channels.insert(name, plan.clone());
@@ -157,6 +157,7 @@ pub(super) fn same_runner(a: &RunnerPlan, b: &RunnerPlan) -> bool {
         && pairs().all(|(a, b)| {
             a.config.name == b.config.name
                 && a.channel == b.channel
+                && a.dead_letter == b.dead_letter
                 && same_type(&a.spec, &b.spec)
                 && same_config(&a.config, &b.config)
         })

@@ -14,6 +14,7 @@
 mod agent;
 mod board;
 mod channel_unit;
+mod dead_letter;
 mod gaps;
 mod layout;
 pub mod monitoring;

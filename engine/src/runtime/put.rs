@@ -385,7 +385,7 @@ fn selection(selected: &Selected) -> Option<Option<&[u32]>> {
 }
 
 /// What the selected events need; the chunk's length as an upper bound, which spares its exact measure.
-fn space(batch: &Batch, selection: Option<&[u32]>) -> Space {
+pub(super) fn space(batch: &Batch, selection: Option<&[u32]>) -> Space {
     let (events, body_bytes) = match selection {
         None => (batch.len(), batch.body_bytes()),
         Some(indexes) => {

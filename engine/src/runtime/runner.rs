@@ -25,12 +25,14 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use flumen_api::channel::{TakeError, TakeLimit, Taken, Taker};
+use flumen_api::chunk::Events;
 use flumen_api::processor::Processor;
 use flumen_api::sink::{FlushFuture, Flushed, Sink, SinkContext, SinkError, Window};
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::board::{Entry, State};
+use super::dead_letter::DeadLetter;
 use super::source_unit::chain;
 use super::supervise::sleep_or_stop;
 
@@ -48,16 +50,61 @@ pub(super) struct Slot {
     pub started: bool,
     /// Failures in a row; the board says so while there are any.
     failures: u32,
+    dead_letter: Option<DeadLetter>,
     limit: TakeLimit,
     window: Window,
 }
 
 impl Slot {
-    pub fn new(sink: Box<dyn Sink>, context: SinkContext, entry: Arc<Entry>) -> Self {
+    pub fn new(
+        sink: Box<dyn Sink>,
+        context: SinkContext,
+        entry: Arc<Entry>,
+        dead_letter: Option<DeadLetter>,
+    ) -> Self {
         let limit = sink.take_limit();
         let mut window = sink.window();
         window.flushes = window.flushes.max(1);
-        Self { sink, context, entry, started: false, failures: 0, limit, window }
+        let context = context.with_dead_letter(dead_letter.is_some());
+        Self { sink, context, entry, started: false, failures: 0, dead_letter, limit, window }
+    }
+
+    /// Delivers; what the destination refuses goes to the dead letter, and then the delivery counts.
+    async fn deliver(&mut self, events: &Events, stop: &CancellationToken) -> Result<(), SinkError> {
+        match self.sink.deliver(events).await {
+            Err(error) if !error.refused.is_empty() => match self.dead_letter {
+                Some(_) => self.bury(events, &error, stop).await,
+                None => Err(error),
+            },
+            other => other,
+        }
+    }
+
+    /// Hands refused events to the dead letter, and does not give up before the stop.
+    async fn bury(
+        &mut self,
+        events: &Events,
+        error: &SinkError,
+        stop: &CancellationToken,
+    ) -> Result<(), SinkError> {
+        let Some(dead_letter) = &self.dead_letter else { return Ok(()) };
+        let (name, reason, count) = (&self.context.name, chain(error), error.refused.len());
+        let mut tries: u32 = 0;
+        while let Err(why) = dead_letter.take_in(events, &error.refused, &reason, name).await {
+            tries = tries.saturating_add(1);
+            let rest = CHANNEL_REST_STEP.saturating_mul(tries).min(CHANNEL_REST_MAX);
+            tracing::error!(sink = %name, error = %why, "{count} events were refused, trying again in {rest:?}");
+            self.entry.failing(format!("{count} events were refused ({reason}): {why}"), tries);
+            if sleep_or_stop(rest, stop).await {
+                return Err(SinkError::plain(format!("{count} events were refused, and {why}")));
+            }
+        }
+        if tries > 0 && self.failures == 0 {
+            self.entry.recovered();
+        }
+        tracing::warn!(sink = %name, %reason, "{count} events were refused and went to the dead letter");
+        self.context.metrics.dead_lettered.add(count as u64);
+        Ok(())
     }
 
     async fn start(&mut self) -> Result<(), SinkError> {
@@ -229,7 +276,7 @@ impl<'a> Runner<'a> {
             true => metrics.batch_complete.inc(),
             false => metrics.batch_underflow.inc(),
         }
-        let delivered = slot.sink.deliver(taken.events()).await;
+        let delivered = slot.deliver(taken.events(), &self.stop).await;
         if self.open.takes.is_empty() {
             self.open.since = now;
         }
@@ -362,7 +409,9 @@ impl<'a> Runner<'a> {
             let sink = &self.slots[self.at].context.name;
             Taken::release_all(flight.takes.drain(..), sink, progress);
             let slot = &mut self.slots[self.at];
-            slot.context.metrics.event_drain_success.add(flight.events as u64);
+            if slot.sink.is_counted_by_runner() {
+                slot.context.metrics.event_drain_success.add(flight.events as u64);
+            }
             slot.succeeded();
             self.processor.succeeded(self.at);
             if let Some(flight) = self.flights.pop_front() {

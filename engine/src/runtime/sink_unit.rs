@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use super::AgentOptions;
 use super::board::{Entry, Meters, State};
 use super::channel_unit::Handle;
+use super::dead_letter::DeadLetter;
 use super::runner::{Runner, Slot};
 use super::source_unit::{state_before, text};
 use super::supervise::{Backoff, Running, catch, sleep_or_stop};
-use crate::plan::{GroupPlan, SinkPlan};
+use crate::plan::{DeadLetterPlan, GroupPlan, SinkPlan};
 use crate::processors::default::Alone;
 
 /// What runs on one thread: the sinks of a group, or one sink.
@@ -34,6 +35,17 @@ impl RunnerPlan {
     /// The channel that its sinks share.
     pub fn channel(&self) -> &Arc<str> {
         &self.sinks[0].channel
+    }
+
+    /// Every channel on which one of its sinks hangs, each once, the one that they share first.
+    pub fn channels(&self) -> Vec<Arc<str>> {
+        let mut names: Vec<Arc<str>> = Vec::new();
+        for name in self.sinks.iter().flat_map(SinkPlan::channels) {
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        names
     }
 
     fn thread_name(&self) -> String {
@@ -89,21 +101,22 @@ fn processor(group: &GroupPlan) -> Result<Box<dyn Processor>, String> {
 }
 
 impl RunnerUnit {
-    /// Starts the keeper; `entries` are the sinks', in the plan's order.
+    /// Starts the keeper; `handles` are those of [`RunnerPlan::channels`], and `entries` the sinks', both in the plan's
+    /// order.
     pub fn start(
         prepared: Prepared,
-        channel: Handle,
+        handles: Vec<Handle>,
         entries: Vec<Arc<Entry>>,
         options: &AgentOptions,
     ) -> std::io::Result<Self> {
         let Prepared { plan, sinks, processor } = prepared;
         for entry in &entries {
-            entry.set(state_before(std::iter::once(&channel)));
+            entry.set(state_before(handles.iter()));
         }
         let stop = CancellationToken::new();
         let name = plan.thread_name();
         let keeper = Keeper { plan: plan.clone(), entries, options: options.clone(), stop: stop.clone() };
-        let running = Running::thread(&name, stop, keeper.keep(sinks, processor, channel))?;
+        let running = Running::thread(&name, stop, keeper.keep(sinks, processor, handles))?;
         Ok(Self { plan, running })
     }
 }
@@ -116,8 +129,8 @@ struct Keeper {
 }
 
 impl Keeper {
-    async fn keep(self, sinks: Vec<Box<dyn Sink>>, processor: Box<dyn Processor>, channel: Handle) {
-        self.attend(sinks, processor, channel).await;
+    async fn keep(self, sinks: Vec<Box<dyn Sink>>, processor: Box<dyn Processor>, handles: Vec<Handle>) {
+        self.attend(sinks, processor, handles).await;
         for entry in &self.entries {
             entry.set(State::Stopped);
         }
@@ -127,13 +140,18 @@ impl Keeper {
         &self,
         sinks: Vec<Box<dyn Sink>>,
         mut processor: Box<dyn Processor>,
-        mut channel: Handle,
+        mut handles: Vec<Handle>,
     ) {
-        let opened = tokio::select! {
-            () = self.stop.cancelled() => return,
-            opened = channel.wait() => opened,
-        };
-        let Some(channel) = opened else { return };
+        let mut channels = Vec::with_capacity(handles.len());
+        for handle in &mut handles {
+            let opened = tokio::select! {
+                () = self.stop.cancelled() => return,
+                opened = handle.wait() => opened,
+            };
+            let Some(channel) = opened else { return };
+            channels.push(channel);
+        }
+        let Some(channel) = channels.first().cloned() else { return };
         let mut slots = Vec::with_capacity(sinks.len());
         for ((sink, plan), entry) in sinks.into_iter().zip(&self.plan.sinks).zip(&self.entries) {
             let Meters::Sink(metrics) = entry.meters.clone() else { return };
@@ -144,8 +162,17 @@ impl Keeper {
                 metrics,
                 channel.clone(),
             );
+            let dead_letter = match &plan.dead_letter {
+                None => None,
+                Some(DeadLetterPlan::File(path)) => Some(DeadLetter::File(path.clone())),
+                Some(DeadLetterPlan::Channel(name)) => channels
+                    .iter()
+                    .find(|channel| channel.name() == &**name)
+                    .cloned()
+                    .map(DeadLetter::Channel),
+            };
             entry.set(State::Starting);
-            slots.push(Slot::new(sink, context, entry.clone()));
+            slots.push(Slot::new(sink, context, entry.clone(), dead_letter));
         }
 
         let mut backoff = Backoff::new(self.options.pauses);

@@ -46,7 +46,7 @@ struct Flush {
 }
 
 struct Inner {
-    layout: &'static str,
+    layout: String,
     generation: u64,
     /// Everything before this stream position is durable, and its takes are released.
     released: u64,
@@ -73,9 +73,9 @@ pub(super) struct Standing {
 }
 
 impl Ledger {
-    pub fn new(layout: &'static str) -> Self {
+    pub fn new(layout: &str) -> Self {
         Self(Mutex::new(Inner {
-            layout,
+            layout: layout.to_string(),
             generation: 0,
             released: 0,
             files: VecDeque::new(),
@@ -162,6 +162,17 @@ impl Ledger {
         self.0.lock().released
     }
 
+    /// All that was delivered is flushed: what was written since, up to stream position `end`, is durable and belongs to no
+    /// event (a file's header, or its end). Unless a flush is still on its way, it counts as released; else each file that
+    /// is rolled without an event would seem to hold one.
+    pub fn passed_over(&self, end: u64) {
+        let mut inner = self.0.lock();
+        if inner.flushes.is_empty() && !inner.broken {
+            inner.released = inner.released.max(end);
+            inner.forget_released();
+        }
+    }
+
     /// A flush has failed or was dropped since the sink began over.
     pub fn is_broken(&self) -> bool {
         self.0.lock().broken
@@ -202,7 +213,7 @@ impl Inner {
     /// What holds once all before stream position `at` is released. Names files begun meanwhile, too: a release that
     /// left out a file which an earlier record names would orphan it.
     fn progress(&self, at: u64) -> SinkProgress {
-        let record = Record { layout: self.layout.to_string(), files: self.named_from(self.holding(at), at) };
+        let record = Record { layout: self.layout.clone(), files: self.named_from(self.holding(at), at) };
         let position = Position { generation: self.generation, began: 0, to: at, rest: record.encode() };
         SinkProgress { key: KEY.into(), position: Some(position) }
     }

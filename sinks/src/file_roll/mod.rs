@@ -16,7 +16,12 @@
 //! After a kill between *record* and *create* the named file is not there: it is begun anew under another name. After a
 //! kill later on, the file's bytes behind the released ones are compared with what comes again. Over a channel that
 //! keeps nothing, each start begins a new file.
+//!
+//! Where bytes come in blocks (Avro, compression) they cannot be compared, for a block that comes again holds other events
+//! than it did. Each flush ends a block, so what is released is a whole file; what follows is cut off, and files that were
+//! begun behind it, in which nothing is released, are removed: empty, they would be no files of their kind.
 
+mod continuing;
 mod ledger;
 mod output;
 pub mod record;
@@ -24,6 +29,8 @@ mod settings;
 mod syncer;
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, feature = "avro"))]
+mod tests_blocks;
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -36,15 +43,17 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use flumen_api::TakeLimit;
 use flumen_api::chunk::Events;
+use flumen_api::event::EventRef;
 use flumen_api::registry::{Built, Factory, Spec};
+use flumen_api::serializer::{AppendError, EventSerializer};
 use flumen_api::settings::{ComponentConfig, Problems};
 use flumen_api::sink::{FlushFuture, Sink, SinkContext, SinkError, Window};
 
+use crate::codecs::Codec;
 use crate::paths::{Naming, PathManager};
-use crate::serializers::{self, EventSerializer};
-use ledger::{KEY, Ledger, Standing, Stretch};
+use crate::serializers::{self, Compressed};
+use ledger::{Ledger, Standing};
 use output::{Output, OutputError, Piece, Turn};
-use record::{Named, Record};
 pub use settings::FileRollSettings;
 use syncer::{Latch, Synced, Syncer, Target};
 
@@ -84,6 +93,8 @@ struct FileRoll {
     output: Option<Output>,
     /// The last call failed: what was delivered before it and not flushed is gone, and must not be released.
     failed: bool,
+    /// Something was delivered since the last flush began.
+    unflushed: bool,
     /// One event's bytes, while comparing.
     scratch: Vec<u8>,
     /// How the next start syncs, if not as usual.
@@ -103,13 +114,7 @@ struct Running {
 impl FileRoll {
     fn from_config(config: &ComponentConfig, problems: &mut Problems) -> Option<Self> {
         let settings = FileRollSettings::load(config, problems)?;
-        let serializer = serializers::build(
-            &settings.serializer,
-            "sink.serializer",
-            &settings.serializer_keys,
-            config,
-            problems,
-        );
+        let serializer = serializers::build(&settings.serializer, "sink.serializer", config, problems);
         let naming = Naming::of(
             &settings.path_manager,
             settings.prefix.clone(),
@@ -121,7 +126,13 @@ impl FileRoll {
         if settings.roll_interval < 0 {
             problems.warn(config, "sink.rollInterval", "below 0: files are never rolled, as with 0");
         }
-        let (serializer, naming) = (serializer?, naming?);
+        let (mut serializer, mut naming) = (serializer?, naming?);
+        if let Some(codec) = Codec::for_files(&settings.compression) {
+            let level = compression_level(codec, settings.compression_level, config, problems)?;
+            serializer = Box::new(Compressed::new(serializer, codec, level));
+            let dot = if naming.extension.is_empty() { "" } else { "." };
+            naming.extension = format!("{}{dot}{}", naming.extension, codec.extension());
+        }
         let ledger = Arc::new(Ledger::new(serializer.layout()));
         Some(Self {
             settings,
@@ -131,6 +142,7 @@ impl FileRoll {
             running: None,
             output: None,
             failed: false,
+            unflushed: false,
             scratch: Vec::new(),
             sync_one: None,
         })
@@ -139,44 +151,6 @@ impl FileRoll {
     fn roll_interval(&self) -> Option<Duration> {
         let seconds = u64::try_from(self.settings.roll_interval).ok().filter(|seconds| *seconds > 0)?;
         Some(Duration::from_secs(seconds))
-    }
-
-    /// Takes over what the channel holds.
-    fn adopt(&self, context: &SinkContext) {
-        let Some(position) = context.positions().remove(KEY) else { return };
-        let files = match Record::decode(&position.rest) {
-            Ok(record) if record.layout == self.serializer.layout() => record.files,
-            Ok(record) => {
-                tracing::info!("files were begun as {}: a new one is begun", record.layout);
-                self.give_up(&record.files);
-                Vec::new()
-            }
-            Err(error) => {
-                tracing::warn!("{}: {error}; a new file is begun", context.name);
-                Vec::new()
-            }
-        };
-        self.ledger.adopt(&position, files);
-    }
-
-    /// Cuts files that are not continued to what is released in them: the rest comes again, to another file.
-    fn give_up(&self, files: &[Named]) {
-        for named in files {
-            let result = open_recorded(named).and_then(|piece| match piece {
-                Some(piece) if piece.length > named.length => {
-                    piece.cut(named.length)?;
-                    piece.file.sync_data().map_err(|error| OutputError {
-                        what: "sync",
-                        path: named.path.clone(),
-                        error,
-                    })
-                }
-                _ => Ok(()),
-            });
-            if let Err(error) = result {
-                tracing::warn!("{error}: what follows its first {} bytes comes again", named.length);
-            }
-        }
     }
 
     /// Makes sure that a file is open, and that nothing has failed since.
@@ -192,6 +166,7 @@ impl FileRoll {
         }
         let Standing { released, files } = self.ledger.begin_over();
         self.failed = false;
+        self.unflushed = false;
         if let Some(running) = &mut self.running {
             running.latch = Latch::default();
         }
@@ -201,33 +176,10 @@ impl FileRoll {
             self.ledger.found([]);
             return self.begin_file(released).await;
         }
-        let mut pieces = VecDeque::new();
-        let mut stretches = Vec::new();
-        let mut start = released;
-        for named in &files {
-            let Some(piece) = open_recorded(named).map_err(failed)? else { continue };
-            let metadata = piece.file.metadata().map_err(|error| cannot("look at", &named.path, error))?;
-            let start_here = start - named.length;
-            start = start_here + piece.length;
-            stretches.push(Stretch {
-                path: named.path.clone(),
-                device: metadata.dev(),
-                inode: metadata.ino(),
-                start: start_here,
-            });
-            pieces.push_back(Piece { start: start_here, ..piece });
+        match self.go_on(&files, released).map_err(failed)? {
+            Some(output) => self.output = Some(output),
+            None => self.begin_file(released).await?,
         }
-        self.ledger.found(stretches);
-        let Some(mut output) = Output::over(pieces, released) else {
-            return self.begin_file(released).await;
-        };
-        tracing::info!("continuing {}", output.path().display());
-        if let Some(running) = &self.running {
-            // The file may have been created by a life that ended before the directory was synced.
-            output.also_dirty(running.directory.clone());
-            running.context.metrics.connection_created.inc();
-        }
-        self.output = Some(output);
         Ok(())
     }
 
@@ -272,6 +224,9 @@ impl FileRoll {
             self.output = Output::over(VecDeque::from([piece]), start);
             if let Some(output) = &mut self.output {
                 output.also_dirty(running.directory.clone());
+                output.append_with(|out| self.serializer.begin(out)).map_err(failed)?;
+                // Whoever looks at a file that waits for its first event finds one of its kind.
+                output.write_out().map_err(failed)?;
             }
             return Ok(());
         }
@@ -297,6 +252,7 @@ impl FileRoll {
         if output.cut_left_behind().map_err(failed)? == Turn::Cut {
             self.ledger.forget_after(output.path());
         }
+        output.append_with(|out| self.serializer.finish(out)).map_err(failed)?;
         output.write_out().map_err(failed)?;
         let end = output.end();
         let dirty = output.take_dirty();
@@ -305,32 +261,79 @@ impl FileRoll {
             let synced = self.sync(dirty)?;
             wait(synced).await?;
         }
+        if !self.unflushed {
+            self.ledger.passed_over(end);
+        }
         self.close("closed");
         self.begin_file(end).await
     }
 
-    fn write(&mut self, events: &Events) -> Result<(), OutputError> {
-        let Some(output) = &mut self.output else { return Ok(()) };
+    /// Writes the events. Returns those that cannot be written at all, with the reason of the first.
+    async fn write(&mut self, events: &Events) -> Result<Option<(String, Vec<u32>)>, SinkError> {
         let plain = self.serializer.writes_plain_lines();
+        let mut refused: Option<(String, Vec<u32>)> = None;
+        let mut at = 0;
         for slice in events.slices() {
-            match slice.lines() {
-                Some(lines) if plain && !output.is_left_behind() => output.append(lines)?,
-                _ => {
-                    for event in slice.iter() {
-                        if !output.is_left_behind() {
-                            output.append_with(|out| self.serializer.append(event, out))?;
-                            continue;
-                        }
-                        self.scratch.clear();
-                        self.serializer.append(event, &mut self.scratch);
-                        if output.append_again(&self.scratch)? == Turn::Cut {
-                            self.ledger.forget_after(output.path());
-                        }
-                    }
+            if let Some(lines) = slice.lines()
+                && let Some(output) = &mut self.output
+                && plain
+                && !output.is_left_behind()
+            {
+                output.append(lines).map_err(failed)?;
+                at += slice.len() as u32;
+                continue;
+            }
+            for event in slice.iter() {
+                let mut written = self.write_one(event).map_err(failed)?;
+                if let Err(AppendError::NewFile(why)) = &written {
+                    tracing::info!("{why}: a new one is begun");
+                    self.roll().await?;
+                    written = self.write_one(event).map_err(failed)?;
                 }
+                match written {
+                    Ok(()) => {}
+                    Err(AppendError::Refused(why)) => {
+                        refused.get_or_insert_with(|| (why, Vec::new())).1.push(at);
+                    }
+                    Err(error) => return Err(SinkError::new(error.to_string(), error)),
+                }
+                at += 1;
             }
         }
-        Ok(())
+        Ok(refused)
+    }
+
+    fn write_one(&mut self, event: EventRef<'_>) -> Result<Result<(), AppendError>, OutputError> {
+        let Some(output) = &mut self.output else { return Ok(Ok(())) };
+        if !output.is_left_behind() {
+            return output.append_with(|out| self.serializer.append(event, out));
+        }
+        self.scratch.clear();
+        if let Err(error) = self.serializer.append(event, &mut self.scratch) {
+            return Ok(Err(error));
+        }
+        if output.append_again(&self.scratch)? == Turn::Cut {
+            self.ledger.forget_after(output.path());
+        }
+        Ok(Ok(()))
+    }
+
+    /// Gives the open file its end, unless something was delivered to it that comes again.
+    async fn end_file(&mut self) -> Result<(), SinkError> {
+        if self.failed || self.unflushed || self.ledger.is_broken() {
+            return Ok(());
+        }
+        let Some(output) = self.output.as_mut().filter(|output| !output.is_left_behind()) else {
+            return Ok(());
+        };
+        output.append_with(|out| self.serializer.finish(out)).map_err(failed)?;
+        output.write_out().map_err(failed)?;
+        let dirty = output.take_dirty();
+        if dirty.is_empty() {
+            return Ok(());
+        }
+        let synced = self.sync(dirty)?;
+        wait(synced).await
     }
 
     fn sync(&self, targets: Vec<Target>) -> Result<Synced, SinkError> {
@@ -360,7 +363,11 @@ impl FileRoll {
     }
 
     fn begin_flush(&mut self) -> Result<Option<FlushFuture>, SinkError> {
+        self.unflushed = false;
         let Some(output) = &mut self.output else { return Ok(None) };
+        if !output.is_left_behind() {
+            output.append_with(|out| self.serializer.flush(out)).map_err(failed)?;
+        }
         output.write_out().map_err(failed)?;
         let (end, dirty) = (output.end(), output.take_dirty());
         let synced = self.sync(dirty)?;
@@ -416,10 +423,22 @@ impl Sink for FileRoll {
             if !self.output.as_ref().is_some_and(Output::is_left_behind) && self.is_roll_due() {
                 self.roll().await?;
             }
-            self.write(events).map_err(failed)
+            self.unflushed = true;
+            self.write(events).await
         }
         .await;
-        self.after(result)
+        match result {
+            Ok(None) => Ok(()),
+            Ok(Some((why, refused))) => {
+                let error = self.running.as_ref().map(|running| running.context.refuse(why, refused));
+                match error {
+                    // The others stand as delivered.
+                    Some(error) if !error.refused.is_empty() => Err(error),
+                    error => self.after(error.map_or(Ok(()), Err)),
+                }
+            }
+            Err(error) => self.after(Err(error)),
+        }
     }
 
     fn flush(&mut self) -> FlushFuture {
@@ -450,38 +469,32 @@ impl Sink for FileRoll {
     }
 
     async fn stop(&mut self) {
+        if let Err(error) = self.end_file().await {
+            tracing::warn!("{error}: the open file may lack its end");
+        }
         self.close("closed");
         self.running = None;
     }
 }
 
-/// Opens a file of which earlier bytes are released; `None`, with a log line, if it is not what was recorded.
-fn open_recorded(named: &Named) -> Result<Option<Piece>, OutputError> {
-    let path = &named.path;
-    let fault = |what| move |error| OutputError { what, path: path.clone(), error };
-    let leave = |why: &str| {
-        tracing::warn!("{} {why}: it is left alone, and a new file is begun", path.display());
-        Ok(None)
-    };
-    // Looked at before it is opened: opening a pipe that somebody put there would wait for its reader.
-    match path.symlink_metadata() {
-        // Named, and never created.
-        Err(error) if error.kind() == ErrorKind::NotFound && named.inode == 0 => return Ok(None),
-        Err(error) if error.kind() == ErrorKind::NotFound => return leave("is gone"),
-        Err(error) => return Err(fault("look at")(error)),
-        Ok(metadata) if !metadata.is_file() => return leave("is no file any more"),
-        Ok(_) => {}
+/// The level that the key asks for, or the usual one.
+fn compression_level(
+    codec: Codec,
+    wanted: Option<i64>,
+    config: &ComponentConfig,
+    problems: &mut Problems,
+) -> Option<i32> {
+    let (min, usual, max) = codec.levels();
+    let Some(wanted) = wanted else { return Some(usual) };
+    let level = i32::try_from(wanted).ok().filter(|level| (min..=max).contains(level));
+    if level.is_none() {
+        problems.error(
+            config,
+            "sink.compressionLevel",
+            format!("{wanted}: {codec} has levels {min} to {max}"),
+        );
     }
-    let file = File::options().read(true).write(true).open(path).map_err(fault("open"))?;
-    let metadata = file.metadata().map_err(fault("look at"))?;
-    if named.inode != 0 && (metadata.dev(), metadata.ino()) != (named.device, named.inode) {
-        return leave("is another file than the one that was written");
-    }
-    if metadata.len() < named.length {
-        return leave("is shorter than what was written durably");
-    }
-    let path: Arc<Path> = path.as_path().into();
-    Ok(Some(Piece { file: Arc::new(file), path, start: 0, length: metadata.len() }))
+    level
 }
 
 async fn wait(synced: Synced) -> Result<(), SinkError> {

@@ -71,6 +71,22 @@ impl Piece {
     }
 }
 
+/// The first bytes of a file, for reading once more.
+pub(super) struct Head<'a> {
+    pub piece: &'a Piece,
+    pub at: u64,
+}
+
+impl io::Read for Head<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.piece.length - self.at).unwrap_or(usize::MAX);
+        let want = buffer.len().min(left);
+        let got = self.piece.file.read_at(&mut buffer[..want], self.at)?;
+        self.at += got as u64;
+        Ok(got)
+    }
+}
+
 /// Bytes behind the released ones.
 struct LeftBehind {
     /// Files begun after the current one.
@@ -144,11 +160,12 @@ impl Output {
         self.write_out_full()
     }
 
-    /// Appends what `put` appends to the buffer, which is whole events.
-    pub fn append_with(&mut self, put: impl FnOnce(&mut Vec<u8>)) -> Result<(), OutputError> {
+    /// Appends what `put` appends to the buffer, which is whole events; returns what it returns.
+    pub fn append_with<R>(&mut self, put: impl FnOnce(&mut Vec<u8>) -> R) -> Result<R, OutputError> {
         debug_assert!(self.left.is_none(), "left-behind bytes are compared event by event");
-        put(&mut self.buffer);
-        self.write_out_full()
+        let result = put(&mut self.buffer);
+        self.write_out_full()?;
+        Ok(result)
     }
 
     /// Appends one event, comparing it with what was left behind.
@@ -213,6 +230,11 @@ impl Output {
             dirty.push(self.piece.target());
         }
         dirty
+    }
+
+    /// The current file was cut: a sync is to make that durable, too.
+    pub fn was_cut(&mut self) {
+        self.changed = true;
     }
 
     /// A further thing to sync: the directory of a new file.

@@ -13,14 +13,16 @@ use flumen_api::{Batch, Position};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 
+use super::ledger::KEY;
+use super::record::{Named, Record};
 use super::*;
 use crate::testing::{FakeChannel, config, context_over, events};
 
 /// A directory, a channel, and the sinks that live over them one after another.
-struct Bench {
-    directory: TempDir,
-    channel: Arc<FakeChannel>,
-    keys: Vec<(&'static str, &'static str)>,
+pub(super) struct Bench {
+    pub directory: TempDir,
+    pub channel: Arc<FakeChannel>,
+    pub keys: Vec<(&'static str, &'static str)>,
 }
 
 impl Bench {
@@ -28,7 +30,7 @@ impl Bench {
         Self::with(&[])
     }
 
-    fn with(keys: &[(&'static str, &'static str)]) -> Self {
+    pub fn with(keys: &[(&'static str, &'static str)]) -> Self {
         Self {
             directory: tempfile::tempdir().expect("a directory"),
             channel: FakeChannel::new(),
@@ -36,7 +38,7 @@ impl Bench {
         }
     }
 
-    fn build(&self) -> FileRoll {
+    pub fn build(&self) -> FileRoll {
         let path = self.directory.path().to_str().expect("a name in UTF-8");
         let mut keys = vec![("sink.directory", path)];
         keys.extend(&self.keys);
@@ -44,25 +46,26 @@ impl Bench {
         FileRoll::from_config(&config(&keys), &mut problems).unwrap_or_else(|| panic!("{problems:?}"))
     }
 
-    async fn start(&self) -> FileRoll {
+    pub async fn start(&self) -> FileRoll {
         let mut sink = self.build();
         sink.start(&context_over(&self.channel)).await.expect("started");
         sink
     }
 
     /// Flushes and releases, as the runner does.
-    async fn release(&self, sink: &mut FileRoll) {
+    pub async fn release(&self, sink: &mut FileRoll) {
         let progress = sink.flush().await.expect("flushed");
         self.channel.release(progress);
     }
 
     /// Files by number.
-    fn files(&self) -> Vec<PathBuf> {
+    pub fn files(&self) -> Vec<PathBuf> {
         let entries = fs::read_dir(self.directory.path()).expect("a directory");
         let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
         files.sort_by_key(|path| {
             let name = path.file_name().expect("a name").to_string_lossy().into_owned();
             let (stamp, number) = name.split_once('-').expect("a number");
+            let number = number.split_once('.').map_or(number, |(number, _extensions)| number);
             (stamp.to_string(), number.parse::<u64>().expect("a number"))
         });
         files
@@ -74,7 +77,7 @@ impl Bench {
     }
 
     /// Puts bytes behind the only file's end, as a kill leaves them.
-    fn leave_behind(&self, text: &str) {
+    pub fn leave_behind(&self, text: &str) {
         use std::io::Write;
         let path = self.files().pop().expect("a file");
         let mut file = File::options().append(true).open(path).expect("opened");
@@ -82,18 +85,18 @@ impl Bench {
     }
 }
 
-async fn deliver(sink: &mut FileRoll, bodies: &[&str]) {
+pub(super) async fn deliver(sink: &mut FileRoll, bodies: &[&str]) {
     sink.deliver(&events(bodies)).await.expect("delivered");
 }
 
 /// What a kill finds: everything that was delivered has reached the kernel.
-fn kill(mut sink: FileRoll) {
+pub(super) fn kill(mut sink: FileRoll) {
     if let Some(output) = &mut sink.output {
         output.write_out().expect("written");
     }
 }
 
-fn make_roll_due(sink: &mut FileRoll) {
+pub(super) fn make_roll_due(sink: &mut FileRoll) {
     sink.running.as_mut().expect("running").next_roll = Some(Instant::now());
 }
 
@@ -624,7 +627,7 @@ fn bad_values_leave_the_sink_out() {
     for bad in [
         ("sink.rollInterval", "soon"),
         ("sink.batchSize", "0"),
-        ("sink.serializer", "AVRO_EVENT"),
+        ("sink.serializer", "JSON"),
         ("sink.pathManager", "MINE"),
         ("sink.pathManager.prefix", "a/b"),
     ] {

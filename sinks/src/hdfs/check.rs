@@ -118,8 +118,7 @@ fn rolls(config: &ComponentConfig, problems: &mut Problems) {
 fn serializer(settings: &HdfsSettings, config: &ComponentConfig, problems: &mut Problems) {
     let mut own = Problems::default();
     // Only its problems count: nothing is written yet.
-    let _checked =
-        serializers::build(&settings.serializer, "serializer", &settings.serializer_keys, config, &mut own);
+    let _checked = serializers::build(&settings.serializer, "serializer", config, &mut own);
     if is_sequence_file(config) {
         let key = config.values.keys().find(|key| *key == "serializer" || key.starts_with("serializer."));
         if let Some(key) = key {

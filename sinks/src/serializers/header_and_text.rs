@@ -4,8 +4,21 @@
 use std::io::Write;
 
 use flumen_api::event::EventRef;
+use flumen_api::registry::{Factory, Spec};
+use flumen_api::serializer::{AppendError, EventSerializer};
 
-use super::EventSerializer;
+use super::text::TextSettings;
+
+/// The type's entry in the registry.
+pub const SPEC: Spec = Spec {
+    alias: "HEADER_AND_TEXT",
+    class_names: &["org.apache.flume.serialization.HeaderAndBodyTextEventSerializer$Builder"],
+    keys: TextSettings::KEYS,
+    doc: "The headers as `{k=v, k2=v2}`, a blank, the body, and a newline. Nothing is escaped.",
+    factory: Factory::Serializer(|config, problems| {
+        Some(Box::new(HeaderAndText::new(TextSettings::load(config, problems)?.append_newline)))
+    }),
+};
 
 /// Writes headers and bodies.
 #[derive(Clone, Copy, Debug)]
@@ -21,19 +34,20 @@ impl HeaderAndText {
 }
 
 impl EventSerializer for HeaderAndText {
-    fn append(&self, event: EventRef<'_>, out: &mut Vec<u8>) {
+    fn append(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> Result<(), AppendError> {
         write!(out, "{} ", event.headers).expect("a Vec takes all that is written");
         out.extend_from_slice(event.body);
         if self.newline {
             out.push(b'\n');
         }
+        Ok(())
     }
 
-    fn writes_plain_lines(&self) -> bool {
-        false
+    fn is_event_by_event(&self) -> bool {
+        true
     }
 
-    fn layout(&self) -> &'static str {
+    fn layout(&self) -> &str {
         if self.newline { "HEADER_AND_TEXT+newline" } else { "HEADER_AND_TEXT" }
     }
 }

@@ -3,143 +3,109 @@
 //! ```text
 //!   TEXT              body [\n]
 //!   HEADER_AND_TEXT   {k=v, k2=v2} body [\n]       headers as Java prints a map; nothing is escaped
+//!   AVRO_EVENT        Avro container of { headers: map of strings, body: bytes }
+//!   …AvroEventSerializer$Builder   Avro container of the bodies, each a datum of the schema that a header names
 //! ```
 //!
-//! A sink names its serializer in one key and gives it the keys below a prefix (`sink.serializer.appendNewline`).
-//! Names are matched without case, class names exactly, as Flume does.
+//! A sink names its serializer in one key and gives it the keys below that (`sink.serializer.appendNewline`). Names are
+//! matched without case, class names exactly, as Flume does; a serializer of one's own is found by the name under which
+//! it was registered.
 
+pub mod avro;
+mod compressed;
 mod header_and_text;
 mod text;
 
-use flumen_api::event::EventRef;
-use flumen_api::settings::{ComponentConfig, Family, Problems};
+use flumen_api::registry::{Factory, Registry, Spec};
+use flumen_api::settings::{ComponentConfig, Kind, Problems};
 
+pub use compressed::Compressed;
+pub use flumen_api::serializer::{AppendError, EventSerializer};
 pub use header_and_text::HeaderAndText;
 pub use text::Text;
 
-/// Turns events into bytes.
-pub trait EventSerializer: Send {
-    /// Appends the event's bytes to `out`.
-    fn append(&self, event: EventRef<'_>, out: &mut Vec<u8>);
-
-    /// Whether an event's bytes are its body and a newline and nothing else: then whole runs of lines are written as
-    /// they lie in the chunk, without looking at one event.
-    fn writes_plain_lines(&self) -> bool;
-
-    /// Names the bytes that come out. A file begun with one layout is not continued with another.
-    fn layout(&self) -> &'static str;
+/// The types of this room.
+pub fn specs() -> Vec<Spec> {
+    vec![
+        text::SPEC,
+        header_and_text::SPEC,
+        avro::EVENT_SPEC,
+        #[cfg(feature = "avro")]
+        avro::DATUM_SPEC,
+    ]
 }
 
-/// Names by which a serializer is asked for; the first is Flume's short one.
-struct Named {
-    alias: &'static str,
-    class_name: &'static str,
-    make: Make,
-}
-
-enum Make {
-    /// Built with `appendNewline`.
-    Text(fn(bool) -> Box<dyn EventSerializer>),
-    /// Known; the text says what to do instead.
-    Unavailable(&'static str),
-}
-
-const AVRO_ADVICE: &str = "Avro container files are not built in; write TEXT or HEADER_AND_TEXT here, or pass the \
-                           events on with an avro sink and write the container files at its end";
-
-const KNOWN: &[Named] = &[
-    Named {
-        alias: "TEXT",
-        class_name: "org.apache.flume.serialization.BodyTextEventSerializer$Builder",
-        make: Make::Text(|newline| Box::new(Text::new(newline))),
-    },
-    Named {
-        alias: "HEADER_AND_TEXT",
-        class_name: "org.apache.flume.serialization.HeaderAndBodyTextEventSerializer$Builder",
-        make: Make::Text(|newline| Box::new(HeaderAndText::new(newline))),
-    },
-    Named {
-        alias: "AVRO_EVENT",
-        class_name: "org.apache.flume.serialization.FlumeEventAvroEventSerializer$Builder",
-        make: Make::Unavailable(AVRO_ADVICE),
-    },
-    Named {
-        alias: "",
-        class_name: "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder",
-        make: Make::Unavailable(AVRO_ADVICE),
-    },
-];
-
-/// The serializer that `name` names. `key` is the key that holds the name and `family` the keys below
-/// `<key>.`; problems are reported on them.
+/// The serializer that `name`, the value of `key`, names, with the keys below `<key>.`.
 pub fn build(
     name: &str,
     key: &str,
-    family: &Family,
     config: &ComponentConfig,
     problems: &mut Problems,
 ) -> Option<Box<dyn EventSerializer>> {
-    let found = KNOWN.iter().find(|known| {
-        (!known.alias.is_empty() && known.alias.eq_ignore_ascii_case(name)) || known.class_name == name
-    });
-    match found.map(|known| &known.make) {
-        Some(Make::Text(make)) => Some(make(append_newline(key, family, config, problems))),
-        Some(Make::Unavailable(advice)) => {
-            problems.error(config, key, format!("serializer {name}: {advice}"));
-            None
-        }
+    let below = config.below(Kind::Serializer, &format!("{key}."), name);
+    let ours = || Registry::empty().with_all(specs()).find(Kind::Serializer, name).copied();
+    let found = config.types.find(Kind::Serializer, name).copied().or_else(ours);
+    let (keys, factory) = match found {
+        Some(Spec { keys, factory, .. }) => (keys, factory),
         None => {
-            let advice = match name.eq_ignore_ascii_case("text_with_headers") {
-                true => "`header_and_text` is meant",
-                false => "a serializer class of one's own needs a JVM; write TEXT or HEADER_AND_TEXT",
+            let of_builder = config.types.find(Kind::Serializer, &format!("{name}$Builder"));
+            let advice = match of_builder {
+                Some(_) => format!("; `{name}$Builder` is meant"),
+                None if name.eq_ignore_ascii_case("text_with_headers") => {
+                    "; `header_and_text` is meant".into()
+                }
+                None => {
+                    let known = config.types.of(Kind::Serializer).map(|spec| spec.alias);
+                    let known: Vec<_> = known.filter(|alias| !alias.is_empty()).collect();
+                    format!(
+                        "; known are: {}. Java classes of your own cannot be run, they have to be written for this \
+                         program",
+                        known.join(", ")
+                    )
+                }
             };
-            problems.error(config, key, format!("unknown serializer `{name}`: {advice}"));
+            problems.error(config, key, format!("there is no serializer `{name}`{advice}"));
+            return None;
+        }
+    };
+    for key in below.values.keys() {
+        if !keys.iter().any(|known| known.matches(key)) {
+            let names: Vec<_> = keys.iter().map(|known| known.name).collect();
+            let message =
+                format!("the serializer {name} has no such key: ignored; it has: {}", names.join(", "));
+            problems.warn(&below, key, message);
+        }
+    }
+    match factory {
+        Factory::Serializer(build) => build(&below, problems),
+        Factory::Unavailable(_, advice) => {
+            problems.error(config, key, format!("the serializer `{name}` is {advice}"));
+            None
+        }
+        _ => {
+            problems.error(config, key, format!("`{name}` is not a serializer"));
             None
         }
     }
-}
-
-/// Reads the one key that the text serializers have. As Flume reads booleans: only `true`, in any case, is true.
-fn append_newline(key: &str, family: &Family, config: &ComponentConfig, problems: &mut Problems) -> bool {
-    let mut newline = true;
-    for (rest, value) in &family.0 {
-        let full = format!("{key}.{rest}");
-        if rest != "appendNewline" {
-            let meant = match rest.eq_ignore_ascii_case("appendNewline") {
-                true => "Flume spells it `appendNewline`; this one is ignored",
-                false => "no key of this serializer; it has appendNewline alone",
-            };
-            problems.warn(config, &full, meant);
-            continue;
-        }
-        newline = value.resolved.eq_ignore_ascii_case("true");
-        if !newline && !value.resolved.eq_ignore_ascii_case("false") {
-            problems.warn(config, &full, format!("`{}` is read as false, as Flume reads it", value.resolved));
-        }
-    }
-    newline
 }
 
 #[cfg(test)]
 mod tests {
-    use flumen_api::event::Headers;
-    use flumen_api::settings::{Key, Kind, Setting};
+    use flumen_api::event::{EventRef, Headers};
 
     use super::*;
+    use crate::testing::config;
 
     fn build_from(pairs: &[(&str, &str)], name: &str) -> (Option<Box<dyn EventSerializer>>, Problems) {
-        let config = ComponentConfig::of(Kind::Sink, "k1", pairs);
         let mut problems = Problems::default();
-        let key = Key::new("sink.serializer.", "", "doc");
-        let family = Family::load(&key, &config, &mut problems).expect("a family");
-        let built = build(name, "sink.serializer", &family, &config, &mut problems);
+        let built = build(name, "sink.serializer", &config(pairs), &mut problems);
         (built, problems)
     }
 
-    fn bytes(serializer: &dyn EventSerializer, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    fn bytes(serializer: &mut dyn EventSerializer, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
         let headers: Headers = headers.iter().copied().collect();
         let mut out = Vec::new();
-        serializer.append(EventRef { headers: &headers, body }, &mut out);
+        serializer.append(EventRef { headers: &headers, body }, &mut out).expect("appended");
         out
     }
 
@@ -147,10 +113,10 @@ mod tests {
     fn text_is_body_and_newline() {
         let (text, problems) = build_from(&[], "text");
         assert!(problems.0.is_empty());
-        assert_eq!(bytes(&*text.expect("built"), &[("a", "1")], b"one\xff"), b"one\xff\n");
+        assert_eq!(bytes(&mut *text.expect("built"), &[("a", "1")], b"one\xff"), b"one\xff\n");
         let (text, _) = build_from(&[("sink.serializer.appendNewline", "FALSE")], "TEXT");
-        let text = text.expect("built");
-        assert_eq!(bytes(&*text, &[("a", "1")], b"one"), b"one");
+        let mut text = text.expect("built");
+        assert_eq!(bytes(&mut *text, &[("a", "1")], b"one"), b"one");
         assert!(!text.writes_plain_lines());
     }
 
@@ -158,26 +124,24 @@ mod tests {
     fn header_and_text_prints_headers_as_java_does() {
         let class = "org.apache.flume.serialization.HeaderAndBodyTextEventSerializer$Builder";
         let (text, _) = build_from(&[], class);
-        let text = text.expect("built");
-        assert_eq!(bytes(&*text, &[("k", "v"), ("k2", "v2")], b"body"), b"{k=v, k2=v2} body\n");
-        assert_eq!(bytes(&*text, &[], b"body"), b"{} body\n");
+        let mut text = text.expect("built");
+        assert_eq!(bytes(&mut *text, &[("k", "v"), ("k2", "v2")], b"body"), b"{k=v, k2=v2} body\n");
+        assert_eq!(bytes(&mut *text, &[], b"body"), b"{} body\n");
         let (text, _) = build_from(&[("sink.serializer.appendNewline", "false")], "HEADER_AND_TEXT");
-        assert_eq!(bytes(&*text.expect("built"), &[], b""), b"{} ");
+        assert_eq!(bytes(&mut *text.expect("built"), &[], b""), b"{} ");
     }
 
     #[test]
-    fn serializers_that_are_not_there_are_refused_with_advice() {
-        for name in ["avro_event", "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder"] {
-            let (built, problems) = build_from(&[("sink.serializer", name)], name);
-            assert!(built.is_none());
-            assert!(problems.0[0].to_string().contains("avro sink"), "{}", problems.0[0]);
-        }
-        let (built, problems) =
-            build_from(&[("sink.serializer", "com.example.Mine$Builder")], "com.example.Mine$Builder");
+    fn a_serializer_that_is_not_there_is_refused_with_advice() {
+        let name = "com.example.Mine$Builder";
+        let (built, problems) = build_from(&[("sink.serializer", name)], name);
         assert!(built.is_none());
-        assert!(
-            problems.0[0].to_string().starts_with("test.conf:1: error: a1.sinks.k1.sink.serializer: unknown")
-        );
+        let said = problems.0[0].to_string();
+        assert!(said.starts_with("test.conf:1: error: a1.sinks.k1.sink.serializer: there is no"), "{said}");
+        assert!(said.contains("HEADER_AND_TEXT"), "{said}");
+        let class = "org.apache.flume.serialization.BodyTextEventSerializer";
+        let (_, problems) = build_from(&[("sink.serializer", class)], class);
+        assert!(problems.0[0].message.contains("$Builder` is meant"), "{}", problems.0[0]);
     }
 
     #[test]
@@ -185,5 +149,39 @@ mod tests {
         let (built, problems) = build_from(&[("sink.serializer.appendNewLine", "false")], "TEXT");
         assert!(built.expect("built").writes_plain_lines());
         assert_eq!((problems.0.len(), problems.errors()), (1, 0));
+        assert_eq!(problems.0[0].key, "a1.sinks.k1.sink.serializer.appendNewLine");
+    }
+
+    /// The bodies in upper case.
+    struct Shout;
+
+    impl EventSerializer for Shout {
+        fn append(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> Result<(), AppendError> {
+            out.extend(event.body.to_ascii_uppercase());
+            Ok(())
+        }
+
+        fn is_event_by_event(&self) -> bool {
+            true
+        }
+
+        fn layout(&self) -> &str {
+            "shout"
+        }
+    }
+
+    #[test]
+    fn a_serializer_of_ones_own_is_found_by_its_registered_name() {
+        let mut config = config(&[]);
+        config.types = config.types.with(Spec {
+            alias: "",
+            class_names: &["com.example.Shout$Builder"],
+            keys: &[],
+            doc: "",
+            factory: Factory::Serializer(|_, _| Some(Box::new(Shout))),
+        });
+        let mut problems = Problems::default();
+        let built = build("com.example.Shout$Builder", "sink.serializer", &config, &mut problems);
+        assert_eq!(bytes(&mut *built.expect("built"), &[], b"one"), b"ONE");
     }
 }

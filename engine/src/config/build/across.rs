@@ -29,7 +29,7 @@ impl Builder<'_> {
         plan.channels.retain(|channel| {
             let name = &channel.config.name;
             let used = plan.sources.iter().any(|source| source.channels.contains(name))
-                || plan.sinks.iter().any(|sink| sink.channel == *name);
+                || plan.sinks.iter().any(|sink| sink.channels().any(|used| used == name));
             if !used {
                 idle.push(channel.config.clone());
             }

@@ -23,9 +23,10 @@ impl Builder<'_> {
         self.check_keys(&found);
         let batch = self.trial_of(&found);
         let channel = self.sink_channel(&found.config);
-        let (batch, channel) = (batch?, channel?);
+        let dead_letter = self.dead_letter(&found.config, &channel);
+        let (batch, channel, dead_letter) = (batch?, channel?, dead_letter?);
         let Found { config, spec } = self.fit_batch_size(found, batch, std::slice::from_ref(&channel))?;
-        Some(SinkPlan { config, spec, channel })
+        Some(SinkPlan { config, spec, channel, dead_letter })
     }
 
     fn sink_channel(&mut self, config: &ComponentConfig) -> Option<Arc<str>> {

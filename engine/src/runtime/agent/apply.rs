@@ -233,7 +233,7 @@ impl Agent {
             let why = match reload.new.runners.get(key) {
                 None => Some(String::new()),
                 Some(plan) if !same_runner(&unit.plan, plan) => Some(CHANGED.into()),
-                Some(plan) => restarts(std::slice::from_ref(plan.channel())),
+                Some(plan) => restarts(&plan.channels()),
             };
             if let Some(why) = why {
                 reload.stop_runners.insert(key.clone(), why);
@@ -305,8 +305,9 @@ impl Agent {
             let entries = plan.sinks.iter().map(entry).collect();
             let prepared = reload.runners.remove(key).map_or_else(|| build_runner(plan), Ok);
             let started = prepared.and_then(|prepared| {
-                let channel = self.handle(plan.channel())?;
-                RunnerUnit::start(prepared, channel, entries, &self.options)
+                let handles = plan.channels().into_iter().map(|channel| self.handle(&channel));
+                let handles = handles.collect::<Result<Vec<_>, _>>()?;
+                RunnerUnit::start(prepared, handles, entries, &self.options)
                     .map_err(|error| error.to_string())
             });
             match started {

@@ -108,7 +108,7 @@ fn run(
             let sink = Member { name, log: log.clone(), script: script.clone(), window };
             let metrics = SinkMetrics::default();
             let context = SinkContext::new("a1".into(), name.into(), stop.clone(), metrics, channel.clone());
-            Slot::new(Box::new(sink), context, board.entry(Kind::Sink, &name.into(), "test"))
+            Slot::new(Box::new(sink), context, board.entry(Kind::Sink, &name.into(), "test"), None)
         })
         .collect();
     let Factory::Processor(build) = factory else { panic!("not a processor") };

@@ -2,6 +2,7 @@
 
 mod agent;
 mod channel;
+mod dead_letter;
 mod group;
 mod monitoring;
 mod put;

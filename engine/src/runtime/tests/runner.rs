@@ -113,7 +113,7 @@ fn run(bodies: &[&str], take: usize, window: Window, failures: &[bool], hold_flu
     let stop = CancellationToken::new();
     let entry = Board::new("a1".into()).entry(Kind::Sink, &"k1".into(), "test");
     let context = SinkContext::new("a1".into(), "k1".into(), stop.clone(), metrics.clone(), channel.clone());
-    let mut slot = Slot::new(Box::new(recorder), context, entry);
+    let mut slot = Slot::new(Box::new(recorder), context, entry, None);
     slot.started = true;
     let (taker, token) = (channel.taker(), stop.clone());
     let task = tokio::spawn(async move {

@@ -111,7 +111,12 @@ impl World {
     }
 
     pub fn sink_plan(&self, name: &str, channel: &str, pairs: &[(&str, &str)]) -> SinkPlan {
-        SinkPlan { config: self.config(Kind::Sink, name, pairs), spec: SINK, channel: channel.into() }
+        SinkPlan {
+            config: self.config(Kind::Sink, name, pairs),
+            spec: SINK,
+            channel: channel.into(),
+            dead_letter: None,
+        }
     }
 
     /// `r1` over `c1` and `c2`, each drained by `k1` and `k2`.
