@@ -105,9 +105,10 @@ fn balanced_sinks_have_even_shares_a_dead_one_none_and_one_that_came_back_again(
         let mut puts = |puts: u64| {
             let before = shares();
             for _ in 0..puts {
+                // Before the append: they may be delivered at once.
+                let bytes = shares().0 + shares().1 + 50 * LINE as u64;
                 world.append("in/a.log", lines(count, count + 50));
                 count += 50;
-                let bytes = shares().0 + shares().1 + 50 * LINE as u64;
                 eventually(|| shares().0 + shares().1 >= bytes, || format!("{:?} of {bytes}", shares()));
             }
             let after = shares();
