@@ -4,6 +4,11 @@ use crate::case::{Case, Feed, Outputs};
 
 const SPOOLDIR: &[&str] = &["type = spooldir", "spoolDir = @DIR@/in"];
 
+/// Data `one`, `two` and `three` of a record with a string, in blocks of two and one.
+const AVRO: &[u8] = b"Obj\x01\x02\x16avro.schema\x88\x01\
+    {\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"s\",\"type\":\"string\"}]}\x000123456789abcdef\
+    \x04\x10\x06one\x06two0123456789abcdef\x02\x0c\nthree0123456789abcdef";
+
 fn spool(name: &'static str, keys: &[&str], files: &[(&'static str, &[u8])]) -> Case {
     let mut case = Case::new(name, SPOOLDIR).keys(keys);
     for (name, bytes) in files {
@@ -92,6 +97,23 @@ pub fn cases() -> Vec<Case> {
             "spooldir_bytes_ignored",
             &["decodeErrorPolicy = IGNORE"],
             &[("in/a.txt", b"a\xffb\n\xc3\n\xe4\xb8!\n")],
+        )
+        .delivers(3),
+        spool("spooldir_gbk", &["inputCharset = GBK"], &[("in/a.txt", b"\xd6\xd0\xb9\xfa\nplain\n")])
+            .delivers(2),
+        spool("spooldir_utf16", &["inputCharset = UTF-16"], &[("in/a.txt", b"\xff\xfea\0\n\0\x2d\x4e\n\0")])
+            .delivers(2),
+        spool(
+            "spooldir_classes_that_meet",
+            &["includePattern = [a-z&&[^x]]+\\\\.\\\\p{Lower}+", "ignorePattern = \\\\Qb.\\\\E.*"],
+            &[("in/a.log", b"a\n"), ("in/b.log", b"b\n"), ("in/x.log", b"x\n")],
+        )
+        .delivers(1),
+        spool("spooldir_avro_hash", &["deserializer = AVRO"], &[("in/a.avro", AVRO)]).delivers(3),
+        spool(
+            "spooldir_avro_literal",
+            &["deserializer = avro", "deserializer.schemaType = literal"],
+            &[("in/a.avro", AVRO)],
         )
         .delivers(3),
         spool(
