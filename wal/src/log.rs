@@ -128,7 +128,8 @@ pub struct Stats {
     pub unsynced_bytes: u64,
     /// Bytes of synced frames in memory.
     pub cached_bytes: u64,
-    /// Set while the log is failed and being reopened, and for good when a thread of it panicked.
+    /// Set while the log is failed and being reopened, and for good when a thread of it panicked or it was closed while it was
+    /// failed: then what was acked before its sync is not synced.
     pub failure: Option<String>,
     /// Why no further segment can be prepared, if it is not for lack of space: puts go on for as long as there are prepared
     /// ones.
@@ -507,7 +508,7 @@ impl Log {
             failure: match &inner.status {
                 Status::Failed(failure) => Some(failure.to_string()),
                 _ if inner.panicked => Some(PANICKED.to_string()),
-                _ => None,
+                _ => inner.closed_by.as_ref().map(ToString::to_string),
             },
             cannot_grow: inner
                 .prepare_failed

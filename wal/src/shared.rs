@@ -115,6 +115,9 @@ pub struct Inner {
     pub gathering: Gathering,
     /// Threads shall end without closing the log properly.
     pub abandoned: bool,
+    /// The failure that the log was closed with: what was on its way then is unknown, and what was acked before its sync was
+    /// not synced.
+    pub closed_by: Option<Arc<Failure>>,
     /// A thread panicked while it wrote; the log is closed.
     pub panicked: bool,
 }
@@ -234,6 +237,7 @@ impl Inner {
             commits_in_flight: 0,
             gathering: Gathering::default(),
             abandoned: false,
+            closed_by: None,
             panicked: false,
         }
     }

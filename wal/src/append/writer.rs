@@ -373,6 +373,9 @@ impl Writer {
         if let Some(stage) = inner.pending.stage.take() {
             wakers.extend(stage.decide(Err(crate::error::LogError::Closed)));
         }
+        if let Status::Failed(failure) = &inner.status {
+            inner.closed_by = Some(Arc::clone(failure));
+        }
         inner.status = Status::Closed;
         wakers.append(&mut inner.readers);
         wakers.into_iter().for_each(Waker::wake);

@@ -143,3 +143,19 @@ fn a_crash_while_the_last_segment_is_used_again() {
 fn a_sync_that_fails_behind_the_ack_and_the_power_cut_after_it() {
     run(7_196_220_587_703_838_584, &[small(1, 0), Trim, FailSync, small(1, 0), Trim, PowerCut(0)]);
 }
+
+/// A log that was closed while it was failed said that nothing was left to sync, and named no failure.
+#[test]
+fn a_log_that_closes_while_it_is_failed_and_the_power_cut_after_it() {
+    let before = [small(1, 0), small(1, 0), small(1, 0), Reopen, small(1, 0), Reopen, Turn(2)];
+    let end = [
+        CrashAfter { after: 13, cut: Some(245_903_678_223_786_338) },
+        small(1, 0),
+        Turn(1),
+        small(1, 0),
+        small(1, 32_570),
+        Fail { after: 0, kind: 0 },
+        Reopen,
+    ];
+    run(4_208_639_790_102_235_620, &[&before[..], &end].concat());
+}

@@ -603,5 +603,11 @@ impl Channel for FileChannel {
         if let Err(error) = tokio::task::spawn_blocking(move || log.close()).await {
             tracing::error!(channel = %self.0.name, %error, "the log did not close well");
         }
+        if let Some(failure) = self.0.log.stats().failure {
+            tracing::error!(
+                channel = %self.0.name,
+                "closed after a failure; puts that were on their way may or may not be there at the next start: {failure}"
+            );
+        }
     }
 }
