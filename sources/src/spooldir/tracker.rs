@@ -176,6 +176,19 @@ mod tests {
         assert!(!room.path().join(NAME).exists());
     }
 
+    /// What Flume 1.11 left when it was killed after two batches of a hundred numbers, one a line.
+    const FLUMES: &[u8] = b"Obj\x01\x04\x16avro.schema\x90\x02\
+        {\"type\":\"record\",\"name\":\"TransferStateFileMeta\",\"namespace\":\"org.apache.flume.serialization\",\"fields\":[{\"name\":\"offset\",\"type\":\"long\"}]}\
+        \x08file\x16spool/a.log\x00\x96\xd5\xf6\\\xceb\xdc\x15\xbaU]\xf5lk\x88\xa0\x02\x04\xc8\x04\x96\xd5\xf6\\\xceb\xdc\x15\xbaU]\xf5lk\x88\xa0\x02\x04\xe8\x0a\x96\xd5\xf6\\\xceb\xdc\x15\xbaU]\xf5lk\x88\xa0";
+
+    #[test]
+    fn what_the_real_flume_wrote_is_read() {
+        let room = tempfile::tempdir().unwrap();
+        fs::write(room.path().join(NAME), FLUMES).unwrap();
+        let tracker = Tracker::open(room.path()).unwrap();
+        assert_eq!(tracker.offset_for(Path::new("spool/a.log"), 0), Some(9 * 2 + 90 * 3 + 101 * 4));
+    }
+
     /// One record a batch, several in a block, and the last one cut off: as a killed Flume leaves it.
     #[test]
     fn flumes_own_file_is_read_to_its_last_whole_record() {
