@@ -2,10 +2,10 @@
 # Builds flumen-crash with each fault that wal/src/broken.rs knows, one at a time, and demands that the mode that can see
 # it finds it within a minute. Fails if one is not caught, or if the sound build is not clean.
 #
-#   fuzz/broken-builds.sh [FEATURE]...      only these; without any all seven, and the sound build
+#   fuzz/broken-builds.sh [FEATURE]...      only these; without any all, and the sound build
 #
 # The builds are in a target directory of their own: no broken program ever lies where the sound one is looked for. Only
-# the log and the tool are built anew for each.
+# the log and the tool are built anew for each, and for mode `kill` the agent.
 
 set -eu
 
@@ -24,14 +24,21 @@ broken-ignore-crc corrupt
 broken-continue-segment power
 broken-snapshot-early power
 broken-first-frame-first power
+broken-sync-one-lane power
+broken-skip-late-sync power
+broken-ignore-write-error eio
+broken-ignore-no-space enospc
+broken-forget-progress kill
 '
 failed=0
 
 # try "cargo options" mode cycles: builds and runs for a minute at most; sets `status` and `seconds`.
 try() {
+  agent=
+  [ "$2" != kill ] || agent='-p flumen'
   # The options are words, or none.
   # shellcheck disable=SC2086
-  cargo build --quiet --locked --target-dir "$target" -p flumen-crash $1
+  cargo build --quiet --locked --target-dir "$target" -p flumen-crash $agent $1
   begun=$(date +%s)
   status=0
   timeout 60 "$target/debug/flumen-crash" --mode "$2" --cycles "$3" --seed "$seed" --dir "$scratch" \
@@ -46,7 +53,7 @@ for feature in $wanted; do
     echo "$feature: no such fault" >&2
     exit 2
   fi
-  try "--features $feature" "$mode" 1000000
+  try "--features flumen-crash/$feature" "$mode" 1000000
   if [ "$status" -eq 1 ]; then
     cycles=$(sed -n 's/^cycles  *\([0-9]*\) .*/\1/p' "$scratch/report")
     echo "caught      $feature by $mode after $cycles cycles, $seconds s:$(sed -n 's/^result *VIOLATION//p' "$scratch/report" | cut -c 1-160)"

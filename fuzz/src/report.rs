@@ -35,6 +35,9 @@ pub struct Report {
     /// moments before the end of a process, whose release was not durable yet; and those of commits that were not confirmed
     /// and are there, which come twice if their source sends them again.
     pub repeated: u64,
+    /// Events that were acked before their sync, by a log that is set so, and that a power cut took. They are not among the
+    /// lost.
+    pub unsynced: u64,
     /// Events that were acked and did not arrive. Always a violation.
     pub lost: u64,
     /// From a restart to the first event (kill), or for which the log was being opened (the others: time of the
@@ -57,6 +60,7 @@ impl Report {
         self.acked += other.acked;
         self.recovered += other.recovered;
         self.repeated += other.repeated;
+        self.unsynced += other.unsynced;
         self.lost += other.lost;
     }
 }
@@ -83,6 +87,9 @@ impl fmt::Display for Report {
         writeln!(out, "acked      {}", self.acked)?;
         writeln!(out, "recovered  {}", self.recovered)?;
         writeln!(out, "repeated   {}", self.repeated)?;
+        if self.unsynced > 0 {
+            writeln!(out, "unsynced   {} taken by a power cut", self.unsynced)?;
+        }
         writeln!(out, "lost       {}", self.lost)?;
         writeln!(out, "recovery   {}", self.recovery)?;
         match &self.violation {

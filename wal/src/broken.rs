@@ -14,6 +14,11 @@
 //! | `broken-continue-segment` | a start goes on writing behind the last frame it finds | frames that were cut are followed again |
 //! | `broken-snapshot-early` | a roll's snapshot does not wait for what it vouches for | a hole below it is skipped |
 //! | `broken-first-frame-first` | a life's first frame is written before the frames that it claims | the next start misses them |
+//! | `broken-sync-one-lane` | of a file over several directories only the first piece is synced | frames in the others are not durable |
+//! | `broken-skip-late-sync` | the sync behind acks that come before it is not carried out | a power cut takes more than the interval |
+//! | `broken-ignore-write-error` | a write that failed counts as done | its commits are acked and may not be there |
+//! | `broken-ignore-no-space` | a segment that found no space counts as prepared | what is written there fails |
+//! | `broken-forget-progress` | a start forgets how far the sources are | what they have sent comes again |
 
 use crate::recovery::life::NewLife;
 use crate::recovery::{self, Recovered};
@@ -37,6 +42,16 @@ const NAMES: &[&str] = &[
     "broken-snapshot-early",
     #[cfg(feature = "broken-first-frame-first")]
     "broken-first-frame-first",
+    #[cfg(feature = "broken-sync-one-lane")]
+    "broken-sync-one-lane",
+    #[cfg(feature = "broken-skip-late-sync")]
+    "broken-skip-late-sync",
+    #[cfg(feature = "broken-ignore-write-error")]
+    "broken-ignore-write-error",
+    #[cfg(feature = "broken-ignore-no-space")]
+    "broken-ignore-no-space",
+    #[cfg(feature = "broken-forget-progress")]
+    "broken-forget-progress",
 ];
 
 /// The fault that this build has on purpose, for its user to be told; `None` in every build that is of use.
@@ -66,6 +81,26 @@ pub(crate) const IN_FLIGHT_AT_A_ROLL: usize =
 
 pub(crate) const fn writes_the_first_frame_first() -> bool {
     COUNT == 1 && cfg!(feature = "broken-first-frame-first")
+}
+
+pub(crate) const fn syncs_one_lane() -> bool {
+    COUNT == 1 && cfg!(feature = "broken-sync-one-lane")
+}
+
+pub(crate) const fn skips_the_late_sync() -> bool {
+    COUNT == 1 && cfg!(feature = "broken-skip-late-sync")
+}
+
+pub(crate) const fn ignores_a_write_error() -> bool {
+    COUNT == 1 && cfg!(feature = "broken-ignore-write-error")
+}
+
+pub(crate) const fn ignores_no_space() -> bool {
+    COUNT == 1 && cfg!(feature = "broken-ignore-no-space")
+}
+
+pub(crate) const fn forgets_progress() -> bool {
+    COUNT == 1 && cfg!(feature = "broken-forget-progress")
 }
 
 /// With `broken-continue-segment`: a life that goes on in the last segment, behind the last frame that was found intact,

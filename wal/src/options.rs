@@ -30,7 +30,8 @@ pub enum Durability {
         /// The oldest commit that is not synced waits no longer than this for a sync to be asked for; it begins when the keeper
         /// has ended what it is at.
         interval: Duration,
-        /// With as many bytes a sync begins at once.
+        /// With as many bytes a sync begins at once. At most what a segment has room for beside the frames in flight: a start
+        /// after a kill writes all of that again, into one segment, which on a full disk is the one that is held back for it.
         bytes: u64,
     },
 }
@@ -125,8 +126,14 @@ impl Options {
         if self.segment_bytes < least {
             self.frame_bytes = ((self.segment_bytes / 4) as usize / alignment * alignment).max(4 * alignment);
         }
-        self.commit_bytes_max = self.commit_bytes_max.min(u64::from(u32::MAX) - (1 << 20));
         self.in_flight = self.in_flight.clamp(1, 32);
+        if let Durability::Written { bytes, .. } = &mut self.durability {
+            // Header, snapshot and what else a start writes take no more than two frames.
+            let others = (self.in_flight as u64 + 2) * self.frame_bytes as u64;
+            let room = self.segment_bytes.saturating_sub(others);
+            *bytes = (*bytes).min(room.max(self.frame_bytes as u64));
+        }
+        self.commit_bytes_max = self.commit_bytes_max.min(u64::from(u32::MAX) - (1 << 20));
         self.prepared_segments = self.prepared_segments.max(3);
         self
     }

@@ -3,12 +3,13 @@
 //! | commit | what a look must find |
 //! | --- | --- |
 //! | acked, or found by an earlier look | all its events, but those that were released |
+//! | acked before its sync, not long ago and with not many bytes behind it, when the power was cut | it as a whole or not at all; then none that came later either, and not the progress that came with it |
 //! | on its way when the process ended, or failed | it as a whole or not at all; from then on it is as acked, or never seen again |
 //! | events released | after the end of a process: there again or not, until the log has rested or had its time to write that down, then not; in the same process: not |
 //!
 //! What is there is in the order of the appends, each event once, and its bytes are those that were appended.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
 use crate::random::mix;
@@ -25,6 +26,12 @@ pub struct Book {
     floor: usize,
     /// What was released and is not for good yet, oldest first: since which turn of the log, and the commit's events.
     recent: VecDeque<(u64, usize, u64)>,
+    /// What was acked and is perhaps not synced yet, oldest first: at which turn of the log, and the commit.
+    unsynced: VecDeque<(u64, usize)>,
+    /// Bytes that may be acked and not synced at a time.
+    unsynced_bytes_max: u64,
+    /// Events that cannot be read, and may be passed over.
+    excused: BTreeMap<usize, u64>,
 }
 
 #[derive(Debug)]
@@ -44,15 +51,21 @@ enum Fate {
     /// Its process ended, or its ticket failed: the log has it or has it not.
     Unknown,
     Acked,
+    /// Acked, and its sync may be to come.
+    Written,
+    /// Was that when the power was cut, as were others below this number.
+    Perhaps(usize),
     /// Was unknown, and was found.
     Found,
-    /// Was unknown, and was not found.
+    /// Was unknown, or not synced when the power was cut, and was not found.
     Cut,
+    /// The same, with all its events released before: nobody can tell whether it is there.
+    Over,
 }
 
 impl Fate {
     fn must_be_there(self) -> bool {
-        matches!(self, Self::Acked | Self::Found)
+        matches!(self, Self::Acked | Self::Written | Self::Found)
     }
 }
 
@@ -74,6 +87,8 @@ pub struct Counts {
     pub repeated: u64,
     /// Events that are not there although they were acked and not released.
     pub lost: u64,
+    /// Events that were acked before their sync, and that the power cut took.
+    pub unsynced: u64,
 }
 
 /// All that a log holds, piece by piece.
@@ -104,10 +119,54 @@ impl Book {
         self.len() - 1
     }
 
-    /// The log confirmed a commit; returns how many events it has.
-    pub fn ack(&mut self, id: usize) -> u32 {
+    /// The log confirmed a commit; returns how many events it has. `late`: at which turn of the log, and how many bytes may
+    /// wait for their sync, where it confirms before that.
+    pub fn ack(&mut self, id: usize, late: Option<(u64, u64)>) -> u32 {
         self.commits[id].fate = Fate::Acked;
+        if let Some((turn, bytes_max)) = late {
+            self.commits[id].fate = Fate::Written;
+            let others = if self.unsynced.is_empty() { 0 } else { self.unsynced_bytes_max };
+            self.unsynced_bytes_max = bytes_max.max(others);
+            self.unsynced.push_back((turn, id));
+        }
         self.commits[id].events
+    }
+
+    /// What was acked before this turn is synced.
+    pub fn synced_before(&mut self, turn: u64) {
+        while self.unsynced.front().is_some_and(|(acked, _)| *acked < turn)
+            && let Some((_, id)) = self.unsynced.pop_front()
+        {
+            self.commits[id].fate = Fate::Acked;
+        }
+    }
+
+    /// All that was acked, and not taken by a power cut since, is synced.
+    pub fn all_synced(&mut self) {
+        self.synced_before(u64::MAX);
+    }
+
+    /// What is not synced may be gone.
+    pub fn power_cut(&mut self) {
+        let all = self.len();
+        for (_, id) in self.unsynced.drain(..) {
+            self.commits[id].fate = Fate::Perhaps(all);
+        }
+    }
+
+    /// These events may be passed over by takes, or not.
+    pub fn excuse(&mut self, id: usize, events: Range<u32>) {
+        *self.excused.entry(id).or_default() |= mask(events);
+    }
+
+    /// From now on no event may be passed over.
+    pub fn excuse_nothing(&mut self) {
+        self.excused.clear();
+    }
+
+    /// Whether an earlier look did not find a commit, which it should have found if it was there.
+    pub fn is_cut(&self, id: usize) -> bool {
+        self.commits[id].fate == Fate::Cut
     }
 
     /// The log does not say, and will not say any more, whether it has a commit.
@@ -151,7 +210,9 @@ impl Book {
         for commit in &mut self.commits[self.floor..] {
             commit.gone |= commit.released;
         }
-        let done = |commit: &&Entry| commit.gone == mask(0..commit.events) || commit.fate == Fate::Cut;
+        let done = |commit: &&Entry| {
+            commit.gone == mask(0..commit.events) || matches!(commit.fate, Fate::Cut | Fate::Over)
+        };
         self.floor += self.commits[self.floor..].iter().take_while(done).count();
     }
 
@@ -163,9 +224,9 @@ impl Book {
         self.floor = 0;
     }
 
-    /// The last commit that was acked.
+    /// The last commit that was acked, and that no power cut can have taken.
     pub fn last_acked(&self) -> Option<usize> {
-        self.commits.iter().rposition(|commit| commit.fate == Fate::Acked)
+        self.commits.iter().rposition(|commit| matches!(commit.fate, Fate::Acked | Fate::Written))
     }
 
     /// Begins to compare what a log holds.
@@ -191,7 +252,7 @@ impl Look<'_> {
             return Err(Broken::new(Kind::NeverWritten, what));
         }
         let bits = mask(events.clone());
-        let how = if commit.fate == Fate::Cut {
+        let how = if matches!(commit.fate, Fate::Cut | Fate::Over) {
             Some((Kind::Order, "were not there at an earlier look and are there now"))
         } else if id < self.book.floor || commit.gone & bits != 0 {
             Some((Kind::Repeated, "were released for good and are there again"))
@@ -218,40 +279,94 @@ impl Look<'_> {
     pub fn end(self, stop: Option<(usize, u32)>) -> Result<Counts, (Counts, Broken)> {
         let mut counts = Counts::default();
         let mut broken = None;
-        let floor = self.book.floor;
-        for ((id, commit), &seen) in (floor..).zip(&mut self.book.commits[floor..]).zip(&self.seen) {
+        let mut hole = Hole::default();
+        let Book { commits, floor, excused, unsynced_bytes_max, .. } = self.book;
+        let floor = *floor;
+        for ((id, commit), &seen) in (floor..).zip(&mut commits[floor..]).zip(&self.seen) {
             let asked_for = match stop {
                 Some((stop, _)) if stop < id => continue,
                 Some((stop, event)) if stop == id => mask(0..event.min(commit.events)),
                 _ => mask(0..commit.events),
             };
-            let lost = asked_for & !seen & !commit.released & !commit.gone;
+            let whole = asked_for == mask(0..commit.events);
+            let excused = excused.get(&id).copied().unwrap_or(0);
+            let due = asked_for & !commit.released & !commit.gone;
+            let lost = due & !seen & !excused;
+            let there = seen != 0 || commit.released | commit.gone != 0;
             if commit.fate.must_be_there() {
                 counts.lost += u64::from(lost.count_ones());
             }
-            if commit.fate == Fate::Acked {
+            if matches!(commit.fate, Fate::Acked | Fate::Written | Fate::Perhaps(_)) {
                 counts.recovered += u64::from(seen.count_ones());
             }
             counts.repeated += u64::from((seen & commit.released).count_ones());
             let what = match (commit.fate, lost) {
                 (_, 0) => None,
-                (Fate::Acked, _) => Some(format!("{} events of commit {id} were acked", lost.count_ones())),
+                (Fate::Acked | Fate::Written, _) => {
+                    Some(format!("{} events of commit {id} were acked", lost.count_ones()))
+                }
                 (Fate::Found, _) => {
                     Some(format!("{} events of commit {id} were there at an earlier look", lost.count_ones()))
                 }
-                _ => (seen != 0 || commit.released | commit.gone != 0).then(|| {
-                    format!("{} events of commit {id} are not there, others are", lost.count_ones())
-                }),
+                (Fate::Perhaps(_), _) if seen == 0 && lost == due => None,
+                (Fate::Unknown | Fate::OnItsWay, _) if !there => None,
+                (Fate::Cut | Fate::Over, _) => None,
+                _ => Some(format!("{} events of commit {id} are not there, others are", lost.count_ones())),
             };
+            let what = what.or_else(|| hole.is_passed_by(id).filter(|_| seen != 0));
             broken = broken.or(what.map(|what| Broken::new(Kind::Lost, what)));
-            if commit.fate == Fate::Unknown && asked_for == mask(0..commit.events) {
-                // Whoever sent it, and sent it again when it was not confirmed, has it twice.
-                counts.repeated += u64::from(seen.count_ones());
-                commit.fate = if seen == 0 { Fate::Cut } else { Fate::Found };
+            match commit.fate {
+                Fate::Unknown if whole => {
+                    // Whoever sent it, and sent it again when it was not confirmed, has it twice.
+                    counts.repeated += u64::from(seen.count_ones());
+                    commit.fate = if seen == 0 { Fate::Cut } else { Fate::Found };
+                }
+                Fate::Perhaps(_) if whole && due == 0 && seen == 0 => commit.fate = Fate::Over,
+                Fate::Perhaps(_) if whole && lost == 0 => commit.fate = Fate::Acked,
+                Fate::Perhaps(all) if whole => {
+                    commit.fate = Fate::Cut;
+                    counts.unsynced += u64::from(commit.events);
+                    hole.grow(id, all, if is_noise(id) { commit.bytes } else { 0 });
+                }
+                _ => {}
             }
-            commit.released &= !seen;
+            // What was passed over once is given up for good.
+            commit.released = commit.released & !seen | asked_for & excused & !seen;
+        }
+        if hole.bytes_behind > *unsynced_bytes_max {
+            let what = format!(
+                "a power cut took {} bytes that were acked behind commit {:?}; no more than {unsynced_bytes_max} may wait \
+                 for their sync",
+                hole.bytes_behind, hole.first
+            );
+            broken = broken.or(Some(Broken::new(Kind::Lost, what)));
         }
         broken.map_or(Ok(counts), |broken| Err((counts, broken)))
+    }
+}
+
+/// What a power cut took of what was acked before its sync.
+#[derive(Default)]
+struct Hole {
+    /// The first commit, and the number below which others were in the same life.
+    first: Option<(usize, usize)>,
+    /// Bytes of those behind it: of the first itself most may have been synced.
+    bytes_behind: u64,
+}
+
+impl Hole {
+    fn grow(&mut self, id: usize, all: usize, bytes: usize) {
+        if self.first.is_some_and(|(_, of)| of == all) {
+            self.bytes_behind += bytes as u64;
+        } else {
+            *self = Self { first: Some((id, all)), bytes_behind: 0 };
+        }
+    }
+
+    /// What is wrong if commit `id` is there.
+    fn is_passed_by(&self, id: usize) -> Option<String> {
+        let (first, _) = self.first.filter(|(first, all)| (first + 1..*all).contains(&id))?;
+        Some(format!("commit {first} was acked and is gone, and {id} is there, which came later"))
     }
 }
 
@@ -290,8 +405,15 @@ fn is_payload(payload: &[u8], id: usize, bytes: usize) -> bool {
 fn words(id: usize, mut take: impl FnMut(&[u8; 8]) -> bool) {
     let mut random = mix(id as u64 + 1) | 1;
     while take(&random.to_le_bytes()) {
-        random = random.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        if is_noise(id) {
+            random = random.rotate_left(5).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        }
     }
+}
+
+/// Whether nothing can compress a commit's bytes. Others are one word over and over.
+fn is_noise(id: usize) -> bool {
+    !id.is_multiple_of(3)
 }
 
 /// The number at a payload's start.
@@ -312,7 +434,7 @@ mod tests {
         for _ in 0..5 {
             book.append(3, BYTES);
         }
-        (0..4).for_each(|id| assert_eq!(book.ack(id), 3));
+        (0..4).for_each(|id| assert_eq!(book.ack(id, None), 3));
         book
     }
 
@@ -367,7 +489,7 @@ mod tests {
         let mut book = book();
         book.release(0, 0..3, 0);
         book.release(2, 1..2, 0);
-        let counts = Counts { recovered: 12, repeated: 4, lost: 0 };
+        let counts = Counts { recovered: 12, repeated: 4, ..Counts::default() };
         assert_eq!(verdict(&mut book, &whole()), Ok(counts), "the releases were not durable yet");
         book.release(0, 0..3, 0);
         book.rest();
@@ -420,7 +542,10 @@ mod tests {
             book
         };
         let mut found = unknown();
-        assert_eq!(verdict(&mut found, &more), Ok(Counts { recovered: 12, repeated: 3, lost: 0 }));
+        assert_eq!(
+            verdict(&mut found, &more),
+            Ok(Counts { recovered: 12, repeated: 3, ..Counts::default() })
+        );
         assert_eq!(verdict(&mut found, &whole()), Err(Kind::Lost));
         let mut cut = unknown();
         assert_eq!(verdict(&mut cut, &whole()), Ok(Counts { recovered: 12, ..Counts::default() }));

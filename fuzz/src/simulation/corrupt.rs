@@ -6,7 +6,9 @@
 //!   offset, and an event of that frame; all events of other frames below it have arrived;
 //! - what a start reports as damaged, and what `verify` finds, are damaged frames;
 //! - puts go on;
-//! - when the bytes are put right, or the events that they held are given up, all else arrives.
+//! - when the bytes are put right, or the events that they held are given up, all else arrives;
+//! - a log that sets damage aside never stops: what it passes over it counts, each damaged frame with such events is in its
+//!   quarantine, and none of them comes again in the same process.
 //!
 //! What nobody can decide (`docs/durability.md` says why) is left out, or both answers are accepted:
 //!
@@ -33,8 +35,9 @@ use flumen_wal::{Keys, ReadError};
 
 use super::book::Since;
 use super::frames::{BLOCK, Frame, Survey, header_copies};
+use super::pieces::{self, CHECKPOINT, DATA, QUARANTINE};
 use super::power::maybe_crash;
-use super::world::{CHECKPOINT, DATA, Numbered, World};
+use super::world::{Numbered, World};
 use crate::random::Random;
 use crate::violation::{Broken, Kind};
 
@@ -64,6 +67,10 @@ struct Damage {
     next_event: u64,
     /// How many commits there had been.
     commits: usize,
+    /// What the damaged frames look like.
+    bytes: Vec<Vec<u8>>,
+    /// Whoever runs the log has released what they held.
+    given_up: bool,
 }
 
 /// Where takes stopped.
@@ -86,11 +93,13 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
         commits: world.book.len(),
         ..Damage::default()
     };
+    world.given_up_before = world.stats().given_up_events;
     let dead = world.random.one_in(2);
     if dead {
         if world.random.one_in(3) { world.close()? } else { world.crash() }
     }
     damage.inflict(world);
+    world.progress_from = if damage.hides_progress() { damage.commits } else { 0 };
     world.book.releases_may_be_lost();
     world.report.faults += damage.frames.len() as u64;
     world.damaged.extend(damage.frames.iter().cloned());
@@ -109,8 +118,8 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
         since = Since::End;
         stopped = look(world, &damage, since)?;
     }
-    let unreadable: Vec<_> = damage.there.iter().copied().filter(|there| damage.holds(there)).collect();
-    if stopped.is_some() {
+    let unreadable = damage.unreadable();
+    if stopped.is_some() || world.setting().quarantines {
         world.report.unreadable += unreadable.iter().map(|numbered| u64::from(numbered.events)).sum::<u64>();
     }
     let mut forgotten = false;
@@ -119,12 +128,18 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
         if world.random.one_in(2) {
             // What is behind the place where takes stopped is seen for the first time in this life.
             look_through(world, &damage, since)?;
+            world.book.excuse_nothing();
             return world.drain();
         }
+    } else if world.setting().quarantines && !unreadable.iter().any(|numbered| world.has_seen(numbered)) {
+        // It has given them up by itself; but what it still had in memory.
+        world.rest()?;
+        world.book.releases_may_be_lost();
     } else {
         for numbered in unreadable {
             world.book.release(numbered.id, numbered.skip..numbered.skip + numbered.events, 0);
         }
+        damage.given_up = true;
         // Also of events that were released, for damage may have taken their release back.
         damage.frames.iter().for_each(|frame| world.give_up(frame.events.clone()));
         forgotten = stopped.is_some_and(|stop| damage.was_released(stop.event));
@@ -142,6 +157,7 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
     } else {
         look_through(world, &damage, Since::End)?
     }
+    world.book.excuse_nothing();
     world.fresh_event()?;
     world.drain()
 }
@@ -160,6 +176,10 @@ fn start(world: &mut World, damage: &Damage) -> Result<(), Broken> {
 
 /// Compares what takes give, up to where they may stop.
 fn look(world: &mut World, damage: &Damage, since: Since) -> Result<Option<Stop>, Broken> {
+    if world.setting().quarantines {
+        look_past(world, damage, since)?;
+        return Ok(None);
+    }
     let mut stop = None;
     let disk = world.disk.clone();
     let damaged = std::mem::take(&mut world.damaged);
@@ -170,6 +190,60 @@ fn look(world: &mut World, damage: &Damage, since: Since) -> Result<Option<Stop>
     });
     world.damaged = damaged;
     looked.map(|_| stop)
+}
+
+/// Compares what takes give that stop nowhere: all but events of damaged frames, which are kept and counted.
+fn look_past(world: &mut World, damage: &Damage, since: Since) -> Result<(), Broken> {
+    let unreadable = damage.unreadable();
+    for numbered in &unreadable {
+        world.book.excuse(numbered.id, numbered.skip..numbered.skip + numbered.events);
+    }
+    world.look_until(since, |error| {
+        Err(Broken::new(Kind::Lost, format!("a log that sets damage aside cannot read: {error}")))
+    })?;
+    let passed: Vec<_> = unreadable.into_iter().filter(|numbered| !world.has_seen(numbered)).collect();
+    let events: u64 = passed.iter().map(|numbered| u64::from(numbered.events)).sum();
+    // What was released is counted again between events that are given up, and where its release was lost. What an earlier
+    // process gave up for good this one has never met.
+    let given_up = world.stats().given_up_events - world.given_up_before;
+    let released: u64 = damage.released().map(|events| events.end - events.start).sum();
+    let most = damage.unreadable_events() + released;
+    let all = since == Since::Nothing && !damage.given_up;
+    if all && given_up < events || given_up > most {
+        let what = format!(
+            "{given_up} events were counted as given up; {events} to {most} were passed over; damaged are {:?}",
+            damage.frames
+        );
+        return Err(Broken::new(Kind::Failed, what));
+    }
+    // What whoever runs the log gave up was not set aside.
+    let frames = if damage.given_up { &[][..] } else { &damage.frames };
+    for (frame, bytes) in frames.iter().zip(&damage.bytes) {
+        if passed.iter().any(|numbered| frame.holds(numbered)) && !is_kept(&world.disk, frame, bytes) {
+            let what = format!("{frame:?} was passed over, and is not in the quarantine");
+            return Err(Broken::new(Kind::Lost, what));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the quarantine has all bytes of a damaged frame in one piece, with a note.
+fn is_kept(disk: &FaultyDisk, frame: &Frame, bytes: &[u8]) -> bool {
+    let Ok(entries) = disk.directory(QUARANTINE).list() else { return false };
+    let noted =
+        |name: &str| entries.iter().any(|entry| entry.name == format!("{name}.json") && entry.len > 0);
+    let file = frame.path.trim_start_matches(DATA).trim_start_matches('/');
+    entries.iter().filter(|entry| noted(&entry.name)).any(|entry| {
+        let Some(place) = entry.name.strip_prefix(file).and_then(|rest| rest.strip_prefix('.')) else {
+            return false;
+        };
+        // A name that was taken has a number behind it.
+        let place = place.split('-').next().unwrap_or(place);
+        let Ok(begins) = place.parse::<u64>() else { return false };
+        let copy = disk.contents(format!("{QUARANTINE}/{}", entry.name)).unwrap_or_default();
+        let at = frame.offset.checked_sub(begins).and_then(|at| usize::try_from(at).ok());
+        at.and_then(|at| copy.get(at..at + bytes.len())).is_some_and(|copy| copy == bytes)
+    })
 }
 
 /// All arrives: the bytes are as they were, or what they held is given up. Only what was released may still be missing, and is
@@ -191,7 +265,7 @@ fn look_through(world: &mut World, damage: &Damage, since: Since) -> Result<(), 
 
 /// `verify` names nothing that is sound, and every damaged frame with events that cannot be read.
 fn verify(world: &World, damage: &Damage, since: Since) -> Result<(), Broken> {
-    let report = tools::verify(&world.directories())
+    let report = tools::verify(&world.directories()?)
         .map_err(|error| Broken::new(Kind::Failed, format!("verify: {error}")))?;
     let within =
         |frame: &Frame, path: &str, offset| frame.path == path && (frame.offset..frame.end).contains(&offset);
@@ -213,6 +287,8 @@ fn verify(world: &World, damage: &Damage, since: Since) -> Result<(), Broken> {
             return Err(Broken::new(Kind::Failed, what));
         }
     }
+    // What was passed over is released: nobody will miss it.
+    let missed = if world.setting().quarantines { &[][..] } else { &damage.there };
     for frame in &damage.frames {
         let number = frame.header.frame.0;
         let named = report.damage.iter().any(|finding| {
@@ -221,7 +297,7 @@ fn verify(world: &World, damage: &Damage, since: Since) -> Result<(), Broken> {
                 || of_number
                 || finding.events.is_some_and(|events| overlap(frame, events))
         });
-        if !named && damage.there.iter().any(|there| frame.holds(there)) {
+        if !named && missed.iter().any(|there| frame.holds(there)) {
             let what = format!("verify does not find {frame:?}, but {:?}", report.damage);
             return Err(Broken::new(Kind::Failed, what));
         }
@@ -245,6 +321,23 @@ impl Damage {
         self.frames.iter().any(|frame| frame.holds(numbered))
     }
 
+    /// What was there and stands in damaged frames.
+    fn unreadable(&self) -> Vec<Numbered> {
+        self.there.iter().copied().filter(|there| self.holds(there)).collect()
+    }
+
+    /// Whether a start does not know how far the sources were: the frame with the last commit says so. It goes on from what those
+    /// before say, also when the bytes are put right.
+    fn hides_progress(&self) -> bool {
+        self.frames.iter().any(|frame| !frame.events.is_empty() && frame.events.end == self.next_event)
+    }
+
+    /// How many events damaged frames hold, delivered or not.
+    fn unreadable_events(&self) -> u64 {
+        let numbers: BTreeSet<u64> = self.frames.iter().flat_map(|frame| frame.events.clone()).collect();
+        numbers.len() as u64
+    }
+
     /// Whether one of these frames is as it was. A number that no frame has may be told as damage: it was cut by a start
     /// whose own first frame, which alone says so, is damaged.
     fn are_sound(&self, mut frames: RangeInclusive<u64>) -> bool {
@@ -262,11 +355,14 @@ impl Damage {
             }
             let Some(frames) = damaged(&before, &after) else { continue };
             for patch in &patches {
-                let written = world.disk.overwrite(&patch.path, patch.offset as u64, &patch.new);
+                let written = pieces::overwrite(&world.disk, &patch.path, patch.offset as u64, &patch.new);
                 written.expect("a file that was surveyed");
             }
             let is_sound = |number: &u64| !frames.iter().any(|frame| frame.header.frame.0 == *number);
             self.sound = before.frames.iter().map(|frame| frame.header.frame.0).filter(is_sound).collect();
+            let bytes =
+                |frame: &Frame| after.files[&frame.path][frame.offset as usize..][..frame.len].to_vec();
+            self.bytes = frames.iter().map(bytes).collect();
             (self.patches, self.frames) = (patches, frames);
             return;
         }
@@ -276,12 +372,12 @@ impl Damage {
     /// Puts the bytes right, where they are still those that went wrong.
     fn repair(&self, disk: &FaultyDisk) {
         for patch in self.patches.iter().rev() {
-            let Ok(bytes) = disk.contents(&patch.path) else { continue };
+            let Ok(bytes) = pieces::contents(disk, &patch.path) else { continue };
             let here = bytes.get(patch.offset..).unwrap_or_default();
             // A start may have cut the file within them.
             let left = patch.new.len().min(here.len());
             if left > 0 && here[..left] == patch.new[..left] {
-                let written = disk.overwrite(&patch.path, patch.offset as u64, &patch.old[..left]);
+                let written = pieces::overwrite(disk, &patch.path, patch.offset as u64, &patch.old[..left]);
                 written.expect("a file that was just read");
             }
         }

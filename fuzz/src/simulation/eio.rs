@@ -9,8 +9,9 @@ use flumen_wal::storage::faulty::Fault;
 use flumen_wal::{LogError, ReadError};
 
 use super::book::Since;
+use super::pieces::LANES;
 use super::power::maybe_crash;
-use super::world::{DATA, TURNS_MAX, World};
+use super::world::{TURNS_MAX, World};
 use crate::violation::{Broken, Kind};
 
 /// Time within which a log must work again when its disk does: its longest pause between two attempts, and more.
@@ -87,23 +88,33 @@ fn plan(world: &mut World, within: u64) {
     (first..first + count).for_each(|operation| world.disk.fail_at(operation, fault));
 }
 
-/// Makes some blocks of a segment unreadable.
+/// Makes some blocks of a segment, or of a part of one, unreadable.
 fn break_a_place(world: &mut World) -> Option<()> {
-    let entries = world.disk.directory(DATA).list().ok()?;
-    let segments: Vec<_> = entries.iter().filter(|entry| entry.name.starts_with("segment-")).collect();
-    let segment = segments.get(world.random.below(segments.len() as u64) as usize)?;
-    let block = world.random.below(segment.len / 4096);
-    let path = format!("{DATA}/{}", segment.name);
+    let mut segments = Vec::new();
+    for lane in lanes(world) {
+        let entries = world.disk.directory(lane).list().ok()?;
+        let of_lane = entries.into_iter().filter(|entry| entry.name.starts_with("segment-"));
+        segments.extend(of_lane.map(|entry| (format!("{lane}/{}", entry.name), entry.len)));
+    }
+    let (path, len) = segments.get(world.random.below(segments.len() as u64) as usize)?.clone();
+    let block = world.random.below((len / 4096).max(1));
     world.disk.fail_reads(path, block * 4096, 4096 * (1 + world.random.below(4))).ok()
 }
 
 /// Makes everything readable again, whatever its name is now.
 fn heal(world: &World) {
     world.disk.clear_faults();
-    for entry in world.directories().data.list().unwrap_or_default() {
-        let healed = world.disk.heal(format!("{DATA}/{}", entry.name));
-        debug_assert!(healed.is_ok(), "a file that was just listed");
+    for lane in lanes(world) {
+        for entry in world.disk.directory(lane).list().unwrap_or_default() {
+            let healed = world.disk.heal(format!("{lane}/{}", entry.name));
+            debug_assert!(healed.is_ok(), "a file that was just listed");
+        }
     }
+}
+
+/// The data directories that may be in use: of a log that never had several, its own.
+fn lanes(world: &World) -> &'static [&'static str] {
+    if world.setting().lanes.is_some() { &LANES } else { &LANES[..1] }
 }
 
 /// A log that says that it failed means it: it refuses everything, and keeps nobody waiting.

@@ -22,8 +22,8 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
     // The log must have its reserve before the disk is full, as one that was started on a disk with space has.
     world.rest()?;
     let left = if world.random.one_in(3) { 0 } else { world.random.below(LEFT_MAX) };
-    let used = u64::MAX - world.directories().data.free_bytes().unwrap_or(u64::MAX);
-    world.disk.set_capacity(used + left);
+    world.disk.set_capacity(world.used() + left);
+    world.lanes_stay = true;
     fill(world)?;
     for _ in 0..world.random.below(12) {
         work(world)?;
@@ -47,6 +47,7 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
         drain_and_go_on(world)?;
     }
     world.disk.set_capacity(u64::MAX);
+    world.lanes_stay = false;
     let _rests: bool = world.try_rest()?;
     world.fresh_event()?;
     world.look(Since::Nothing)?;

@@ -9,7 +9,7 @@ use flumen_wal::format::frame::{FrameHeader, HEADER_LEN, Seed};
 use flumen_wal::format::segment::SegmentHeader;
 use flumen_wal::storage::faulty::FaultyDisk;
 
-use super::world::{CHECKPOINT, DATA};
+use super::pieces::{self, CHECKPOINT, DATA};
 
 /// What everything on the simulated disk is aligned to, and where a segment's second header stands.
 pub const BLOCK: usize = 4096;
@@ -46,17 +46,16 @@ impl Survey {
     /// Reads a disk.
     pub fn of(disk: &FaultyDisk) -> io::Result<Self> {
         let mut survey = Self::default();
-        for directory in [CHECKPOINT, DATA] {
-            for entry in disk.directory(directory).list()? {
-                let number = SegmentNumber::parse(&entry.name);
-                if number.is_none() && !entry.name.starts_with("checkpoint-") {
-                    continue;
-                }
-                let path = format!("{directory}/{}", entry.name);
-                let bytes = disk.contents(&path)?;
-                if let Some(number) = number {
-                    survey.read_segment(&path, number, &bytes);
-                }
+        for entry in disk.directory(CHECKPOINT).list()? {
+            if entry.name.starts_with("checkpoint-") {
+                let path = format!("{CHECKPOINT}/{}", entry.name);
+                survey.files.insert(path.clone(), disk.contents(path)?);
+            }
+        }
+        for path in pieces::list(disk)? {
+            if let Some(number) = segment_of(&path) {
+                let bytes = pieces::contents(disk, &path)?;
+                survey.read_segment(&path, number, &bytes);
                 survey.files.insert(path, bytes);
             }
         }
@@ -85,8 +84,7 @@ impl Survey {
 
     /// Segments, by path.
     pub fn segments(&self) -> impl Iterator<Item = (&String, SegmentNumber)> {
-        let number = |path: &str| SegmentNumber::parse(path.strip_prefix(DATA)?.strip_prefix('/')?);
-        self.files.keys().filter_map(move |path| Some((path, number(path)?)))
+        self.files.keys().filter_map(|path| Some((path, segment_of(path)?)))
     }
 
     fn read_segment(&mut self, path: &str, number: SegmentNumber, bytes: &[u8]) {
@@ -120,6 +118,11 @@ impl Survey {
             at = end as usize;
         }
     }
+}
+
+/// Which segment this file is.
+fn segment_of(path: &str) -> Option<SegmentNumber> {
+    SegmentNumber::parse(path.strip_prefix(DATA)?.strip_prefix('/')?)
 }
 
 /// Both copies of a segment's header, where they verify. That of another segment, which a write that went astray left here,

@@ -4,72 +4,38 @@ use std::io;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flumen_wal::storage::faulty::FaultyDisk;
 use flumen_wal::{
-    Commit, Cursor, Directories, Driver, Environment, Log, LogError, OpenError, Options, ProgressOp,
-    ProgressUpdate, ReadError, Space, Stats, Take, Ticket,
+    Commit, Cursor, Directories, Log, LogError, OpenError, ProgressOp, ProgressUpdate, ReadError, Space,
+    Stats, Take, Ticket,
 };
 
+use super::Mode;
 use super::book::{Book, EVENTS_MAX, Since};
 use super::frames::Frame;
-use crate::random::{Random, mix};
+use super::life::{self, Decorate, Running, Simulated, refused};
+use super::pieces::DATA;
+use super::setting::{Setting, Settings};
+use crate::random::Random;
 use crate::report::Report;
 use crate::violation::{Broken, Kind};
-
-/// The log's directory.
-pub const DATA: &str = "data";
-/// The directory of its checkpoints.
-pub const CHECKPOINT: &str = "checkpoint";
 
 /// More events than this are drained, so that looking at all of them stays cheap.
 const BACKLOG_MAX: u64 = 300;
 /// Turns of a millisecond within which a log on a disk without faults must do what it was asked.
 pub const TURNS_MAX: usize = 1000;
-/// Turns after which a release is durable on a disk without faults: its delay, and as much for the writes before it.
+/// Turns after which a release is in a frame that is written on a disk without faults: its delay, and as much for the writes
+/// before it.
 const RELEASE_TURNS: u64 = 20 + 20;
+/// Turns within which a sync that is due has ended: the writes before it may end in any order.
+const SYNC_TURNS: u64 = 20;
 /// How often a log may be found not to rest, 50 ms apart: after a full disk it waits for a while.
 const RESTS_MAX: usize = 40;
 /// Starts that may be hindered one after the other, before one is let through.
 const STARTS_MAX: usize = 3;
-
-/// Time and chance of the simulation.
-#[derive(Debug, Default)]
-struct Simulated {
-    micros: AtomicU64,
-    random: AtomicU64,
-}
-
-impl Environment for Simulated {
-    fn now(&self) -> Duration {
-        Duration::from_micros(self.micros.load(Ordering::Relaxed))
-    }
-
-    fn random(&self) -> u64 {
-        mix(self.random.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed))
-    }
-}
-
-/// Small, so that a few dozen operations cross segments, spill the cache and span frames.
-fn options() -> Options {
-    Options {
-        segment_bytes: 128 << 10,
-        frame_bytes: 16 << 10,
-        staged_bytes_max: 256 << 10,
-        cache_bytes: 32 << 10,
-        eager_bytes: 8 << 10,
-        commit_bytes_max: 1 << 20,
-        ..Options::default()
-    }
-}
-
-struct Running {
-    log: Log,
-    driver: Driver,
-}
 
 /// Some events of a commit, by the numbers that the log gave them.
 #[derive(Clone, Copy, Debug)]
@@ -109,12 +75,22 @@ pub struct World {
     pub failed_tickets: u64,
     /// Nothing holds the log up for long: what was released some time before a crash stays released.
     pub bounds_releases: bool,
+    /// The disk has no room for another number of directories than there are.
+    pub lanes_stay: bool,
+    settings: Settings,
+    decorate: Decorate,
     /// Turns of a millisecond that the log has had.
     turns: u64,
+    /// The turn since which nothing has held up a sync.
+    undisturbed_since: u64,
     /// What the last look found.
     pub seen: Vec<Numbered>,
     /// All frames that were ever damaged.
     pub damaged: Vec<Frame>,
+    /// Events that the process had given up when the cycle began.
+    pub given_up_before: u64,
+    /// Progress need not say anything of commits below this one.
+    pub progress_from: usize,
     /// What was done, for the report; its `cycles` is the cycle that is going on.
     pub report: Report,
     /// How long each start took.
@@ -122,12 +98,17 @@ pub struct World {
 }
 
 impl World {
-    /// A new disk with a new log.
-    pub fn new(seed: u64) -> Result<Self, Broken> {
-        let environment = Arc::new(Simulated::default());
-        environment.random.store(seed, Ordering::Relaxed);
+    /// A new disk with a new log, whose lives are set as the seed says.
+    pub fn new(mode: Mode, seed: u64) -> Result<Self, Broken> {
+        Self::with(seed, Settings::of(mode, seed), |directory| directory)
+    }
+
+    /// A new disk with a new log, whose lives are set so.
+    pub fn with(seed: u64, mut settings: Settings, decorate: Decorate) -> Result<Self, Broken> {
+        let environment = Arc::new(Simulated::new(seed));
         let disk = FaultyDisk::new(seed);
-        let running = open(&disk, &environment).map_err(|error| refused(&error))?;
+        let running = Running::open(&disk, &environment, settings.next(None), decorate)
+            .map_err(|error| refused(&error))?;
         Ok(Self {
             random: Random::new(seed),
             disk,
@@ -139,9 +120,15 @@ impl World {
             may_fail: false,
             failed_tickets: 0,
             bounds_releases: false,
+            lanes_stay: false,
+            settings,
+            decorate,
             turns: 0,
+            undisturbed_since: 0,
             seen: Vec::new(),
             damaged: Vec::new(),
+            given_up_before: 0,
+            progress_from: 0,
             report: Report::default(),
             starts: Vec::new(),
         })
@@ -162,9 +149,21 @@ impl World {
         !self.tickets.is_empty()
     }
 
+    /// How the life that runs is set.
+    pub fn setting(&self) -> Setting {
+        self.running.setting
+    }
+
     /// Directories of the life that runs, for tools.
-    pub fn directories(&self) -> Directories {
-        directories(&self.disk)
+    pub fn directories(&self) -> Result<Directories, Broken> {
+        let lanes = self.running.setting.lanes;
+        life::directories(&self.disk, &self.environment, lanes, self.decorate)
+            .map_err(|error| refused(&error))
+    }
+
+    /// Bytes on the disk.
+    pub fn used(&self) -> u64 {
+        u64::MAX - self.disk.directory(DATA).free_bytes().unwrap_or(u64::MAX)
     }
 
     /// Does one thing or another.
@@ -281,20 +280,35 @@ impl World {
 
     /// Lets time pass, and the log do what is due.
     pub fn turn_after(&mut self, time: Duration) -> Result<(), Broken> {
-        self.environment.micros.fetch_add(time.as_micros() as u64, Ordering::Relaxed);
+        self.environment.pass(time);
         self.running.driver.turn();
         // A process that is gone does nothing with its time.
         self.turns += u64::from(!self.disk.crashed());
-        self.settle_tickets()
+        self.settle_tickets()?;
+        self.sync_in_time();
+        Ok(())
+    }
+
+    /// What was acked before its sync and long enough ago is synced now: so it was promised.
+    fn sync_in_time(&mut self) {
+        let Some(late) = self.running.setting.late else { return };
+        if self.may_fail {
+            self.undisturbed_since = self.turns;
+        }
+        let before = self.turns.saturating_sub(u64::from(late.interval) + SYNC_TURNS);
+        if self.undisturbed_since < before {
+            self.book.synced_before(before);
+        }
     }
 
     fn settle_tickets(&mut self) -> Result<(), Broken> {
-        let Self { book, report, tickets, failed_tickets, .. } = self;
+        let Self { book, report, tickets, failed_tickets, running, turns, .. } = self;
+        let late = running.setting.late.map(|late| (*turns, late.bytes_max()));
         let mut refused = None;
         tickets.retain(|(id, ticket)| match ticket.try_wait() {
             None => true,
             Some(Ok(())) => {
-                report.acked += u64::from(book.ack(*id));
+                report.acked += u64::from(book.ack(*id, late));
                 false
             }
             Some(Err(error)) => {
@@ -314,8 +328,12 @@ impl World {
 
     /// Lets time pass until the log rests: then releases are for good. False if it does not come to rest.
     pub fn try_rest(&mut self) -> Result<bool, Broken> {
-        // Past the delays after which releases and claims go out by themselves.
+        // Past the delays after which releases and claims go out by themselves, and syncs.
         (0..50).try_for_each(|_| self.turn())?;
+        if let Some(late) = self.running.setting.late {
+            self.turn_after(late.time())?;
+            (0..50).try_for_each(|_| self.turn())?;
+        }
         let rests = self.running.driver.settle(TURNS_MAX);
         self.settle_tickets()?;
         let stats = self.stats();
@@ -323,6 +341,7 @@ impl World {
         if self.disk.crashed() || !rests {
             return Ok(self.disk.crashed());
         }
+        self.book.all_synced();
         self.book.rest();
         Ok(true)
     }
@@ -343,24 +362,33 @@ impl World {
         let may_fail = std::mem::replace(&mut self.may_fail, true);
         let closed = (0..TURNS_MAX).try_for_each(|_| self.turn());
         self.may_fail = may_fail;
+        let whole = !self.disk.crashed() && self.stats().failure.is_none();
         self.disk.kill();
         self.forget_flight();
+        if whole {
+            self.book.all_synced();
+        }
         closed
     }
 
     /// Ends the life: one in four is killed, the others lose power.
     pub fn crash(&mut self) {
-        if self.random.one_in(4) {
+        let killed = self.random.one_in(4);
+        if killed {
             self.disk.kill();
         } else {
             self.disk.power_cut(self.random.next());
         }
         self.forget_flight();
+        if !killed {
+            self.book.power_cut();
+        }
     }
 
     fn forget_flight(&mut self) {
         if self.bounds_releases {
-            self.book.released_for_good(self.turns.saturating_sub(RELEASE_TURNS));
+            let late = self.running.setting.late.map_or(0, |late| u64::from(late.interval) + SYNC_TURNS);
+            self.book.released_for_good(self.turns.saturating_sub(RELEASE_TURNS + late));
         }
         self.book.forget_times();
         // A ticket that was resolved before was an ack that somebody may have seen.
@@ -380,8 +408,9 @@ impl World {
             if hindered {
                 hinder(self);
             }
+            let setting = self.settings.next(self.lanes_stay.then_some(self.running.setting));
             let begun = Instant::now();
-            let opened = open(&self.disk, &self.environment);
+            let opened = Running::open(&self.disk, &self.environment, setting, self.decorate);
             let crashed = self.disk.crashed();
             let failed = hindered
                 && self.may_fail
@@ -400,6 +429,9 @@ impl World {
             }
             self.running = opened.map_err(|error| refused(&error))?;
             self.starts.push(begun.elapsed());
+            self.given_up_before = 0;
+            // A start syncs what it finds.
+            self.book.all_synced();
             break;
         }
         self.disk.clear_faults();
@@ -426,6 +458,13 @@ impl World {
             |error: &ReadError| Err(Broken::new(Kind::Lost, format!("events cannot be read: {error}")));
         self.look_until(since, unreadable)?;
         self.look_at_progress()
+    }
+
+    /// Whether the last look found some of these events.
+    pub fn has_seen(&self, events: &Numbered) -> bool {
+        self.seen.iter().any(|seen| {
+            seen.id == events.id && seen.first_event < events.end() && events.first_event < seen.end()
+        })
     }
 
     /// Compares all that the log gives until it ends, or meets an error that `judge` knows the event of. Puts it back.
@@ -462,6 +501,7 @@ impl World {
         self.report.recovered += counts.recovered;
         self.report.repeated += counts.repeated;
         self.report.lost += counts.lost;
+        self.report.unsynced += counts.unsynced;
         takes.iter().for_each(|take| cursor.rollback(take.first_event, take.events));
         broken.map(|()| stop.is_some())
     }
@@ -470,14 +510,18 @@ impl World {
     pub fn look_at_progress(&self) -> Result<(), Broken> {
         let keys = self.running.log.progress(Space::Source, "r1");
         let to = keys.and_then(|keys| Some(keys.get("k")?.to as usize));
-        let acked = self.book.last_acked();
-        let last = self.seen.last().map(|seen| seen.id);
-        if to < acked.max(last) || to.is_some_and(|to| to >= self.book.len()) {
-            let what = format!("progress says commit {to:?}; acked up to {acked:?}, there up to {last:?}");
-            let kind = if to < acked.max(last) { Kind::Repeated } else { Kind::NeverWritten };
-            return Err(Broken::new(kind, what));
-        }
-        Ok(())
+        let known = |id: &usize| *id >= self.progress_from;
+        let acked = self.book.last_acked().filter(known);
+        let last = self.seen.last().map(|seen| seen.id).filter(known);
+        let kind = match to {
+            to if to < acked.max(last) => Kind::Repeated,
+            Some(to) if to >= self.book.len() => Kind::NeverWritten,
+            // Its source would not send it again.
+            Some(to) if self.book.is_cut(to) => Kind::Lost,
+            _ => return Ok(()),
+        };
+        let what = format!("progress says commit {to:?}; acked up to {acked:?}, there up to {last:?}");
+        Err(Broken::new(kind, what))
     }
 
     /// An event that is appended now must be acked.
@@ -527,35 +571,8 @@ impl World {
 
     /// Writes the disk's files, as a reader sees them, and its last operations into `directory`.
     pub fn keep(&self, directory: &Path) -> io::Result<()> {
-        let steps: Vec<_> = self.disk.recent().iter().map(|step| format!("{step:?}\n")).collect();
-        std::fs::write(directory.join("operations"), steps.concat())?;
-        // The life that is over would refuse to list anything.
-        self.disk.kill();
-        for name in [DATA, CHECKPOINT] {
-            let target = directory.join(name);
-            std::fs::create_dir_all(&target)?;
-            for entry in self.disk.directory(name).list()? {
-                std::fs::write(
-                    target.join(&entry.name),
-                    self.disk.contents(Path::new(name).join(&entry.name))?,
-                )?;
-            }
-        }
-        Ok(())
+        life::keep(&self.disk, directory)
     }
-}
-
-fn directories(disk: &FaultyDisk) -> Directories {
-    Directories { data: disk.directory(DATA), checkpoint: disk.directory(CHECKPOINT) }
-}
-
-fn open(disk: &FaultyDisk, environment: &Arc<Simulated>) -> Result<Running, OpenError> {
-    let (log, driver) = Log::open_driven(directories(disk), options(), Arc::clone(environment) as _)?;
-    Ok(Running { log, driver })
-}
-
-fn refused(error: &OpenError) -> Broken {
-    Broken::new(Kind::Failed, format!("a start is refused: {error}"))
 }
 
 #[cfg(test)]
@@ -564,7 +581,7 @@ mod tests {
     use super::*;
 
     fn worked(seed: u64) -> World {
-        let mut world = World::new(seed).unwrap();
+        let mut world = World::with(seed, Settings::Plain, |directory| directory).unwrap();
         for _ in 0..5 {
             power::cycle(&mut world).unwrap();
         }
@@ -630,7 +647,7 @@ mod tests {
         let mut world = worked(5);
         let id = world.append_commit(2, 50).unwrap().unwrap();
         // As a log would that acks before it writes.
-        world.book.ack(id);
+        world.book.ack(id, None);
         world.disk.power_cut_losing_all();
         world.crash();
         let broken = restart_and_look(&mut world).unwrap_err();

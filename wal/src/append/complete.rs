@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::unsynced::Behind;
 use super::writer::Writer;
+use crate::broken;
 use crate::shared::Shared;
 use crate::storage::{AlignedBuf, Completion};
 
@@ -20,6 +21,7 @@ impl Writer {
             let Some(sent) = sent else { continue };
             match completion.result {
                 Ok(()) => sent.done = true,
+                Err(_) if broken::ignores_a_write_error() => sent.done = true,
                 Err(source) => {
                     let offset = sent.offset;
                     self.fail("write", offset, source);

@@ -265,6 +265,10 @@ impl Writer {
             }
         }
         let blocked = inner.room.closed;
+        if blocked {
+            // What gives a full disk its space back are releases that are synced.
+            self.ask_for_sync(inner);
+        }
         let control_due = inner.pending.since.map(|since| since + options.release_delay);
         let claim_due = self.unclaimed_since.map(|since| since + options.idle_delay).filter(|_| idle);
         let mut due = match (control_due, claim_due) {

@@ -138,7 +138,9 @@ impl Reader {
 
     /// Events `first..end` are not to be had any more.
     fn pass(&mut self, first: u64, end: u64) {
-        if (first..end).contains(&self.next) {
+        // Behind what was released before this life: that is where the take stood which met them.
+        let (next, _) = self.skip.unreleased_from(self.next);
+        if (first..end).contains(&next) {
             self.next = end;
         }
         let touched: Vec<(u64, u64)> = self

@@ -34,7 +34,7 @@ use crate::options::Options;
 use crate::recovery::{self, Recovered, Unvouched};
 use crate::segment::file::{self, NewSegment, SegmentFile, path_of};
 use crate::segment::window::read_full;
-use crate::state::State;
+use crate::state::{Space, State};
 use crate::storage::{AlignedBuf, Directory};
 
 /// A life that has begun: its first segment is durable and nothing else was written yet.
@@ -83,6 +83,9 @@ pub fn begin(
     let with_events = recovered.unvouched.iter().position(|u| u.header.event_count > 0 || u.header.is_span());
     for folded in recovered.unvouched.drain(..with_events.unwrap_or(recovered.unvouched.len())) {
         recovery::apply(&mut recovered.state, &folded.controls);
+    }
+    if broken::forgets_progress() {
+        recovered.state.owners.retain(|(space, _), _| *space != Space::Source);
     }
     let log_id = recovered
         .log_id

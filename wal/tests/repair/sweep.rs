@@ -1,6 +1,8 @@
 //! A repair is cut short at each of its storage operations, and each of them fails in turn: what is left is the old log or
 //! the repaired one, and the repair that follows gives what it would have given undisturbed.
 
+use std::time::Duration;
+
 use flumen_wal::storage::faulty::{Fault, FaultyDisk};
 
 use crate::world::{Event, World};
@@ -9,13 +11,13 @@ const EVENTS: u64 = 40;
 const DAMAGED: u64 = 12;
 
 /// Damage of every kind at once, in a log of several segments and two lives; returns the events that are left.
-fn damaged(which: usize) -> (World, Vec<u64>) {
+fn damaged(which: usize, lanes: usize) -> (World, Vec<u64>) {
     let mut events = vec![Event::Append(4000); EVENTS as usize];
     events.insert(20, Event::Kill);
-    let world = World::after(5, &events);
+    let world = World::over(lanes, 5, &events);
     let names = world.segment_names();
     let flipped = world.frame_of(DAMAGED);
-    world.disk.flip_bit(&flipped.path, flipped.offset + 70, 3).unwrap();
+    world.flip_bit(&flipped.path, flipped.offset + 70, 3);
     match which {
         0 => (world, (0..DAMAGED).chain(DAMAGED + 1..EVENTS).collect()),
         // A header that is told again, a segment that is gone in the middle, a checkpoint that is garbage.
@@ -26,9 +28,9 @@ fn damaged(which: usize) -> (World, Vec<u64>) {
                 .filter(|f| f.events > 0 && f.path.ends_with(&names[3]))
                 .map(|f| f.first_event)
                 .collect();
-            world.disk.overwrite(format!("data/{}", names[0]), 0, &[9; 8192]).unwrap();
+            world.fill(&format!("data/{}", names[0]), 8192, 9);
             world.disk.overwrite("checkpoint/checkpoint-0", 0, &[9; 512]).unwrap();
-            world.remove("data", &names[3]);
+            world.remove_segment(&names[3]);
             (world, (0..EVENTS).filter(|event| *event != DAMAGED && !held.contains(event)).collect())
         }
         // The newest segment is gone and the checkpoint knows of it; one that is left has no header that can be told again.
@@ -43,9 +45,9 @@ fn damaged(which: usize) -> (World, Vec<u64>) {
                     .collect::<Vec<_>>()
             };
             let (gone, useless) = (of(newest), of(&names[2]));
-            let len = world.disk.contents(format!("data/{}", names[2])).unwrap().len();
-            world.disk.overwrite(format!("data/{}", names[2]), 0, &vec![3; len]).unwrap();
-            world.remove("data", newest);
+            let useless_file = format!("data/{}", names[2]);
+            world.fill(&useless_file, world.len_of(&useless_file), 3);
+            world.remove_segment(newest);
             (
                 world,
                 (0..EVENTS)
@@ -71,8 +73,13 @@ fn notes(world: &World) -> usize {
 }
 
 fn sweep(plan: impl Fn(&FaultyDisk, u64), end: impl Fn(&FaultyDisk)) {
+    sweep_over(1, plan, end);
+}
+
+/// Over so many data directories.
+fn sweep_over(lanes: usize, plan: impl Fn(&FaultyDisk, u64), end: impl Fn(&FaultyDisk)) {
     for which in 0..3 {
-        let (world, left) = damaged(which);
+        let (world, left) = damaged(which, lanes);
         let old = opened(&world);
         let undisturbed = world.fork();
         let before = undisturbed.disk.operations();
@@ -81,7 +88,7 @@ fn sweep(plan: impl Fn(&FaultyDisk, u64), end: impl Fn(&FaultyDisk)) {
         let repaired = opened(&undisturbed);
         assert_eq!(repaired, Some((left.clone(), true)), "{which}");
         assert!(notes(&undisturbed) > 0);
-        let mut repaired_after = 0;
+        let (mut failed, mut repaired_after) = (0, 0);
         for at in 0..operations {
             let mut cut = world.fork();
             plan(&cut.disk, cut.disk.operations() + at);
@@ -89,7 +96,9 @@ fn sweep(plan: impl Fn(&FaultyDisk, u64), end: impl Fn(&FaultyDisk)) {
             end(&cut.disk);
             cut.disk.clear_faults();
             let now = opened(&cut);
-            let message = format!("scenario {which}, operation {at} of {operations}: {outcome:?}");
+            let message =
+                format!("scenario {which} over {lanes}, operation {at} of {operations}: {outcome:?}");
+            failed += usize::from(outcome.is_err());
             if outcome.is_ok() {
                 assert_eq!(now, repaired, "{message}");
             }
@@ -111,7 +120,10 @@ fn sweep(plan: impl Fn(&FaultyDisk, u64), end: impl Fn(&FaultyDisk)) {
             cut.append(10);
             assert_eq!(cut.taken().last(), Some(&EVENTS), "{message}: a fresh event flows");
         }
-        assert!(repaired_after > 0, "scenario {which}: no step comes after the one that counts");
+        assert!(
+            failed == 0 || repaired_after > 0,
+            "scenario {which}: no step comes after the one that counts"
+        );
     }
 }
 
@@ -130,5 +142,26 @@ fn a_repair_that_is_killed_at_any_operation_leaves_the_old_log_or_the_repaired_o
 fn a_repair_of_which_any_operation_fails_leaves_the_old_log_or_the_repaired_one() {
     for fault in [Fault::Io, Fault::NoSpace, Fault::Short] {
         sweep(|disk, at| disk.fail_at(at, fault), FaultyDisk::kill);
+    }
+}
+
+#[test]
+fn a_repair_of_which_any_operation_is_slow_repairs() {
+    for lanes in [1, 2] {
+        sweep_over(lanes, |disk, at| disk.delay_at(at, Duration::from_secs(4)), FaultyDisk::kill);
+    }
+}
+
+#[test]
+fn a_repair_over_several_directories_that_loses_power_at_any_operation_leaves_the_old_log_or_the_repaired_one()
+ {
+    sweep_over(2, FaultyDisk::crash_at, FaultyDisk::power_cut_losing_all);
+    sweep_over(2, FaultyDisk::crash_at, |disk| disk.power_cut(disk.operations()));
+}
+
+#[test]
+fn a_repair_over_several_directories_of_which_any_operation_fails_leaves_the_old_log_or_the_repaired_one() {
+    for fault in [Fault::Io, Fault::NoSpace, Fault::Short] {
+        sweep_over(2, |disk, at| disk.fail_at(at, fault), FaultyDisk::kill);
     }
 }

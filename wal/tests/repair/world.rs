@@ -1,12 +1,14 @@
 //! A log on a simulated disk, what was acked by it, and what damage does to it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use flumen_wal::format::checkpoint::Checkpoint;
 use flumen_wal::storage::faulty::FaultyDisk;
+use flumen_wal::storage::{AlignedBuf, striped};
 use flumen_wal::tools::{self, Line, Repair};
 use flumen_wal::{
     Commit, DamagePolicy, Directories, Driver, Environment, Keys, Log, OpenError, Options, Quarantine,
@@ -16,6 +18,9 @@ use proptest::sample::Index;
 
 const BLOCK: u64 = 4096;
 const SECTOR: u64 = 512;
+/// Of files over several directories: so small that every frame of two blocks lies in both.
+const UNIT: u64 = BLOCK;
+const LANES: [&str; 2] = ["data", "data-1"];
 const CHECKPOINTS: [&str; 2] = ["checkpoint/checkpoint-0", "checkpoint/checkpoint-1"];
 
 #[derive(Debug, Default)]
@@ -120,6 +125,8 @@ pub struct Inventory {
 
 pub struct World {
     pub disk: FaultyDisk,
+    /// How many data directories the log has.
+    lanes: usize,
     pub environment: Arc<Simulated>,
     running: Option<(Log, Driver)>,
     /// Each event's bytes; all of them were acked.
@@ -150,10 +157,16 @@ impl World {
 
     /// A closed log to which this happened.
     pub fn after(seed: u64, events: &[Event]) -> Self {
+        Self::over(1, seed, events)
+    }
+
+    /// The same over so many data directories.
+    pub fn over(lanes: usize, seed: u64, events: &[Event]) -> Self {
         let environment = Arc::new(Simulated::default());
         environment.random.store(seed, Ordering::Relaxed);
         let mut world = Self {
             disk: FaultyDisk::new(seed),
+            lanes,
             environment,
             running: None,
             acked: Vec::new(),
@@ -189,6 +202,7 @@ impl World {
         disk.kill();
         Self {
             disk,
+            lanes: self.lanes,
             environment,
             running: None,
             acked: self.acked.clone(),
@@ -198,8 +212,66 @@ impl World {
         }
     }
 
+    /// The directories of the present life, on a disk that lets itself be read.
     pub fn dirs(&self) -> Directories {
-        Directories { data: self.disk.directory("data"), checkpoint: self.disk.directory("checkpoint") }
+        self.try_dirs().unwrap()
+    }
+
+    fn try_dirs(&self) -> Result<Directories, OpenError> {
+        let checkpoint = self.disk.directory("checkpoint");
+        if self.lanes == 1 {
+            return Ok(Directories { data: self.disk.directory("data"), checkpoint });
+        }
+        let lanes: Vec<_> = LANES[..self.lanes].iter().map(|name| self.disk.directory(*name)).collect();
+        let find = |path: &Path| Ok(self.disk.directory(path.file_name().unwrap()));
+        let data = striped::open(&lanes, UNIT, &*self.environment, &find).map_err(|error| {
+            let source = std::io::Error::other(error.to_string());
+            OpenError::Io { action: "arrange", path: "data".into(), source }
+        })?;
+        Ok(Directories { data, checkpoint })
+    }
+
+    fn with_block(&self, path: &str, offset: u64, change: impl FnOnce(&mut u8)) {
+        let name = path.strip_prefix("data/").unwrap();
+        let file = self.dirs().data.open(name).unwrap();
+        let mut block = AlignedBuf::zeroed(BLOCK as usize);
+        let at = offset / BLOCK * BLOCK;
+        file.read_at(&mut block, at).unwrap();
+        change(&mut block[(offset - at) as usize]);
+        file.write_durable_at(&block, at).unwrap();
+    }
+
+    /// Inverts a bit of a segment, in whichever directory it lies.
+    pub fn flip_bit(&self, path: &str, offset: u64, bit: u8) {
+        self.with_block(path, offset, |byte| *byte ^= 1 << bit);
+    }
+
+    /// Fills whole blocks of a segment, in whichever directories they lie.
+    pub fn fill(&self, path: &str, len: u64, with: u8) {
+        let file = self.dirs().data.open(path.strip_prefix("data/").unwrap()).unwrap();
+        let mut blocks = AlignedBuf::zeroed(len as usize);
+        blocks.fill(with);
+        file.write_durable_at(&blocks, 0).unwrap();
+    }
+
+    /// How long a segment is.
+    pub fn len_of(&self, path: &str) -> u64 {
+        self.dirs().data.open(path.strip_prefix("data/").unwrap()).unwrap().len().unwrap()
+    }
+
+    /// Removes a segment.
+    pub fn remove_segment(&self, name: &str) {
+        let data = self.dirs().data;
+        data.remove(name).unwrap();
+        data.sync().unwrap();
+    }
+
+    /// Bytes of a frame as they stand in its segment.
+    pub fn bytes_of(&self, frame: &Frame) -> Vec<u8> {
+        let file = self.dirs().data.open(frame.path.strip_prefix("data/").unwrap()).unwrap();
+        let mut bytes = AlignedBuf::zeroed(frame.len as usize);
+        file.read_at(&mut bytes, frame.offset).unwrap();
+        bytes.to_vec()
     }
 
     /// A sector that is written again is sound again, which the simulated ones are not by themselves.
@@ -215,7 +287,7 @@ impl World {
     pub fn open(&mut self) -> Result<(), OpenError> {
         self.heal_what_was_used_again();
         self.running = Some(Log::open_driven(
-            self.dirs(),
+            self.try_dirs()?,
             Options { damage: self.damage_policy.clone(), ..options() },
             self.environment.clone(),
         )?);
@@ -246,7 +318,7 @@ impl World {
         panic!("never acked: {:?}", self.log().stats());
     }
 
-    fn rest(&mut self) {
+    pub fn rest(&mut self) {
         for _ in 0..100 {
             self.environment.micros.fetch_add(1000, Ordering::Relaxed);
             self.turn();
@@ -262,7 +334,12 @@ impl World {
     }
 
     pub fn kill(&mut self) {
-        self.disk.kill();
+        self.end(FaultyDisk::kill);
+    }
+
+    /// Ends the life, if one is going on.
+    pub fn end(&mut self, end: impl Fn(&FaultyDisk)) {
+        end(&self.disk);
         self.disk.land_late_writes();
         self.running = None;
     }
@@ -279,7 +356,7 @@ impl World {
 
     pub fn repair(&self) -> Result<Repair, OpenError> {
         self.heal_what_was_used_again();
-        tools::repair(&self.dirs(), &quarantine(&self.disk), &options(), &*self.environment)
+        tools::repair(&self.try_dirs()?, &quarantine(&self.disk), &options(), &*self.environment)
     }
 
     /// All files but the locks.

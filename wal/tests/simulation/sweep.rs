@@ -277,3 +277,13 @@ fn an_error_at_any_operation_over_several_directories_loses_nothing() {
 fn no_space_at_any_operation_over_several_directories_loses_nothing() {
     sweep_all(SYNCED, over_lanes(), |_, disk, at| disk.fail_at(at, Fault::NoSpace));
 }
+
+#[test]
+fn a_short_transfer_at_any_operation_over_several_directories_loses_nothing() {
+    sweep_all(SYNCED, over_lanes(), |_, disk, at| disk.fail_at(at, Fault::Short));
+}
+
+#[test]
+fn a_slow_operation_over_several_directories_holds_up_nothing_for_good() {
+    sweep_all(SYNCED, over_lanes(), |_, disk, at| disk.delay_at(at, Duration::from_secs(4)));
+}
