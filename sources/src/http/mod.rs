@@ -105,7 +105,7 @@ impl Source for HttpSource {
         let listener = bind_tcp(Some(bind), *port)
             .await
             .map_err(|error| SourceError::new(format!("http cannot listen on {bind}:{port}"), error))?;
-        let server = Server::new(context.clone(), tls, *max_connections);
+        let server = Server::new(context.clone(), tls, *max_connections).quietly();
         let (handler, room) = (self.handler.clone(), self.room.clone());
         let client = move |connection: Connection| {
             let requests = Requests {

@@ -43,6 +43,8 @@ pub(crate) struct Server {
     context: SourceContext,
     tls: Option<TlsAcceptor>,
     places: Arc<Semaphore>,
+    /// Whether the log names each client that comes and goes.
+    names_clients: bool,
 }
 
 /// Listens at `host`, or at all addresses if there is none.
@@ -75,7 +77,12 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 impl Server {
     /// At most `clients` at a time.
     pub fn new(context: SourceContext, tls: Option<TlsAcceptor>, clients: usize) -> Self {
-        Self { context, tls, places: Arc::new(Semaphore::new(clients)) }
+        Self { context, tls, places: Arc::new(Semaphore::new(clients)), names_clients: true }
+    }
+
+    /// Says nothing of clients that come and go as they should: some come for one request.
+    pub fn quietly(self) -> Self {
+        Self { names_clients: false, ..self }
     }
 
     /// Serves with `client` until a stop is asked for, then waits for the clients at hand.
@@ -140,7 +147,9 @@ impl Server {
     {
         let name = &self.context.name;
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-        tracing::info!(source = %name, %peer, "connected");
+        if self.names_clients {
+            tracing::info!(source = %name, %peer, "connected");
+        }
         let _open = Open::new(&self.context.metrics.open_connections);
         // Of a client that vanished without a word nothing would ever be heard again.
         let kept = rustix::net::sockopt::set_socket_keepalive(&stream, true);
@@ -154,7 +163,11 @@ impl Server {
             },
         };
         match ended {
-            Ok(()) => tracing::info!(source = %name, %peer, "disconnected"),
+            Ok(()) if self.names_clients => tracing::info!(source = %name, %peer, "disconnected"),
+            Ok(()) => {}
+            Err(error) if !self.names_clients => {
+                tracing::debug!(source = %name, %peer, %error, "connection lost")
+            }
             Err(error) => tracing::info!(source = %name, %peer, %error, "connection lost"),
         }
     }

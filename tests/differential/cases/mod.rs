@@ -10,6 +10,7 @@ mod serializers;
 mod sinks;
 mod sources;
 mod spooldir;
+mod syslog;
 
 use crate::case::Case;
 
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Case> {
     all.extend(sources::cases());
     all.extend(spooldir::cases());
     all.extend(exec::cases());
+    all.extend(syslog::cases());
     all.extend(interceptors::cases());
     all.extend(channels::cases());
     all.extend(selectors::cases());
