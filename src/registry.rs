@@ -133,12 +133,7 @@ const KNOWN: &[Known] = &[
     Known::of(Kind::Channel, "file", &["org.apache.flume.channel.file.FileChannel"], LATER),
     Known::of(Kind::Channel, "", &["org.apache.flume.channel.kafka.KafkaChannel"], LATER),
     Known::of(Kind::Channel, "spillablememory", &["org.apache.flume.channel.SpillableMemoryChannel"], LATER),
-    Known::of(
-        Kind::Channel,
-        "jdbc",
-        &["org.apache.flume.channel.jdbc.JdbcChannel"],
-        "not built in, and will not be: use `file`",
-    ),
+    Known::of(Kind::Channel, "jdbc", &["org.apache.flume.channel.jdbc.JdbcChannel"], LATER),
     Known::of(Kind::Channel, "", &["org.apache.flume.channel.PseudoTxnMemoryChannel"], LATER),
     Known::of(
         Kind::Selector,

@@ -9,8 +9,11 @@ pub mod file;
 mod gate;
 pub mod kafka;
 pub mod memory;
+mod progress;
 mod pseudo;
 pub mod spillable;
+#[cfg(feature = "sql-channel")]
+mod sql;
 
 use std::time::Duration;
 
@@ -19,7 +22,15 @@ use flumen_api::settings::{Problems, Severity};
 
 /// The channel types of this crate.
 pub fn specs() -> Vec<Spec> {
-    vec![memory::spec(), file::spec(), kafka::spec(), spillable::spec(), pseudo::spec()]
+    vec![
+        memory::spec(),
+        file::spec(),
+        kafka::spec(),
+        spillable::spec(),
+        #[cfg(feature = "sql-channel")]
+        sql::spec(),
+        pseudo::spec(),
+    ]
 }
 
 /// The errors among `problems`, in one line.

@@ -15,7 +15,7 @@ use std::collections::{HashMap, VecDeque};
 use flumen_api::progress::Progress;
 use flumen_wal::Ticket;
 
-use super::progress::Known;
+use super::super::progress::Known;
 
 /// One source's puts, as far as they can still fail.
 #[derive(Debug, Default)]

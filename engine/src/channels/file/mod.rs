@@ -7,14 +7,13 @@
 //! ```
 //!
 //! All state is the log's. What this module adds is Flume's limits, the chunk's meaning, and progress: which of a put's
-//! events are known (`progress`), and that no put is taken in behind one that was lost (`lineage`).
+//! events are known (`channels::progress`), and that no put is taken in behind one that was lost (`lineage`).
 //!
 //! The log may fail and reopen itself at any moment; every call then fails with the reason until it is back.
 
 mod directories;
 mod encryption;
 mod lineage;
-mod progress;
 mod settings;
 mod taker;
 #[cfg(test)]
@@ -43,9 +42,9 @@ use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, timeout_at};
 
 use super::gate::{self, Amount, Gate, Grant, Refused};
+use super::progress::{self, Known};
 use encryption::Encryption;
 use lineage::Lineage;
-use progress::Known;
 use settings::DamagePolicy;
 pub(super) use settings::FileSettings;
 use taker::FileTaker;

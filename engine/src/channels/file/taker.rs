@@ -7,7 +7,8 @@ use flumen_api::channel::{Receipt, SinkProgress, TakeError, TakeLimit, Taken, Ta
 use flumen_api::chunk::{Chunk, Events};
 use flumen_wal::{Cursor, Piece, ReadError};
 
-use super::{Shared, progress};
+use super::super::progress;
+use super::Shared;
 
 /// One consumer of a file channel.
 pub(super) struct FileTaker {
