@@ -6,7 +6,7 @@
 //!   port 10003  UTF-8 ──────┘              └ bytes that are no text: Invalid, the body is the line
 //! ```
 //!
-//! What lines become is in [`syslog`](crate::syslog); bodies are in the port's character set, as they came. Blank lines
+//! What lines become is in `sources/src/syslog`; bodies are in the port's character set, as they came. Blank lines
 //! are skipped (in Flume one of them loses what arrived with it). While a channel has no room a client is not read, so that
 //! it waits; Flume drops its messages. A port that cannot be listened on is said and tried again, while the others serve;
 //! if none can, the source fails.

@@ -5,7 +5,7 @@
 //!   events   headers Facility=1 Severity=5 priority=13 timestamp=… host=web1, body `su: failed`; …
 //! ```
 //!
-//! What lines become is in [`syslog`](crate::syslog). While a channel has no room a client is not read, so that it waits;
+//! What lines become is in `sources/src/syslog`. While a channel has no room a client is not read, so that it waits;
 //! Flume drops its messages. A remainder without a line end is dropped and counted, as is a line that is no syslog message
 //! counted (EventReadFail), though it comes as an event.
 

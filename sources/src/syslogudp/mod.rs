@@ -6,7 +6,7 @@
 //! ```
 //!
 //! What follows a line end in a datagram is dropped, as in Flume. Datagrams may have 65,535 bytes; Flume cuts them at 2048.
-//! What lines become is in [`syslog`](crate::syslog).
+//! What lines become is in `sources/src/syslog`.
 
 mod settings;
 #[cfg(test)]
