@@ -44,6 +44,10 @@ pub enum Feed {
     Append(&'static str, Vec<u8>),
     /// Bytes over a connection of its own, then the end; the answers are compared.
     Tcp(Vec<u8>),
+    /// Datagrams, from a socket of their own.
+    Udp(Vec<Vec<u8>>),
+    /// A request; the answer's status is compared.
+    Http { method: &'static str, path: &'static str, content_type: &'static str, body: Vec<u8> },
 }
 
 /// How outputs are compared.

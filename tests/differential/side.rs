@@ -206,6 +206,19 @@ impl Side {
                 Ok(answer) => String::from_utf8_lossy(&answer).into_owned(),
                 Err(error) => format!("(connection: {})", error.kind()),
             }),
+            Feed::Udp(datagrams) => {
+                let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+                for datagram in datagrams {
+                    socket.send_to(datagram, ("127.0.0.1", port)).unwrap();
+                    // Those that come too fast are lost, by whoever.
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                None
+            }
+            Feed::Http { method, path, content_type, body } => {
+                let answer = http::ask(port, method, path, content_type, body);
+                Some(answer.map_or("(no answer)".into(), |(status, _)| status.to_string()))
+            }
         }
     }
 

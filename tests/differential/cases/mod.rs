@@ -4,6 +4,7 @@ mod channels;
 mod configuration;
 mod exec;
 mod interceptors;
+mod network;
 mod rules;
 mod selectors;
 mod serializers;
@@ -11,6 +12,7 @@ mod sinks;
 mod sources;
 mod spooldir;
 mod syslog;
+mod syslog_shapes;
 
 use crate::case::Case;
 
@@ -21,6 +23,8 @@ pub fn all() -> Vec<Case> {
     all.extend(spooldir::cases());
     all.extend(exec::cases());
     all.extend(syslog::cases());
+    all.extend(syslog_shapes::cases());
+    all.extend(network::cases());
     all.extend(interceptors::cases());
     all.extend(channels::cases());
     all.extend(selectors::cases());
