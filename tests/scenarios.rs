@@ -177,6 +177,15 @@ fn every_mistake_that_users_copy_is_named_with_its_line_and_advice() {
 }
 
 #[test]
+fn an_avro_container_takes_avros_codecs_alone() {
+    for prefix in ["a1.sinks.k1.serializer", "a1.sinks.k2.sink.serializer"] {
+        let codec = format!("{prefix}.compressionCodec = gzip");
+        let text = with(&[&format!("{prefix} = avro_event"), &codec]);
+        says(&text, &codec, "warning", &["deflate", "snappy"]);
+    }
+}
+
+#[test]
 fn defaults_that_make_tiny_files_are_named_where_the_sink_is() {
     let text = WHOLE.lines().filter(|line| !line.contains(".roll")).collect::<Vec<_>>().join("\n");
     let parts = ["30 seconds", "1024 bytes", "10 events"];

@@ -61,6 +61,8 @@ pub enum Outputs {
     Together,
     /// Each sink's bytes as they are.
     Bytes,
+    /// What each sink's Avro containers hold.
+    Avro,
     /// Lines of the logger sink with this text.
     Logged(&'static str),
 }

@@ -12,6 +12,7 @@
 //! Flume comes from Maven Central, once, into the build directory. Without Java or Maven the suite is skipped with a word,
 //! and with `FLUMEN_REQUIRE_PEERS=1` it fails.
 
+mod avro;
 mod case;
 mod cases;
 mod compare;

@@ -2,6 +2,7 @@
 
 use regex::Regex;
 
+use crate::avro;
 use crate::case::{Case, Outputs};
 use crate::side::Result;
 
@@ -11,6 +12,7 @@ pub fn shown(case: &Case, result: &Result) -> Vec<String> {
         |files: &[(String, Vec<u8>)]| files.iter().flat_map(|(_, bytes)| bytes.clone()).collect::<Vec<u8>>();
     let mut shown: Vec<String> = match case.outputs {
         Outputs::Bytes => result.files.iter().map(|files| bytes(files).escape_ascii().to_string()).collect(),
+        Outputs::Avro => result.files.iter().map(|files| avro::shown(&bytes(files))).collect(),
         Outputs::Logged(text) => vec![logged(&result.log, text)],
         Outputs::Ordered => result.files.iter().map(|files| events(&bytes(files)).join("\n")).collect(),
         Outputs::Sorted => result.files.iter().map(|files| sorted(events(&bytes(files)))).collect(),

@@ -18,6 +18,12 @@ pub fn cases() -> Vec<Case> {
         Case::lines("header_and_text_without_newline", &[], LINES)
             .sinks(&[(1, &["sink.serializer.appendNewline = false"])])
             .outputs(Outputs::Bytes),
+        Case::lines("avro_event", with_header, LINES)
+            .sinks(&[(1, &["sink.serializer = avro_event"])])
+            .outputs(Outputs::Avro),
+        Case::lines("avro_event_with_a_codec_that_avro_has_not", with_header, LINES)
+            .sinks(&[(1, &["sink.serializer = AVRO_EVENT", "sink.serializer.compressionCodec = gzip"])])
+            .outputs(Outputs::Avro),
         Case::new(
             "bytes_that_are_no_text",
             &[
