@@ -159,3 +159,27 @@ fn a_log_that_closes_while_it_is_failed_and_the_power_cut_after_it() {
     ];
     run(4_208_639_790_102_235_620, &[&before[..], &end].concat());
 }
+
+/// Syncs of segments that are being prepared failed so often that the next try was seconds away: releases had no room till then, and
+/// were taken for durable here.
+#[test]
+fn releases_that_wait_for_a_segment_to_be_prepared() {
+    run(
+        139_000_255_566_981_200,
+        &[
+            Reopen,
+            FailSync,
+            Fail { after: 8, kind: 0 },
+            FailSync,
+            small(1, 32_570),
+            small(1, 0),
+            small(1, 32_570),
+            FailSync,
+            small(1, 0),
+            Trim,
+            small(1, 28_474),
+            Trim,
+            Kill,
+        ],
+    );
+}

@@ -385,8 +385,10 @@ impl Simulation {
             self.turn();
         }
         let before = self.world.log().stats();
-        // A failed log rests only when it was reopened; a full one cannot write releases once its reserve is gone.
-        if before.failure.is_some() || self.full || before.full.is_some() || !self.world.settle() {
+        // A failed log rests only when it was reopened; one that is full, or has no next segment, cannot write releases once
+        // its last one has no room for them.
+        let stuck = self.full || before.full.is_some() || before.cannot_grow.is_some();
+        if before.failure.is_some() || stuck || !self.world.settle() {
             return false;
         }
         self.settle_tickets();
