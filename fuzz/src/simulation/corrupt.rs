@@ -28,15 +28,16 @@
 use std::collections::BTreeSet;
 use std::ops::{Range, RangeInclusive};
 
+use flumen_wal::ReadError;
 use flumen_wal::format::checkpoint::Checkpoint;
 use flumen_wal::storage::faulty::FaultyDisk;
 use flumen_wal::tools;
-use flumen_wal::{Keys, ReadError};
 
 use super::book::Since;
 use super::frames::{BLOCK, Frame, Survey, header_copies};
 use super::pieces::{self, CHECKPOINT, DATA, QUARANTINE};
 use super::power::maybe_crash;
+use super::setting::Setting;
 use super::world::{Numbered, World};
 use crate::random::Random;
 use crate::violation::{Broken, Kind};
@@ -559,7 +560,7 @@ fn has_a_start(sound: &[&Frame], survey: &Survey) -> bool {
     let highest = sound.iter().map(|frame| frame.header.frame).max();
     let checkpoints = survey.files.iter().filter(|(path, _)| path.starts_with(CHECKPOINT));
     let newest = checkpoints
-        .filter_map(|(_, bytes)| Checkpoint::decode(bytes, &Keys::default()).ok())
+        .filter_map(|(_, bytes)| Checkpoint::decode(bytes, &Setting::PLAIN.keys()).ok())
         .max_by_key(|(_, sequence)| *sequence);
     match newest {
         None => snapshot.is_some(),

@@ -106,8 +106,9 @@ pub fn refused(error: &OpenError) -> Broken {
 pub fn keep(disk: &FaultyDisk, directory: &Path) -> io::Result<()> {
     let steps: Vec<_> = disk.recent().iter().map(|step| format!("{step:?}\n")).collect();
     std::fs::write(directory.join("operations"), steps.concat())?;
-    // The life that is over would refuse to list anything.
+    // The life that is over would refuse to list anything, and so would a fault that was planned for it.
     disk.kill();
+    disk.clear_faults();
     for name in LANES.iter().chain([&CHECKPOINT, &QUARANTINE]) {
         let entries = disk.directory(*name).list()?;
         let target = directory.join(name);

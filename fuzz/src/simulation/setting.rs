@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | data directories | one, or up to three | in some worlds; not while the disk is full, for new pieces take space |
 //! | compression | none or lz4 | in some worlds |
+//! | encryption | none, or by one of two keys, both of which are given in any case | in some worlds |
 //! | durability | acks behind the sync, or before it by some interval or number of bytes | in some worlds |
 //! | damage | takes stop, or set aside and pass over (mode `corrupt`) | in some worlds |
 //!
@@ -12,7 +13,7 @@
 use std::time::Duration;
 
 use flumen_wal::storage::faulty::FaultyDisk;
-use flumen_wal::{Compression, DamagePolicy, Durability, Options, Quarantine};
+use flumen_wal::{Compression, DamagePolicy, Durability, Key, Keys, Options, Quarantine};
 
 use super::Mode;
 use super::pieces::{LANES, QUARANTINE};
@@ -20,6 +21,8 @@ use crate::random::{Random, mix};
 
 /// Frames that may be in flight.
 const IN_FLIGHT: usize = 4;
+/// Names of the keys.
+const KEYS: [&str; 2] = ["k1", "k2"];
 /// Bytes of the largest frame.
 const FRAME_BYTES: usize = 16 << 10;
 
@@ -30,6 +33,8 @@ pub struct Setting {
     pub lanes: Option<usize>,
     /// Frames are lz4.
     pub compresses: bool,
+    /// By which key frames are encrypted.
+    pub key: Option<usize>,
     /// Acks come before the sync.
     pub late: Option<Late>,
     /// Damaged events are set aside and passed over.
@@ -60,7 +65,14 @@ impl Late {
 
 impl Setting {
     /// One directory, plain, synced before the ack; takes stop at damage.
-    pub const PLAIN: Self = Self { lanes: None, compresses: false, late: None, quarantines: false };
+    pub const PLAIN: Self =
+        Self { lanes: None, compresses: false, key: None, late: None, quarantines: false };
+
+    /// All keys that there are, and which of them is used.
+    pub fn keys(&self) -> Keys {
+        let keys = KEYS.map(|name| Key::new(name, name.repeat(16).as_bytes()).expect("32 bytes"));
+        Keys::new(keys.to_vec(), self.key.map(|key| KEYS[key])).expect("one of them")
+    }
 
     /// The log's options. Small, so that a few dozen operations cross segments, spill the cache and span frames.
     pub fn options(&self, disk: &FaultyDisk) -> Options {
@@ -77,6 +89,7 @@ impl Setting {
             eager_bytes: 8 << 10,
             commit_bytes_max: 1 << 20,
             compression: if self.compresses { Compression::Lz4 } else { Compression::None },
+            keys: self.keys(),
             durability: durability.unwrap_or_default(),
             damage: if self.quarantines {
                 DamagePolicy::Quarantine(quarantine())
@@ -102,8 +115,11 @@ pub enum Settings {
 #[derive(Clone, Debug)]
 pub struct Drawn {
     random: Random,
+    /// Decides about keys alone.
+    keys: Random,
     lanes: Often<usize>,
     compresses: Often<bool>,
+    encrypts: Often<bool>,
     late: Often<bool>,
     quarantines: Often<bool>,
 }
@@ -141,8 +157,19 @@ impl Settings {
             _ => Often::Anew,
         };
         let (compresses, late) = (often(&mut random), often(&mut random));
+        let mut keys = Random::new(mix(seed ^ 0x6b65_7973));
+        let encrypts = often(&mut keys);
         let quarantines = if mode == Mode::Corrupt { often(&mut random) } else { Often::Always(false) };
-        Self::Drawn(Drawn { random, lanes, compresses, late, quarantines })
+        Self::Drawn(Drawn { random, keys, lanes, compresses, encrypts, late, quarantines })
+    }
+
+    /// The same without encryption.
+    #[cfg(test)]
+    pub fn in_clear(self) -> Self {
+        match self {
+            Self::Drawn(drawn) => Self::Drawn(Drawn { encrypts: Often::Always(false), ..drawn }),
+            Self::Plain => self,
+        }
     }
 
     /// That of the next life, with as many directories as `before` if that is given.
@@ -152,6 +179,9 @@ impl Settings {
         let lanes = Some(drawn.lanes.or(|| 1 + random.below(LANES.len() as u64) as usize));
         let lanes = before.map_or(lanes, |before| before.lanes);
         let compresses = drawn.compresses.or(|| random.one_in(2));
+        let keys = &mut drawn.keys;
+        let encrypts = drawn.encrypts.or(|| keys.one_in(2));
+        let key = encrypts.then(|| keys.below(KEYS.len() as u64) as usize);
         let late = drawn.late.or(|| random.one_in(2));
         // By time or by bytes: with both at once one of them would hide that the other does not work.
         let by_time = random.one_in(2);
@@ -160,6 +190,6 @@ impl Settings {
             bytes: if by_time { 1 << 20 } else { 6_000 + random.below(26_000) as u32 },
         });
         let quarantines = drawn.quarantines.or(|| random.one_in(2));
-        Setting { lanes, compresses, late, quarantines }
+        Setting { lanes, compresses, key, late, quarantines }
     }
 }

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use flumen_wal::storage::{Completion, Directory, Entry, File, Lock, Wake, Write, WriteQueue};
@@ -30,16 +31,18 @@ enum Fault {
 #[derive(Debug)]
 struct Unfaithful<T: ?Sized> {
     fault: Fault,
+    /// The length that a file was said to have.
+    promised: AtomicU64,
     inner: Arc<T>,
 }
 
 fn decorate(fault: Fault) -> impl Fn(Arc<dyn Directory>) -> Arc<dyn Directory> {
-    move |inner| Arc::new(Unfaithful { fault, inner })
+    move |inner| Arc::new(Unfaithful { fault, promised: AtomicU64::new(0), inner })
 }
 
 impl Unfaithful<dyn Directory> {
     fn file(&self, inner: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(Unfaithful { fault: self.fault, inner })
+        Arc::new(Unfaithful { fault: self.fault, promised: AtomicU64::new(0), inner })
     }
 }
 
@@ -81,7 +84,7 @@ impl Directory for Unfaithful<dyn Directory> {
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
-        self.inner.free_bytes()
+        if self.fault == Fault::HidesNoSpace { Ok(u64::MAX / 2) } else { self.inner.free_bytes() }
     }
 
     fn lock(&self) -> io::Result<Box<dyn Lock>> {
@@ -116,6 +119,7 @@ impl File for Unfaithful<dyn File> {
     fn allocate(&self, len: u64) -> io::Result<()> {
         match self.inner.allocate(len) {
             Err(error) if error.kind() == io::ErrorKind::StorageFull && self.fault == Fault::HidesNoSpace => {
+                self.promised.store(len, Ordering::Relaxed);
                 Ok(())
             }
             result => result,
@@ -127,7 +131,7 @@ impl File for Unfaithful<dyn File> {
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.inner.len()
+        Ok(self.inner.len()?.max(self.promised.load(Ordering::Relaxed)))
     }
 
     fn key(&self) -> Option<u64> {

@@ -156,9 +156,9 @@ impl World {
 
     /// Directories of the life that runs, for tools.
     pub fn directories(&self) -> Result<Directories, Broken> {
-        let lanes = self.running.setting.lanes;
-        life::directories(&self.disk, &self.environment, lanes, self.decorate)
-            .map_err(|error| refused(&error))
+        let Setting { lanes, .. } = self.running.setting;
+        let dirs = life::directories(&self.disk, &self.environment, lanes, self.decorate);
+        Ok(dirs.map_err(|error| refused(&error))?.with_keys(&self.running.setting.keys()))
     }
 
     /// Bytes on the disk.
