@@ -296,8 +296,10 @@ mod tests {
     #[test]
     fn worlds_that_broke_the_log_by_how_it_was_set_do_so_no_more() {
         // A take that went on for ever at damage behind what was released out of order; a full disk whose space waited for a
-        // sync; a start on a full disk that had more to write again than the segment that was kept for it.
+        // sync; a start on a full disk that had more to write again than the segment that was kept for it; a segment that was
+        // cut to the length of a piece, and whose new name was lost.
         let found = [
+            (Mode::Power, 11_514_342_265_547_724_382),
             (Mode::Corrupt, 14_026_160_589_095_004_880),
             (Mode::Enospc, 42),
             (Mode::Enospc, 3_054_717_614_501_726_792),

@@ -213,7 +213,8 @@ impl StripedDirectory {
         let (old, new) = (piece_name(from, old_width), piece_name(to, width));
         let len = if made_over { self.open_pieces(from)?.1.len()? } else { 0 };
         self.zero().rename(&old, &new)?;
-        if old_width > 1 && !is_spare(from) {
+        // Pieces that change or go before the old name has gone for good would leave a segment without its end, or its pieces.
+        if made_over || old_width > 1 && !is_spare(from) {
             self.zero().sync()?;
         }
         self.lanes[1..old_width.max(1)]

@@ -26,7 +26,8 @@
 //! directory, which is after a start has read the log and found nothing to refuse (`tidy`): a spare gets any pieces that
 //! belong to no file, for it holds nothing; without such ones, it and what is left of them are removed.
 //!
-//! A spare with another number of pieces than new files have is made over when it is renamed, if there is room for that.
+//! A spare with another number of pieces than new files have is made over when it is renamed, if there is room for that: its
+//! pieces get the new lengths when its old name has gone for good, for by that name it may be a segment again after a crash.
 //!
 //! A rename over a file that exists removes that first. The log makes none but between spares and segments.
 //!

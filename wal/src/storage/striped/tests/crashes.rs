@@ -167,3 +167,54 @@ fn a_kill_never_costs_a_spare() {
         assert_eq!(names(&*directory).len(), 4, "operation {at}: {:?}", names(&*directory));
     }
 }
+
+/// Opens the log's directories by the first `lanes` of them.
+fn over_some(disk: &FaultyDisk, lanes: usize) -> io::Result<Arc<dyn Directory>> {
+    let find = |path: &Path| Ok(disk.directory(path.file_name().unwrap_or_default()));
+    open(&on(disk, lanes), UNIT, &System::default(), &find).map_err(io::Error::other)
+}
+
+#[test]
+fn a_power_cut_while_a_segment_becomes_a_spare_of_another_width_leaves_the_one_or_the_other() {
+    // The second name comes at once, or when there was no room for the new pieces at the first.
+    let make_over = |disk: &FaultyDisk, lanes, no_room_at_first| -> io::Result<()> {
+        let directory = over_some(disk, lanes)?;
+        if no_room_at_first {
+            directory.create("began")?;
+            disk.fail_next("allocate", Fault::NoSpace);
+            directory.rename(&segment(OLD), &spare(OLD))?;
+            return directory.rename(&spare(OLD), &spare(NEW));
+        }
+        directory.rename(&segment(OLD), &spare(NEW))
+    };
+    for (before, after) in [(1, 2), (1, 3), (2, 1), (2, 3), (3, 1), (3, 2)] {
+        for no_room_at_first in [false, true] {
+            let begin = |seed| {
+                let disk = FaultyDisk::new(seed);
+                make_segment(&*over(&on(&disk, before)).unwrap(), OLD, 12).unwrap();
+                disk
+            };
+            let whole = begin(1);
+            let first = whole.operations();
+            make_over(&whole, after, no_room_at_first).unwrap();
+            for at in first + 1..=whole.operations() {
+                for seed in 0..5 {
+                    let disk = begin(at);
+                    disk.crash_at(at);
+                    drop(make_over(&disk, after, no_room_at_first));
+                    disk.power_cut(seed);
+                    let directory = over_some(&disk, after).unwrap();
+                    for name in names(&*directory).iter().filter(|name| **name == segment(OLD)) {
+                        // What was allocated for the pieces to come may be more than it was made with.
+                        let mut all = AlignedBuf::zeroed(12 * 4096);
+                        let read = directory.open(name).unwrap().read_at(&mut all, 0).unwrap();
+                        assert!(
+                            all[..read] == filled(12, OLD as u8)[..],
+                            "{before} to {after}: {read} bytes"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
