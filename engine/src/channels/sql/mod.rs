@@ -1,4 +1,4 @@
-//! The `jdbc` channel: Flume's, with SQLite in Derby's place.
+//! The `jdbc` channel: Flume's, with SQLite in Derby's place, or in a server of MySQL's or PostgreSQL's.
 //!
 //! ```text
 //!   append ── numbers, progress in memory ── queue ──> writer thread: one transaction for all that waits ──> tickets
@@ -12,10 +12,20 @@
 //! A transaction that fails takes with it all puts that wait: none may be in behind one that is lost. What was delivered stays
 //! said, and is committed with the next transaction that succeeds.
 //!
+//! A server that goes away fails what waits. What its last COMMIT did is looked up when it is back, before anybody is told anything.
+//!
 //! Locks: `database` before `state`; the gate's is never taken inside either.
 
 mod database;
+#[cfg(feature = "sql-mysql")]
+mod mysql;
+mod place;
+#[cfg(feature = "sql-postgres")]
+mod postgres;
+#[cfg(any(feature = "sql-mysql", feature = "sql-postgres"))]
+mod server;
 mod settings;
+mod sqlite;
 mod taker;
 mod writer;
 
@@ -42,7 +52,9 @@ use tokio::sync::{Notify, oneshot};
 use super::gate::{self, Amount, Gate, Grant, Refused};
 use super::progress::{self, Known};
 use database::{Database, Delivered, OpenFailed, Owners, Row, apply_in_memory};
+use place::Place;
 use settings::{DERBY, SqlSettings};
+use sqlite::Sqlite;
 use taker::SqlTaker;
 
 /// Chunks that wait for a transaction have no more bytes; a larger put goes alone.
@@ -54,7 +66,7 @@ pub(super) fn spec() -> Spec {
         alias: "jdbc",
         class_names: &["org.apache.flume.channel.jdbc.JdbcChannel"],
         keys: SqlSettings::KEYS,
-        doc: "Keeps events in an SQL database: SQLite, built in, in the place of Flume's Derby.",
+        doc: "Keeps events in an SQL database: SQLite, built in, in the place of Flume's Derby; or a server of MySQL, MariaDB or PostgreSQL.",
         factory: Factory::Channel { check, open, directories },
     }
 }
@@ -64,9 +76,14 @@ fn check(config: &ComponentConfig, problems: &mut Problems) -> Option<usize> {
     SqlSettings::read(config, problems).map(|_| usize::MAX)
 }
 
-/// The file itself: two channels in one would be two agents to each other.
+/// The file itself, or the tables: two channels in one would be two agents to each other.
 fn directories(config: &ComponentConfig) -> Vec<PathBuf> {
     let settings = SqlSettings::read(config, &mut Problems::default());
+    let place =
+        settings.as_ref().and_then(|settings| Place::read(config, settings, &mut Problems::default()));
+    if let Some(place) = place {
+        return vec![place.name().into()];
+    }
     settings.and_then(|settings| settings.path(&config.name).ok()).into_iter().collect()
 }
 
@@ -84,13 +101,14 @@ struct SqlChannel(Arc<Shared>);
 
 struct Shared {
     name: Arc<str>,
-    path: PathBuf,
+    /// The file, or the server's tables, for messages.
+    place: String,
     metrics: ChannelMetrics,
     limits: RwLock<ChannelLimits>,
     gate: Arc<Gate<Held>>,
     held: Arc<Held>,
     /// `None` when the channel is closed: the file is free then.
-    database: Mutex<Option<Database>>,
+    database: Mutex<Option<Box<dyn Database>>>,
     /// Takers that found nothing.
     arrived: Notify,
 }
@@ -156,21 +174,12 @@ impl Room for SqlRoom {
 impl SqlChannel {
     fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Self, OpenError> {
         let settings = read(config).map_err(OpenError::Config)?;
-        let path = settings.path(&config.name).map_err(OpenError::Config)?;
-        if settings.is_embedded() && !context.ignore_flume_data {
-            refuse_derby(&settings.folder().map_err(OpenError::Config)?)?;
-        }
-        let failed = |error: &dyn std::fmt::Display| format!("cannot open {}: {error}", path.display());
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| OpenError::Other(failed(&error)))?;
-        }
-        close_to_others(&path).map_err(|error| OpenError::Other(failed(&error)))?;
-        let database = Database::open(&path, settings.create_schema).map_err(|error| match error {
-            OpenFailed::Busy => OpenError::Locked { path: path.clone() },
-            OpenFailed::Foreign(why) => OpenError::Foreign(failed(&why)),
-            OpenFailed::Other(error) => OpenError::Other(failed(&error)),
-        })?;
-        let content = database.content().map_err(|error| OpenError::Other(failed(&error)))?;
+        let (mut database, place) = match Place::read(config, &settings, &mut Problems::default()) {
+            Some(place) => in_server(place, settings.create_schema)?,
+            None => in_file(config, &settings, context.ignore_flume_data)?,
+        };
+        let content =
+            database.content().map_err(|why| OpenError::Other(format!("cannot open {place}: {why}")))?;
         let mut state = State {
             next: content.next,
             durable: content.next,
@@ -189,7 +198,7 @@ impl SqlChannel {
         let held = Arc::new(Held { state: Mutex::new(state), wanted: Condvar::new() });
         let shared = Arc::new(Shared {
             name: config.name.clone(),
-            path,
+            place,
             metrics: context.metrics,
             limits: RwLock::new(limits(&settings)),
             gate: Gate::new(limit(&settings), held.clone()),
@@ -210,6 +219,55 @@ impl Drop for SqlChannel {
     fn drop(&mut self) {
         self.0.held.state.lock().closed = true;
         self.0.held.wanted.notify_one();
+    }
+}
+
+type Opened = (Box<dyn Database>, String);
+
+fn in_file(
+    config: &ComponentConfig,
+    settings: &SqlSettings,
+    ignore_flume_data: bool,
+) -> Result<Opened, OpenError> {
+    let path = settings.path(&config.name).map_err(OpenError::Config)?;
+    if settings.is_embedded() && !ignore_flume_data {
+        refuse_derby(&settings.folder().map_err(OpenError::Config)?)?;
+    }
+    let failed = |error: std::io::Error| OpenError::Other(format!("cannot open {}: {error}", path.display()));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).map_err(failed)?;
+    }
+    close_to_others(&path).map_err(failed)?;
+    let place = path.display().to_string();
+    let database = Sqlite::open(&path, settings.create_schema).map_err(|error| refused(error, &place))?;
+    Ok((Box::new(database), place))
+}
+
+#[cfg(any(feature = "sql-mysql", feature = "sql-postgres"))]
+fn in_server(place: Place, create: bool) -> Result<Opened, OpenError> {
+    let (name, prefix) = (place.name(), place.prefix.clone());
+    let connect: server::Connect = match place.kind {
+        #[cfg(feature = "sql-mysql")]
+        place::Kind::Mysql => mysql::connect(place),
+        #[cfg(feature = "sql-postgres")]
+        place::Kind::Postgres => postgres::connect(place),
+        #[allow(unreachable_patterns, reason = "a build may have one of them alone")]
+        kind => return Err(OpenError::Config(format!("{} is not built in", kind.db_type()))),
+    };
+    let database = server::Server::open(connect, prefix, create).map_err(|error| refused(error, &name))?;
+    Ok((Box::new(database), name))
+}
+
+#[cfg(not(any(feature = "sql-mysql", feature = "sql-postgres")))]
+fn in_server(place: Place, _create: bool) -> Result<Opened, OpenError> {
+    Err(OpenError::Config(format!("{} is not built in", place.kind.db_type())))
+}
+
+fn refused(error: OpenFailed, place: &str) -> OpenError {
+    match error {
+        OpenFailed::Busy => OpenError::Locked { path: place.into() },
+        OpenFailed::Foreign(why) => OpenError::Foreign(format!("cannot open {place}: {why}")),
+        OpenFailed::Other(why) => OpenError::Other(format!("cannot open {place}: {why}")),
     }
 }
 

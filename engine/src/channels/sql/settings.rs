@@ -4,35 +4,35 @@ use std::path::PathBuf;
 
 use flumen_api::settings::{ComponentConfig, Family, Problems, Unit, settings};
 
+use super::place::{self, Place};
+
 settings! {
     /// Keys of the `jdbc` channel.
     pub struct SqlSettings {
-        /// Kind of the database. `DERBY`, Flume's embedded one, is SQLite here: a file that the agent has for itself.
+        /// Kind of the database. `DERBY`, Flume's embedded one, is SQLite here: a file that the agent has for itself. `MYSQL` is MariaDB as well;
+        /// `POSTGRESQL` is Flumen's own.
         pub db_type: String = key("db.type") {
             aliases: &["org.apache.flume.channel.jdbc.db.type"], default: Some("DERBY"),
-            one_of: &["DERBY", "SQLITE", "MYSQL"]
+            one_of: &["DERBY", "SQLITE", "MYSQL", "POSTGRESQL"]
         },
-        /// Where the database is: `jdbc:sqlite:<path>` of a file. Default: `.flume/jdbc-channel/flumen-<channel>.sqlite` in the user's home.
+        /// Where the database is: `jdbc:sqlite:<path>` of a file, or `jdbc:mysql://host:port/database`, `jdbc:mariadb://...`,
+        /// `jdbc:postgresql://...` of a server. Default: `.flume/jdbc-channel/flumen-<channel>.sqlite` in the user's home.
         pub driver_url: Option<String> = key("driver.url") { aliases: &["org.apache.flume.channel.jdbc.driver.url"] },
         /// The driver's Java class.
         pub driver_class: Option<String> = key("driver.class") {
             aliases: &["org.apache.flume.channel.jdbc.driver.class"],
-            inert: Some("there is no Java class to load: SQLite is built in")
+            inert: Some("there is no Java class to load: what speaks to the databases is built in")
         },
-        /// Who connects.
-        pub user: Option<String> = key("db.username") {
-            aliases: &["org.apache.flume.channel.jdbc.db.username"],
-            inert: Some("SQLite has no users: who may read the file may read the events")
-        },
+        /// Who connects to the server.
+        pub user: Option<String> = key("db.username") { aliases: &["org.apache.flume.channel.jdbc.db.username"] },
         /// The password.
         pub password: Option<String> = key("db.password") {
-            aliases: &["org.apache.flume.channel.jdbc.db.password"], secret: true,
-            inert: Some("SQLite has no passwords: who may read the file may read the events")
+            aliases: &["org.apache.flume.channel.jdbc.db.password"], secret: true
         },
-        /// A file with properties of connections.
+        /// A file with properties of connections to a server: `user` and `password` count where the keys have none; one that asks for TLS is an
+        /// error, as there is none; others are those of Java's drivers, and change nothing.
         pub properties_file: Option<String> = key("connection.properties.file") {
-            aliases: &["org.apache.flume.channel.jdbc.connection.properties.file"],
-            inert: Some("its properties are those of Java's drivers")
+            aliases: &["org.apache.flume.channel.jdbc.connection.properties.file"]
         },
         /// Whether the tables are made where they are missing. If not, the start is refused there.
         pub create_schema: bool = key("create.schema") {
@@ -48,11 +48,10 @@ settings! {
             aliases: &["org.apache.flume.channel.jdbc.create.foreignkey"],
             inert: Some("no table refers to another")
         },
-        /// How transactions are kept apart.
-        pub isolation: Option<String> = key("transaction.isolation") {
-            aliases: &["org.apache.flume.channel.jdbc.transaction.isolation"],
-            one_of: &["READ_UNCOMMITTED", "READ_COMMITTED", "REPEATABLE_READ", "SERIALIZABLE"],
-            inert: Some("there is one connection, whose transactions come one after the other")
+        /// How a server keeps transactions apart. There is one connection, whose transactions come one after the other.
+        pub isolation: String = key("transaction.isolation") {
+            aliases: &["org.apache.flume.channel.jdbc.transaction.isolation"], default: Some("READ_COMMITTED"),
+            one_of: &["READ_UNCOMMITTED", "READ_COMMITTED", "REPEATABLE_READ", "SERIALIZABLE"]
         },
         /// Connections to the database.
         pub connections: Option<String> = key("maximum.connections") {
@@ -89,15 +88,32 @@ impl SqlSettings {
         let settings = Self::load(config, problems)?;
         let before = problems.errors();
         let url = settings.url();
-        // As in Flume, the embedded database is used where no URL is given, whatever else is.
-        if let Some(url) = url
-            && !url.starts_with("jdbc:sqlite:")
-        {
-            problems.error(config, "driver.url", refused(url));
+        let server = url.and_then(place::server_of);
+        match url {
+            Some(_) if server.is_some() => drop(Place::read(config, &settings, problems)),
+            Some(url) if !url.starts_with("jdbc:sqlite:") => {
+                problems.error(config, "driver.url", refused(url))
+            }
+            // Without a URL Flume takes its embedded database all the same, which is not what was meant.
+            _ if ["MYSQL", "POSTGRESQL"].iter().any(|kind| settings.db_type.eq_ignore_ascii_case(kind)) => {
+                problems.error(config, "db.type", "driver.url does not say where its server is");
+            }
+            _ => {}
         }
-        if url.is_none() && settings.db_type.eq_ignore_ascii_case("MYSQL") {
-            let why = "MySQL is not built in; and without driver.url Flume takes its embedded database all the same. Use DERBY, or `file`";
-            problems.error(config, "db.type", why);
+        if server.is_none() {
+            for (key, set) in [
+                ("db.username", settings.user.is_some()),
+                ("db.password", settings.password.as_ref().is_some_and(|password| !password.is_empty())),
+                ("connection.properties.file", settings.properties_file.is_some()),
+            ] {
+                if set {
+                    problems.warn(
+                        config,
+                        key,
+                        "changes nothing: who may read SQLite's file may read the events",
+                    );
+                }
+            }
         }
         for (prefix, family) in [
             ("sysprop.", &settings.system_properties),
@@ -111,7 +127,7 @@ impl SqlSettings {
         (problems.errors() == before).then_some(settings)
     }
 
-    fn url(&self) -> Option<&str> {
+    pub(super) fn url(&self) -> Option<&str> {
         self.driver_url.as_deref().map(str::trim).filter(|url| !url.is_empty())
     }
 
@@ -150,10 +166,7 @@ fn refused(url: &str) -> String {
         Some("derby") => "Derby's files are read by Java alone. Let Flume deliver what is in them, then take the key out, or name an SQLite \
                           file: jdbc:sqlite:<path>"
             .into(),
-        Some(kind @ ("mysql" | "mariadb" | "postgresql")) => format!(
-            "{kind} is not built in: use `file`, which needs no server, or an SQLite file: jdbc:sqlite:<path>"
-        ),
-        _ => "it is no jdbc:sqlite:<path>".into(),
+        _ => "it is no jdbc:sqlite:<path>, jdbc:mysql://host:port/database or jdbc:postgresql://host:port/database".into(),
     }
 }
 
@@ -190,7 +203,7 @@ mod tests {
         ];
         let (settings, problems) = read(&all);
         assert_eq!(problems.errors(), 0, "{problems:?}");
-        assert_eq!(problems.0.len(), 9, "all but db.type and user.home change nothing: {problems:?}");
+        assert_eq!(problems.0.len(), 7, "what SQLite has no use for changes nothing: {problems:?}");
         let path = settings.expect("good").path("c 1").expect("a home");
         assert_eq!(path, PathBuf::from("/h/.flume/jdbc-channel/flumen-c_1.sqlite"));
         let old = format!("{old}sysprop.user.home");
@@ -199,16 +212,14 @@ mod tests {
 
     #[test]
     fn databases_that_are_not_built_in_are_refused_by_name() {
-        for (url, part) in [
-            ("jdbc:derby:/var/db;create=true", "Let Flume deliver"),
-            ("jdbc:mysql://h/db", "mysql is not built in"),
-            ("jdbc:postgresql://h/db", "postgresql is not built in"),
-            ("nonsense", "jdbc:sqlite:<path>"),
-        ] {
+        for (url, part) in
+            [("jdbc:derby:/var/db;create=true", "Let Flume deliver"), ("nonsense", "jdbc:sqlite:<path>")]
+        {
             let (settings, problems) = read(&[("driver.url", url)]);
             assert!(settings.is_none() && problems.0[0].message.contains(part), "{problems:?}");
         }
         assert!(read(&[("db.type", "MYSQL")]).0.is_none());
+        assert!(read(&[("db.type", "POSTGRESQL")]).0.is_none());
         assert!(read(&[("db.type", "ORACLE")]).0.is_none());
         let sqlite = read(&[("driver.url", "jdbc:sqlite:/d/c1.db")]).0.expect("good");
         assert_eq!(sqlite.path("c1"), Ok(PathBuf::from("/d/c1.db")));

@@ -37,14 +37,14 @@ impl SqlTaker {
         if from >= end || (left == 0 && !chunks.is_empty()) {
             return Ok(chunks);
         }
-        let rows = match &*self.shared.database.lock() {
+        let rows = match &mut *self.shared.database.lock() {
             Some(database) => database.read(from, end, left),
             None => return Err(TakeError::Closed { channel: channel() }),
         };
-        let path = self.shared.path.display();
+        let place = &self.shared.place;
         let rows = rows.map_err(|error| TakeError::Failed {
             channel: channel(),
-            reason: format!("cannot read {path}: {error}"),
+            reason: format!("cannot read {place}: {error}"),
         })?;
         for row in rows {
             let chunk = Chunk::decode(row.chunk).map_err(|error| error.to_string());
@@ -57,7 +57,7 @@ impl SqlTaker {
                 // What comes before it is good.
                 Err(_) if !chunks.is_empty() => break,
                 Err(why) => {
-                    let reason = format!("{path}: flumen_puts, row {}: {why}", row.first);
+                    let reason = format!("{place}: flumen_puts, row {}: {why}", row.first);
                     return Err(TakeError::Damaged { channel: channel(), reason });
                 }
             }
@@ -117,7 +117,7 @@ impl Taker for SqlTaker {
         }
         give_back(next.max(first));
         if events.is_empty() {
-            let reason = format!("{}: no row holds event {first}", shared.path.display());
+            let reason = format!("{}: no row holds event {first}", shared.place);
             return Err(TakeError::Damaged { channel: shared.name.clone(), reason });
         }
         shared.metrics.event_take_attempt.add(events.len() as u64);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use flumen_api::channel::PutError;
 use flumen_wal::Space as Owned;
 
-use super::database::{Change, Content, Database, Delivered, Owners, apply_in_memory};
+use super::database::{Change, Content, Delivered, apply_in_memory};
 use super::{Job, Shared};
 
 /// Pauses between attempts after a failure.
@@ -38,7 +38,7 @@ pub(super) fn run(shared: &Shared) {
                 committed_all(shared, jobs, &change);
             }
             Err(error) => {
-                let why = format!("cannot write {}: {error}", shared.path.display());
+                let why = format!("cannot write {}: {error}", shared.place);
                 let gives_up = closed && pause >= PAUSE_MAX;
                 failed(shared, jobs, &why, gives_up);
                 if gives_up {
@@ -54,21 +54,22 @@ pub(super) fn run(shared: &Shared) {
     shared.arrived.notify_waiters();
 }
 
-/// What is committed of what sources and sinks say. Until it can be read nobody is told anything: by positions that a lost put has
-/// moved, what its source sends again would pass for known. Nothing if the channel is closed meanwhile.
-fn owners_again(shared: &Shared, why: &str) -> Owners {
+/// What is committed. Until it can be read nobody is told anything: by positions that a lost put has moved, what its source sends
+/// again would pass for known. `None` if the channel is closed meanwhile.
+fn content_again(shared: &Shared, why: &str) -> Option<Content> {
     let mut pause = PAUSE_MIN;
     loop {
-        let content = shared.database.lock().as_ref().map_or(Ok(Content::default()), Database::content);
+        let content = shared.database.lock().as_mut().map(|database| database.content());
         let mut state = shared.held.state.lock();
         if state.failure.is_none() {
             tracing::error!(channel = &*shared.name, "{why}; it is tried again");
         }
         state.failure = Some(why.to_string());
         match content {
-            Ok(content) => return content.owners,
-            Err(_again) if state.closed && pause >= PAUSE_MAX => return Owners::new(),
-            Err(_again) => {}
+            Some(Ok(content)) => return Some(content),
+            None => return None,
+            Some(Err(_again)) if state.closed && pause >= PAUSE_MAX => return None,
+            Some(Err(_again)) => {}
         }
         drop(state);
         std::thread::sleep(pause);
@@ -108,12 +109,18 @@ fn committed_all(shared: &Shared, jobs: Vec<Job>, change: &Change) {
     shared.arrived.notify_waiters();
 }
 
-/// None of the jobs was committed. Puts, and what sources say, are lost, and all that wait behind them with them; what sinks say is
-/// kept for the next attempt.
+/// The jobs count as not committed. Puts, and what sources say, fail, and all that wait behind them with them; what sinks say is kept
+/// for the next attempt. Where a server had committed and only its answer was lost, the events are there: they go out, and of what the
+/// source sends again the positions say what is known.
 fn failed(shared: &Shared, jobs: Vec<Job>, why: &str, gives_up: bool) {
-    let owners = owners_again(shared, why);
+    let content = content_again(shared, why).unwrap_or_default();
     let mut state = shared.held.state.lock();
-    state.owners = owners;
+    state.owners = content.owners;
+    if content.next > state.durable {
+        let durable = state.durable;
+        state.waits(durable, content.next);
+        state.durable = content.next;
+    }
     let mut lost = Vec::new();
     let mut kept = Vec::new();
     for mut job in jobs.into_iter().chain(std::mem::take(&mut state.queue)) {
@@ -143,4 +150,5 @@ fn failed(shared: &Shared, jobs: Vec<Job>, why: &str, gives_up: bool) {
         drop(answer.send(Err(PutError::Failed { channel: channel.clone(), reason: why.to_string() })));
     }
     shared.gate.released();
+    shared.arrived.notify_waiters();
 }
