@@ -130,8 +130,12 @@ fn a_directory_that_is_added_to_a_backlog_and_left_out_again_keeps_the_order() {
     world.wait_delivered(written * LINE as u64);
     agent.stop();
     assert_exact(&world.output(), written);
-    // The next start finds that nothing is.
-    world.start().started().stop();
+    // One of the next starts finds that nothing is: on a busy machine the first one is stopped before its keeper has looked.
+    for _ in 0..5 {
+        if world.path("more/flumen/lanes").exists() {
+            world.start().started().stop();
+        }
+    }
     assert!(!world.path("more/flumen/lanes").exists() && pieces(&world, "more") == 0);
     fs::remove_dir_all(world.path("more")).unwrap();
     let agent = world.start();
