@@ -293,6 +293,15 @@ mod tests {
         }
     }
 
+    /// A rest that came before the sync of what was acked last; a write of which one part had not ended; a sync of whose failure the
+    /// log had not heard.
+    #[test]
+    fn what_has_not_ended_yet_is_not_held_against_the_log() {
+        for seed in [14_264_654_759_408_213_216, 1_065_545_216_331_485_117, 9_974_914_367_318_207_471] {
+            run_world(World::new(Mode::Eio, seed).unwrap(), Mode::Eio, seed);
+        }
+    }
+
     #[test]
     fn worlds_that_broke_the_log_by_how_it_was_set_do_so_no_more() {
         // A take that went on for ever at damage behind what was released out of order; a full disk whose space waited for a

@@ -337,7 +337,9 @@ impl World {
         let rests = self.running.driver.settle(TURNS_MAX);
         self.settle_tickets()?;
         let stats = self.stats();
-        let rests = rests && self.tickets.is_empty() && stats.failure.is_none() && stats.full.is_none();
+        // What was acked at last waits for its sync still.
+        let rests = rests && self.tickets.is_empty() && stats.unsynced_bytes == 0;
+        let rests = rests && stats.failure.is_none() && stats.full.is_none();
         if self.disk.crashed() || !rests {
             return Ok(self.disk.crashed());
         }
