@@ -319,7 +319,8 @@ impl Look<'_> {
                 Fate::Unknown if whole => {
                     // Whoever sent it, and sent it again when it was not confirmed, has it twice.
                     counts.repeated += u64::from(seen.count_ones());
-                    commit.fate = if seen == 0 { Fate::Cut } else { Fate::Found };
+                    // What was released is there: it had been taken.
+                    commit.fate = if there { Fate::Found } else { Fate::Cut };
                 }
                 Fate::Perhaps(_) if whole && due == 0 && seen == 0 => commit.fate = Fate::Over,
                 Fate::Perhaps(_) if whole && lost == 0 => commit.fate = Fate::Acked,
@@ -550,6 +551,17 @@ mod tests {
         let mut cut = unknown();
         assert_eq!(verdict(&mut cut, &whole()), Ok(Counts { recovered: 12, ..Counts::default() }));
         assert_eq!(verdict(&mut cut, &more), Err(Kind::Order));
+    }
+
+    #[test]
+    fn what_was_not_confirmed_and_was_taken_and_released_is_there() {
+        let mut book = book();
+        book.fail(4);
+        book.release(4, 0..3, 0);
+        assert!(verdict_since(Since::Nothing, &mut book, &whole()).is_ok());
+        assert!(!book.is_cut(4));
+        let more = [whole(), vec![(payload(4, BYTES), 0..3)]].concat();
+        assert!(verdict(&mut book, &more).is_ok(), "the release was not durable yet");
     }
 
     #[test]
