@@ -165,6 +165,32 @@ async fn a_transaction_that_fails_leaves_no_gap_and_nothing_twice() {
     channel.close().await;
 }
 
+/// Nobody goes back for what an optional channel lost; and a source that begins anew goes on from where the channel stands.
+#[tokio::test]
+async fn what_was_lost_keeps_nothing_out_of_a_source_that_does_not_repeat_it_or_begins_anew() {
+    let home = tempfile::tempdir().expect("a directory");
+    drop(open(home.path(), &[], false).expect("opens"));
+    let fails = "CREATE TRIGGER fails BEFORE INSERT ON flumen_puts WHEN length(NEW.chunk) > 20000 \
+                 BEGIN SELECT raise(ABORT, 'the disk is broken'); END";
+    rusqlite::Connection::open(database(home.path())).expect("free").execute(fails, []).expect("made");
+    let channel = open(home.path(), &[], false).expect("opens");
+    let optional = async |batch: Batch| {
+        let space = Space { events: 5, chunk_bytes: 60_000, body_bytes: batch.body_bytes() };
+        let room = channel.reserve(space).await?;
+        channel.append_optional(room, Put { source: "r1", batch: &batch, selection: None })?.await
+    };
+    optional(located(0, 5, 10_000)).await.expect_err("it fails");
+    optional(located(5, 5, 8)).await.expect("taken in though nobody comes again with what was lost");
+
+    put(&*channel, &located(10, 5, 10_000)).await.expect_err("it fails");
+    put(&*channel, &located(15, 5, 8)).await.expect_err("it would leave a gap");
+    channel.settle_source("r1").await;
+    assert_eq!(channel.source_positions("r1").expect("known")["file"].to, 10);
+    put(&*channel, &located(15, 5, 8)).await.expect("a source that begins anew says where it goes on");
+    assert_eq!(drain(&*channel).await, [5, 6, 7, 8, 9, 15, 16, 17, 18, 19]);
+    channel.close().await;
+}
+
 /// What is delivered while the database cannot be written is said as soon as it can be.
 #[tokio::test]
 async fn a_release_outlives_a_transaction_that_fails() {

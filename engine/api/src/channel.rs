@@ -386,8 +386,19 @@ pub trait Channel: Send + Sync + 'static {
     /// Appends a put for which there is room.
     fn append(&self, room: Reservation, put: Put<'_>) -> Result<Ticket, PutError>;
 
+    /// Appends a put that its source does not repeat when this channel loses it: what comes behind a lost one is welcome.
+    /// The same as [`append`](Self::append) for a channel that keeps no order of what sources say.
+    fn append_optional(&self, room: Reservation, put: Put<'_>) -> Result<Ticket, PutError> {
+        self.append(room, put)
+    }
+
     /// A new consumer.
     fn taker(&self) -> Box<dyn Taker>;
+
+    /// `source` is about to run, for the first time or again: returns when none of its earlier puts can fail any more, and
+    /// what [`source_positions`](Self::source_positions) says then holds. From there the source goes on, so that a put that
+    /// was lost before leaves no gap any more.
+    async fn settle_source(&self, _source: &str) {}
 
     /// Where the channel stands along the keys of `source`; `None` if this channel never saw the source.
     ///

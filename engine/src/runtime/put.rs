@@ -139,6 +139,7 @@ impl SourcePut {
         unmarked.clear();
         let mut voters = Vec::new();
         for (i, target) in self.targets.iter().enumerate().filter(|(_, target)| target.votes) {
+            target.channel.settle_source(&self.name).await;
             match target.channel.source_positions(&self.name) {
                 Some(positions) => voters.push(positions),
                 None => unmarked.push(i),
@@ -355,7 +356,7 @@ impl SourcePut {
             }
             let channel = &self.targets[i].channel;
             let put = Put { source: &self.name, batch, selection };
-            match channel.try_reserve(space).and_then(|room| channel.append(room, put)) {
+            match channel.try_reserve(space).and_then(|room| channel.append_optional(room, put)) {
                 // Nobody waits for an optional channel; what fails after the append, it reports itself.
                 Ok(_unwaited) => {}
                 Err(_full) => self.metrics.optional_dropped.add(space.events as u64),

@@ -139,7 +139,11 @@ impl Keeper {
         let engine = Arc::new(put.with_trouble(self.entry.trouble().clone()));
         let mut backoff = Backoff::new(self.options.pauses);
         loop {
-            engine.begin().await;
+            // A channel that has failed and does not recover must not hold a stop up.
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = engine.begin() => {}
+            }
             let context = SourceContext::new(
                 self.plan.config.agent.clone(),
                 name.clone(),

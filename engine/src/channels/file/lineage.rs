@@ -8,7 +8,8 @@
 //!
 //! So the puts on their way are remembered by source. When one failed, a put that begins beyond it is refused as failed,
 //! until one does not: the source has gone back. A put that begins where the channel stands leaves no gap either: the
-//! failed one was in the log after all.
+//! failed one was in the log after all. What its source does not repeat is not remembered: nobody would go back for it, and all
+//! that comes behind would be refused for good.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -48,15 +49,15 @@ impl Lineage {
         made.iter().zip(known).find(leaves).map(|(made, _)| made.key.as_str())
     }
 
-    /// A put with this progress, which leaves no gap, was appended.
-    pub fn appended(&mut self, ticket: Ticket, made: &[Progress]) {
+    /// A put with this progress, which leaves no gap, was appended. `repeats`: its source comes again with it if it is lost.
+    pub fn appended(&mut self, ticket: Ticket, made: &[Progress], repeats: bool) {
         let start = |made: &Progress| {
             if !self.lost.is_empty() {
                 self.lost.remove(&made.key);
             }
             Start { key: made.key.clone(), generation: made.generation, from: made.from }
         };
-        let starts = made.iter().map(start).collect();
+        let starts = if repeats { made.iter().map(start).collect() } else { Vec::new() };
         self.on_their_way.push_back((ticket, starts));
     }
 
@@ -64,6 +65,12 @@ impl Lineage {
     pub fn last(&mut self) -> Option<Ticket> {
         self.settle();
         self.on_their_way.back().map(|(ticket, _)| ticket.clone())
+    }
+
+    /// The source begins anew, from where the channel stands: what was lost is sent again.
+    pub fn begin(&mut self) {
+        self.settle();
+        self.lost.clear();
     }
 
     fn settle(&mut self) {

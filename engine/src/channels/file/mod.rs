@@ -76,6 +76,9 @@ fn owned_directories(config: &ComponentConfig) -> Vec<PathBuf> {
 /// A free lock takes microseconds; a wait worth a line is one for a dying process's last writes.
 const LOCK_WAIT_TOLD: Duration = Duration::from_millis(1);
 
+/// How often somebody who waits for a failed log to recover looks at it.
+const RECOVERY_LOOK: Duration = Duration::from_millis(50);
+
 /// How often an operator is told that takes stop at damage.
 const DAMAGE_TOLD: Duration = Duration::from_secs(60);
 
@@ -400,8 +403,21 @@ impl Shared {
         self.log.progress_of(Owned::Source, source, key).map(Known::from)
     }
 
+    fn append(&self, room: Reservation, put: Put<'_>, repeats: bool) -> Result<Ticket, PutError> {
+        let room = self.own(room)?;
+        if !put.batch.progress().is_empty() {
+            return self.append_with_progress(*room, put, repeats);
+        }
+        let writer = ChunkWriter::new(put.batch, put.selection);
+        if writer.events() == 0 {
+            return Ok(Ticket::done());
+        }
+        let ticket = self.append_commit(*room, &writer, Vec::new())?;
+        Ok(self.ticket(ticket, writer.events() as u64))
+    }
+
     /// A put of a source that says where it stands: drops what is known, and leaves no gap.
-    fn append_with_progress(&self, room: FileRoom, put: Put<'_>) -> Result<Ticket, PutError> {
+    fn append_with_progress(&self, room: FileRoom, put: Put<'_>, repeats: bool) -> Result<Ticket, PutError> {
         let (source, lineage) = self.source(put.source);
         let made = put.batch.progress();
         // Held over the append: what is known must not change in between.
@@ -423,7 +439,7 @@ impl Shared {
             return Ok(lineage.last().map_or_else(Ticket::done, |ticket| self.ticket(ticket, 0)));
         }
         let ticket = self.append_commit(room, &writer, updates)?;
-        lineage.appended(ticket.clone(), made);
+        lineage.appended(ticket.clone(), made, repeats);
         Ok(self.ticket(ticket, writer.events() as u64))
     }
 }
@@ -513,21 +529,30 @@ impl Channel for FileChannel {
     }
 
     fn append(&self, room: Reservation, put: Put<'_>) -> Result<Ticket, PutError> {
-        let shared = &*self.0;
-        let room = shared.own(room)?;
-        if !put.batch.progress().is_empty() {
-            return shared.append_with_progress(*room, put);
-        }
-        let writer = ChunkWriter::new(put.batch, put.selection);
-        if writer.events() == 0 {
-            return Ok(Ticket::done());
-        }
-        let ticket = shared.append_commit(*room, &writer, Vec::new())?;
-        Ok(shared.ticket(ticket, writer.events() as u64))
+        self.0.append(room, put, true)
+    }
+
+    fn append_optional(&self, room: Reservation, put: Put<'_>) -> Result<Ticket, PutError> {
+        self.0.append(room, put, false)
     }
 
     fn taker(&self) -> Box<dyn Taker> {
         Box::new(FileTaker::new(self.0.clone()))
+    }
+
+    async fn settle_source(&self, source: &str) {
+        let (_, lineage) = self.0.source(source);
+        loop {
+            let last = lineage.lock().last();
+            let Some(ticket) = last else { break };
+            // Whether it failed, the positions say.
+            drop(ticket.await);
+        }
+        // Until the log has recovered, positions are those of what it may have lost.
+        while self.0.log.stats().failure.is_some() {
+            tokio::time::sleep(RECOVERY_LOOK).await;
+        }
+        lineage.lock().begin();
     }
 
     fn source_positions(&self, source: &str) -> Option<Positions> {

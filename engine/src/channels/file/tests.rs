@@ -40,10 +40,28 @@ fn ten(first: u64) -> Batch {
 }
 
 fn append(channel: &FileChannel, batch: &Batch) -> Result<Ticket, PutError> {
-    let chunk_bytes = ChunkWriter::new(batch, None).encoded_len() as u64;
-    let space = Space { events: batch.len(), chunk_bytes, body_bytes: batch.body_bytes() };
-    let room = channel.try_reserve(space)?;
+    let room = channel.try_reserve(space(batch))?;
     channel.append(room, Put { source: "r1", batch, selection: None })
+}
+
+fn append_optional(channel: &FileChannel, batch: &Batch) -> Result<Ticket, PutError> {
+    let room = channel.try_reserve(space(batch))?;
+    channel.append_optional(room, Put { source: "r1", batch, selection: None })
+}
+
+fn space(batch: &Batch) -> Space {
+    let chunk_bytes = ChunkWriter::new(batch, None).encoded_len() as u64;
+    Space { events: batch.len(), chunk_bytes, body_bytes: batch.body_bytes() }
+}
+
+/// The positions of all that waits, which is released.
+fn taken_positions(channel: &FileChannel) -> Vec<u64> {
+    let taken = tokio::task::block_in_place(|| channel.taker().try_take(TakeLimit::events(100)));
+    let taken = taken.expect("readable").expect("events");
+    let number = |body: &[u8]| u64::from_be_bytes(body[..8].try_into().expect("eight bytes"));
+    let positions = taken.events().iter().map(|event| number(event.body)).collect();
+    taken.release("k1", Vec::new());
+    positions
 }
 
 fn position(channel: &FileChannel) -> u64 {
@@ -106,15 +124,67 @@ async fn a_put_behind_a_lost_one_is_refused_until_its_source_goes_back() {
 
     append(&channel, &ten(10)).expect("B again").await.expect("durable");
     append(&channel, &ten(20)).expect("then C").await.expect("durable");
-    let taken = tokio::task::block_in_place(|| channel.taker().try_take(TakeLimit::events(100)));
-    let taken = taken.expect("readable").expect("events");
-    let positions: Vec<u64> = taken
-        .events()
-        .iter()
-        .map(|event| u64::from_be_bytes(event.body[..8].try_into().expect("eight bytes")))
-        .collect();
-    assert_eq!(positions, (1..=30).collect::<Vec<_>>());
-    taken.release("k1", Vec::new());
+    assert_eq!(taken_positions(&channel), (1..=30).collect::<Vec<_>>());
+    channel.close().await;
+}
+
+/// Nobody goes back for what an optional channel lost: were what comes behind it kept out, it would be for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_channel_loses_of_a_source_that_does_not_repeat_it_keeps_nothing_out_that_comes_later() {
+    let disk = FaultyDisk::new(7);
+    disk.sleep_when_idle(true);
+    let channel = open(&disk);
+    append_optional(&channel, &ten(0)).expect("appended").await.expect("durable");
+    let mut times = 0.0;
+    let mut next = 10;
+    let lost = loop {
+        assert!(times < 50.0, "no put was ever lost");
+        times += 1.0;
+        prepared(&channel).await;
+        disk.fail_at(disk.operations(), Fault::Io);
+        drop(append_optional(&channel, &ten(next)));
+        reopened(&channel, times).await;
+        if position(&channel) == next {
+            break next;
+        }
+        next += 10;
+    };
+    append_optional(&channel, &ten(lost + 10)).expect("taken in").await.expect("durable");
+    append_optional(&channel, &ten(lost + 20)).expect("taken in").await.expect("durable");
+    let there = taken_positions(&channel);
+    assert!(!there.contains(&(lost + 1)), "{there:?}");
+    assert_eq!(there[there.len() - 20..], (lost + 11..=lost + 30).collect::<Vec<_>>());
+    channel.close().await;
+}
+
+/// A source that is run again while the log is failed begins where the log stands once it has recovered, and its puts are
+/// taken in: not where it stood with what was lost, which would leave a gap for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_begins_anew_goes_on_from_where_the_recovered_log_stands() {
+    let disk = FaultyDisk::new(7);
+    disk.sleep_when_idle(true);
+    let channel = open(&disk);
+    append(&channel, &ten(0)).expect("appended").await.expect("durable");
+    let mut stands = 10;
+    let mut lost = false;
+    for _ in 0..50 {
+        prepared(&channel).await;
+        // Reopening fails as well for some time.
+        let first = disk.operations();
+        (first..first + 12).for_each(|operation| disk.fail_at(operation, Fault::Io));
+        let put = append(&channel, &ten(stands));
+        channel.settle_source("r1").await;
+        let begins = position(&channel);
+        lost |= put.is_ok() && begins == stands;
+        assert!(begins == stands || begins == stands + 10, "{begins}, where {stands} was acked");
+        append(&channel, &ten(begins)).expect("no gap").await.expect("durable");
+        stands = begins + 10;
+        if lost {
+            break;
+        }
+    }
+    assert!(lost, "no put was ever lost");
+    assert_eq!(taken_positions(&channel), (1..=stands).collect::<Vec<_>>());
     channel.close().await;
 }
 

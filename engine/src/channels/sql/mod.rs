@@ -158,6 +158,8 @@ type Answer = oneshot::Sender<Result<(), PutError>>;
 struct Job {
     row: Option<Row>,
     updates: Vec<ProgressUpdate>,
+    /// Its source comes again with it if it is lost.
+    repeats: bool,
     /// Ranges that were delivered.
     released: Vec<(u64, u64)>,
     answer: Option<Answer>,
@@ -346,13 +348,19 @@ impl Shared {
     }
 
     /// A job that somebody waits for, as a ticket.
-    fn ticket(&self, state: &mut State, row: Option<Row>, updates: Vec<ProgressUpdate>) -> Ticket {
+    fn ticket(
+        &self,
+        state: &mut State,
+        row: Option<Row>,
+        updates: Vec<ProgressUpdate>,
+        repeats: bool,
+    ) -> Ticket {
         if state.closed {
             return Ticket::pending(std::future::ready(Err(PutError::Closed { channel: self.name.clone() })));
         }
         let (answer, answered) = oneshot::channel();
         let events = row.as_ref().map_or(0, |row| row.events);
-        self.submit(state, Job { row, updates, released: Vec::new(), answer: Some(answer) });
+        self.submit(state, Job { row, updates, repeats, released: Vec::new(), answer: Some(answer) });
         let (name, put_success) = (self.name.clone(), self.metrics.event_put_success.clone());
         Ticket::pending(async move {
             answered.await.unwrap_or(Err(PutError::Closed { channel: name }))?;
@@ -361,11 +369,46 @@ impl Shared {
         })
     }
 
+    fn append(&self, room: Reservation, put: Put<'_>, repeats: bool) -> Result<Ticket, PutError> {
+        let foreign = || self.failed("the reservation is of another channel");
+        let SqlRoom(grant) = *room.into_room::<SqlRoom>().ok_or_else(foreign)?;
+        let source: Arc<str> = put.source.into();
+        let made = put.batch.progress();
+        // Held over the encoding where a source says where it stands: what is known must not change in between.
+        let mut state = self.held.state.lock();
+        if state.closed {
+            return Err(PutError::Closed { channel: self.name.clone() });
+        }
+        let known: Vec<Option<Known>> = made.iter().map(|made| state.known(&source, &made.key)).collect();
+        if let Some(key) = state.gap(&source, made, &known) {
+            return Err(self.failed(format!("an earlier put of {key} failed; this one would leave a gap")));
+        }
+        let updates = progress::updates(&source, made, &known);
+        let new = progress::new_events(put.batch, put.selection, &known);
+        let writer = ChunkWriter::new(put.batch, new.as_deref().or(put.selection));
+        let events = writer.events() as u64;
+        if events == 0 && updates.is_empty() && made.is_empty() {
+            return Ok(Ticket::done());
+        }
+        let row = (events > 0).then(|| Row { first: state.next, events, chunk: writer.to_bytes() });
+        state.next += events;
+        updates.iter().for_each(|update| apply_in_memory(&mut state.owners, update));
+        for made in made {
+            state.lost.remove(&(source.clone(), made.key.clone()));
+        }
+        // Of a put whose events are all known the ticket resolves when they are durable: behind what waits.
+        let ticket = self.ticket(&mut state, row, updates, repeats);
+        drop(state);
+        // The positions count the events from here on.
+        drop(grant);
+        Ok(ticket)
+    }
+
     /// Progress alone.
     fn record(&self, updates: Vec<ProgressUpdate>) -> Ticket {
         let mut state = self.held.state.lock();
         updates.iter().for_each(|update| apply_in_memory(&mut state.owners, update));
-        self.ticket(&mut state, None, updates)
+        self.ticket(&mut state, None, updates, true)
     }
 }
 
@@ -440,43 +483,25 @@ impl Channel for SqlChannel {
     }
 
     fn append(&self, room: Reservation, put: Put<'_>) -> Result<Ticket, PutError> {
-        let shared = &*self.0;
-        let foreign = || shared.failed("the reservation is of another channel");
-        let SqlRoom(grant) = *room.into_room::<SqlRoom>().ok_or_else(foreign)?;
-        let source: Arc<str> = put.source.into();
-        let made = put.batch.progress();
-        // Held over the encoding where a source says where it stands: what is known must not change in between.
-        let mut state = shared.held.state.lock();
-        if state.closed {
-            return Err(PutError::Closed { channel: shared.name.clone() });
-        }
-        let known: Vec<Option<Known>> = made.iter().map(|made| state.known(&source, &made.key)).collect();
-        if let Some(key) = state.gap(&source, made, &known) {
-            return Err(shared.failed(format!("an earlier put of {key} failed; this one would leave a gap")));
-        }
-        let updates = progress::updates(&source, made, &known);
-        let new = progress::new_events(put.batch, put.selection, &known);
-        let writer = ChunkWriter::new(put.batch, new.as_deref().or(put.selection));
-        let events = writer.events() as u64;
-        if events == 0 && updates.is_empty() && made.is_empty() {
-            return Ok(Ticket::done());
-        }
-        let row = (events > 0).then(|| Row { first: state.next, events, chunk: writer.to_bytes() });
-        state.next += events;
-        updates.iter().for_each(|update| apply_in_memory(&mut state.owners, update));
-        for made in made {
-            state.lost.remove(&(source.clone(), made.key.clone()));
-        }
-        // Of a put whose events are all known the ticket resolves when they are durable: behind what waits.
-        let ticket = shared.ticket(&mut state, row, updates);
-        drop(state);
-        // The positions count the events from here on.
-        drop(grant);
-        Ok(ticket)
+        self.0.append(room, put, true)
+    }
+
+    fn append_optional(&self, room: Reservation, put: Put<'_>) -> Result<Ticket, PutError> {
+        self.0.append(room, put, false)
     }
 
     fn taker(&self) -> Box<dyn Taker> {
         Box::new(SqlTaker::new(self.0.clone()))
+    }
+
+    async fn settle_source(&self, source: &str) {
+        let behind_all = {
+            let mut state = self.0.held.state.lock();
+            self.0.ticket(&mut state, None, Vec::new(), false)
+        };
+        // Whether what is before it failed, the positions say: they are those of what is committed again.
+        drop(behind_all.await);
+        self.0.held.state.lock().lost.retain(|(owner, _), _| &**owner != source);
     }
 
     fn source_positions(&self, source: &str) -> Option<Positions> {

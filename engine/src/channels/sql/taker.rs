@@ -157,7 +157,7 @@ impl Receipt for SqlReceipt {
         released.iter().for_each(|&(first, end)| state.delivered.add(first, end));
         // After the end nobody commits it: the events go out again.
         if !state.ended {
-            self.shared.submit(&mut state, Job { row: None, updates, released, answer: None });
+            self.shared.submit(&mut state, Job { row: None, updates, repeats: true, released, answer: None });
         }
         drop(state);
         self.shared.gate.released();

@@ -128,7 +128,7 @@ fn failed(shared: &Shared, jobs: Vec<Job>, why: &str, gives_up: bool) {
         if of_source || gives_up {
             lost.extend(job.answer.take());
             state.queue_bytes -= job.row.as_ref().map_or(0, |row| row.chunk.len() as u64);
-            for update in job.updates {
+            for update in job.updates.into_iter().filter(|_| job.repeats) {
                 if let flumen_wal::ProgressOp::Set { generation, .. } = update.op {
                     let known = state.owners.get(&(update.space, update.owner.clone()));
                     let stands = known.and_then(|keys| keys.get(&update.key));

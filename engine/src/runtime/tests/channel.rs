@@ -43,6 +43,10 @@ pub(super) struct State {
     pub hold_tickets: bool,
     pub tickets: Vec<oneshot::Sender<Result<(), PutError>>>,
     pub fail_appends: bool,
+    /// Puts that their source does not repeat.
+    pub optional: usize,
+    /// Sources that began.
+    pub settled: Vec<String>,
     pub releases: Vec<(u64, Vec<SinkProgress>)>,
     pub rolled_back: Vec<u64>,
     pub reconfigured: usize,
@@ -136,6 +140,15 @@ impl Channel for TestChannel {
         let (resolve, resolved) = oneshot::channel();
         state.tickets.push(resolve);
         Ok(Ticket::pending(async move { resolved.await.expect("the test resolves every ticket") }))
+    }
+
+    fn append_optional(&self, room: Reservation, put: Put<'_>) -> Result<Ticket, PutError> {
+        self.state().optional += 1;
+        self.append(room, put)
+    }
+
+    async fn settle_source(&self, source: &str) {
+        self.state().settled.push(source.to_string());
     }
 
     fn taker(&self) -> Box<dyn Taker> {

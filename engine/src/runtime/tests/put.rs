@@ -167,6 +167,7 @@ async fn an_optional_channel_without_room_loses_the_batch_and_stops_nobody() {
     assert_eq!(s.metrics.optional_dropped.get(), 2);
     s.engine.put(batch(&["3"])).await.expect("room").await.expect("durable");
     assert_eq!(b.state().appends, [(1, None)]);
+    assert_eq!((a.state().optional, b.state().optional), (0, 1), "what is lost in b nobody repeats");
 }
 
 #[tokio::test]
@@ -189,6 +190,7 @@ async fn a_new_channel_is_marked_where_the_others_stand_before_its_first_batch()
     let s = replicating(&[&old, &new, &memory]);
     s.engine.begin().await;
     assert_eq!(s.engine.positions(), Some(known), "a channel that knows nothing has no vote");
+    assert_eq!(old.state().settled, ["r1"], "positions hold only when no earlier put can fail any more");
     s.engine.put(batch_from(&["1"], 500, 510)).await.expect("room").await.expect("durable");
     let marks: Vec<_> = new.state().marks.iter().flatten().map(|mark| (mark.from, mark.to)).collect();
     assert_eq!(marks, [(20, 500)]);
