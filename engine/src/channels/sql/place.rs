@@ -222,7 +222,7 @@ fn prefix(config: &ComponentConfig, problems: &mut Problems) -> String {
     format!("flumen_{name}_")
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "sql-mysql", feature = "sql-postgres"))]
 mod tests {
     use flumen_api::settings::Kind as Component;
 
@@ -237,7 +237,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(all(feature = "sql-mysql", feature = "sql-postgres"))]
     fn urls_of_servers_are_read() {
         for (kind, url, name) in [
             ("MYSQL", "jdbc:mysql://db/events", "mysql://db:3306/events/flumen_c_1_"),
@@ -255,7 +254,6 @@ mod tests {
     }
 
     #[test]
-    #[cfg(all(feature = "sql-mysql", feature = "sql-postgres"))]
     fn what_cannot_be_had_is_refused_and_no_password_is_said() {
         for (kind, url, part) in [
             ("DERBY", "jdbc:mysql://h/e", "db.type = MYSQL"),
