@@ -45,8 +45,8 @@ pub fn build(
     let below = config.below(Kind::Serializer, &format!("{key}."), name);
     let ours = || Registry::empty().with_all(specs()).find(Kind::Serializer, name).copied();
     let found = config.types.find(Kind::Serializer, name).copied().or_else(ours);
-    let (keys, factory) = match found {
-        Some(Spec { keys, factory, .. }) => (keys, factory),
+    let (keys, class_names, factory) = match found {
+        Some(Spec { keys, class_names, factory, .. }) => (keys, class_names, factory),
         None => {
             let of_builder = config.types.find(Kind::Serializer, &format!("{name}$Builder"));
             let advice = match of_builder {
@@ -77,7 +77,13 @@ pub fn build(
         }
     }
     match factory {
-        Factory::Serializer(build) => build(&below, problems),
+        Factory::Serializer(build) => {
+            let built = build(&below, problems);
+            if built.is_some() {
+                warn_of_refusals(class_names, key, config, problems);
+            }
+            built
+        }
         Factory::Unavailable(_, advice) => {
             problems.error(config, key, format!("the serializer `{name}` is {advice}"));
             None
@@ -88,6 +94,21 @@ pub fn build(
         }
     }
 }
+
+/// A serializer that judges bodies, in a sink that has no place for those which it refuses.
+#[cfg(feature = "avro")]
+fn warn_of_refusals(class_names: &[&str], key: &str, config: &ComponentConfig, problems: &mut Problems) {
+    let has_dead_letter =
+        config.get("deadLetter.type").is_some_and(|kind| !kind.trim().eq_ignore_ascii_case("off"));
+    if class_names == avro::DATUM_SPEC.class_names && !has_dead_letter {
+        let message = "a body that is no datum of its schema would spoil its file and is refused: the sink tries it again \
+                       for ever, and what comes behind it waits. With `deadLetter.type` it goes there";
+        problems.warn(config, key, message);
+    }
+}
+
+#[cfg(not(feature = "avro"))]
+fn warn_of_refusals(_: &[&str], _: &str, _: &ComponentConfig, _: &mut Problems) {}
 
 #[cfg(test)]
 mod tests {
@@ -150,6 +171,26 @@ mod tests {
         assert!(built.expect("built").writes_plain_lines());
         assert_eq!((problems.0.len(), problems.errors()), (1, 0));
         assert_eq!(problems.0[0].key, "a1.sinks.k1.sink.serializer.appendNewLine");
+    }
+
+    #[cfg(feature = "avro")]
+    #[test]
+    fn a_serializer_that_judges_bodies_without_a_dead_letter_is_warned_of() {
+        let name = "org.apache.flume.sink.hdfs.AvroEventSerializer$Builder";
+        for (kind, warnings) in [(None, 1), (Some("off"), 1), (Some("file"), 0), (Some("channel"), 0)] {
+            let keys = kind.map(|kind| ("deadLetter.type", kind));
+            let keys: Vec<_> = keys.into_iter().chain([("sink.serializer", name)]).collect();
+            let (built, problems) = build_from(&keys, name);
+            assert!(built.is_some());
+            let said: Vec<_> = problems.0.iter().map(ToString::to_string).collect();
+            assert_eq!((said.len(), problems.errors()), (warnings, 0), "{kind:?}: {said:?}");
+            assert!(
+                said.iter()
+                    .all(|line| line.contains("k1.sink.serializer") && line.contains("deadLetter.type"))
+            );
+        }
+        let (_, problems) = build_from(&[("sink.serializer", "AVRO_EVENT")], "AVRO_EVENT");
+        assert!(problems.0.is_empty(), "{problems:?}");
     }
 
     /// The bodies in upper case.

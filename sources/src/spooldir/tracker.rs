@@ -15,7 +15,9 @@ use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::deserializer::{Container, Input, Trouble, encode_container, encode_long, long};
+use flumen_avro::long;
+
+use super::deserializer::{Container, Input, Trouble, encode_container, encode_long};
 use crate::files;
 
 const NAME: &str = ".flumespool-main.meta";

@@ -135,16 +135,8 @@ impl EventSerializer for AvroDatums {
             return Err(AppendError::Refused(format!("the event is larger than {EVENT_BYTES_MAX} bytes")));
         }
         let found = self.schema_of(event, out)?;
-        let mut rest = event.body;
-        match apache_avro::from_avro_datum(&found.schema, &mut rest, None) {
-            Ok(_) if rest.is_empty() => {}
-            Ok(_) => {
-                let why = format!("the body is a datum of its schema and {} bytes more", rest.len());
-                return Err(AppendError::Refused(why));
-            }
-            Err(error) => {
-                return Err(AppendError::Refused(format!("the body is no datum of its schema: {error}")));
-            }
+        if let Err(why) = found.schema.is_datum(event.body) {
+            return Err(AppendError::Refused(format!("the body is no datum of its schema: {why}")));
         }
         self.container.push(|block| block.extend_from_slice(event.body), out);
         Ok(())

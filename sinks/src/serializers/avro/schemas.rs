@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
-use apache_avro::Schema;
+use flumen_avro::Schema;
 
 /// Longest schema.
 const SCHEMA_BYTES_MAX: u64 = 4 << 20;
@@ -59,8 +59,11 @@ impl Schemas {
 }
 
 pub(super) fn parse(text: String) -> Result<Arc<Found>, String> {
-    let schema = Schema::parse_str(&text).map_err(|error| format!("not an Avro schema: {error}"))?;
-    let canonical = schema.canonical_form();
+    // The library knows what no reader would take: names that are none, branches of a union that are the same.
+    let judged =
+        apache_avro::Schema::parse_str(&text).map_err(|error| format!("not an Avro schema: {error}"))?;
+    let schema = Schema::parse(&text).map_err(|why| format!("not an Avro schema: {why}"))?;
+    let canonical = judged.canonical_form();
     Ok(Arc::new(Found { schema, text, canonical }))
 }
 

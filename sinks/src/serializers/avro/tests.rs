@@ -261,6 +261,63 @@ fn bodies_that_are_no_datum_and_events_without_a_schema_are_refused_and_harm_not
 }
 
 #[test]
+fn no_part_of_a_datum_is_taken_for_one() {
+    let record = r#"{"type":"record","name":"R","fields":[{"name":"n","type":"long"},{"name":"last","type":"#;
+    let named = |kind: &str| format!("{{\"type\":{kind}}}");
+    for (last, datum) in [
+        (r#""boolean""#.to_string(), &[1][..]),
+        (r#""int""#.into(), &[0xac, 2]),
+        (r#""long""#.into(), &[0xac, 2]),
+        (r#""float""#.into(), &[0; 4]),
+        (r#""double""#.into(), &[0; 8]),
+        (r#""bytes""#.into(), b"\x06abc"),
+        (r#""string""#.into(), b"\x06abc"),
+        (r#"["null","string"]"#.into(), b"\x02\x02a"),
+        (named(r#""array","items":"string""#), b"\x02\x02a\x00"),
+        (named(r#""map","values":"int""#), b"\x02\x02a\x02\x00"),
+        (named(r#""enum","name":"E","symbols":["A"]"#), &[0]),
+        (named(r#""fixed","name":"F","size":2"#), b"ab"),
+        (named(r#""record","name":"S","fields":[{"name":"s","type":"string"}]"#), b"\x02a"),
+    ] {
+        let schema = format!("{record}{last}}}]}}");
+        let headers = [("flume.avro.schema.literal", schema.as_str())];
+        let (mut avro, mut file) = (serializer(DATUMS, &[]), Vec::new());
+        avro.begin(&mut file);
+        let whole = [&[8], datum].concat();
+        append(&mut *avro, &headers, &whole, &mut file).expect("a datum");
+        for end in 0..whole.len() {
+            let refused = append(&mut *avro, &headers, &whole[..end], &mut file);
+            assert!(matches!(refused, Err(AppendError::Refused(_))), "{end} bytes of {last}: {refused:?}");
+        }
+        append(&mut *avro, &headers, &whole, &mut file).expect("a datum");
+        avro.finish(&mut file);
+        assert_eq!(datums(&file).len(), 2, "{last}");
+    }
+}
+
+#[test]
+fn a_body_costs_no_more_memory_stack_and_time_than_its_bytes() {
+    let list = r#"{"type":"record","name":"L","fields":[{"name":"n","type":["null","L"]}]}"#;
+    let nothing = (1..35).fold(r#""null""#.to_string(), |inner, i| {
+        format!(
+            r#"{{"type":"record","name":"R{i}","fields":[{{"name":"a","type":{inner}}},{{"name":"b","type":{}}}]}}"#,
+            if i == 1 { r#""null""#.into() } else { format!("\"R{}\"", i - 1) }
+        )
+    });
+    let many = b"\xfe\xff\xff\xff\xff\xff\xff\x01";
+    for (schema, body) in [
+        (r#"{"type":"array","items":"long"}"#, &many[..]),
+        (r#"{"type":"map","values":"long"}"#, many),
+        (list, &[2; 1 << 20]),
+        (&nothing, b"x"),
+    ] {
+        let headers = [("flume.avro.schema.literal", schema)];
+        let refused = append(&mut *serializer(DATUMS, &[]), &headers, body, &mut Vec::new());
+        assert!(matches!(refused, Err(AppendError::Refused(_))), "{schema}: {refused:?}");
+    }
+}
+
+#[test]
 fn a_schema_of_the_configuration_that_is_not_there_yet_is_waited_for() {
     let mut avro = serializer(DATUMS, &[("serializer.schemaURL", "file:///nowhere/at.all")]);
     let failed = append(&mut *avro, &[], b"x", &mut Vec::new()).expect_err("no schema");

@@ -5,10 +5,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flumen_api::{Batch, Headers};
+use flumen_avro::Schema;
 
 use super::container::{Block, Container};
-use super::schema::Schema;
 use super::{Deserializer, Events, Frame, Input, Trouble};
+
+/// Most data of a file whose schema gives them no bytes: their number is all that there is of them, so that a file of a
+/// few bytes could hold more than anybody can count.
+const DATA_WITHOUT_BYTES_MAX: u64 = 1 << 20;
 
 /// How the schema is named in the headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +80,11 @@ impl Data {
                 return Ok(false);
             };
             let after = before.saturating_add(frame.count);
+            if self.schema.has_no_bytes() && after > DATA_WITHOUT_BYTES_MAX {
+                return Err(Trouble::Bad(format!(
+                    "its data have no bytes, and with the block at {at} it is said to have {after} of them;                      {DATA_WITHOUT_BYTES_MAX} are read at most"
+                )));
+            }
             if after > self.at {
                 let data = self.container.data(&self.input, &frame)?;
                 self.block = Some(Open { frame, before, data, offset: 0 });
@@ -273,6 +282,29 @@ mod tests {
         {
             assert_eq!(data.of_tracker(offset).unwrap(), position, "{offset}");
         }
+    }
+
+    #[test]
+    fn data_without_bytes_are_events_up_to_a_number_and_beyond_the_file_is_refused() {
+        let file = |counts: &[u64]| {
+            let blocks: Vec<_> = counts.iter().map(|count| (*count as i64, Vec::new())).collect();
+            encode_container(&[("avro.schema", br#""null""#)], SYNC, &blocks)
+        };
+        assert_eq!(events(HASH, &file(&[2, 3])).len(), 5);
+        for counts in [&[1 << 62][..], &[4, DATA_WITHOUT_BYTES_MAX - 3]] {
+            let (before, why) = events_from(HASH, &file(counts), 0, 100).unwrap_err();
+            assert_eq!(before.len(), if counts.len() == 1 { 0 } else { 4 });
+            assert!(why.contains("no bytes"), "{why}");
+        }
+        // With bytes, the number is told by them.
+        let (before, why) = events_from(HASH, &lying(), 0, 100).unwrap_err();
+        assert!(before.len() == 3 && why.contains("too early"), "{why}");
+    }
+
+    /// A block of three data that says it has any number of them.
+    fn lying() -> Vec<u8> {
+        let data: Vec<u8> = (0..3).flat_map(datum).collect();
+        encode_container(&[("avro.schema", SCHEMA.as_bytes())], SYNC, &[(1 << 62, data)])
     }
 
     #[test]

@@ -13,7 +13,6 @@ mod avro;
 mod blob;
 mod container;
 mod line;
-mod schema;
 
 use std::fs::File;
 use std::io;
@@ -25,7 +24,7 @@ use flumen_api::{Batch, Headers, Progress};
 use flumen_java::Charset;
 
 pub(super) use avro::SchemaHeader;
-pub(super) use container::{Container, encode_container, encode_long, long};
+pub(super) use container::{Container, encode_container, encode_long};
 
 use crate::files::buffers::Buffers;
 use crate::files::read_at;

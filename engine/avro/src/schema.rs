@@ -1,6 +1,5 @@
-//! As much of an Avro schema as is needed to find where a datum ends, and the schema's fingerprint.
+//! Schemas as they are read from JSON, and their fingerprints.
 //!
-//! The bytes of a datum go on as they are: no value is decoded. Logical types change no bytes, so they do not matter here.
 //! The fingerprint is CRC-64-AVRO over the schema's parsing canonical form: names in full, no documentation, no defaults,
 //! no white space.
 
@@ -8,42 +7,61 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use super::container::long;
-
-/// Schemas in schemas, and data in data (a list that links to its rest), beyond this are refused: each costs stack.
-const DEPTH_MAX: usize = 400;
+use crate::DEPTH_MAX;
 
 /// A schema.
 #[derive(Debug)]
-pub(super) struct Schema {
-    root: Type,
+pub struct Schema {
+    pub(crate) root: Type,
     /// Records, for they may contain themselves.
-    records: Vec<Vec<Type>>,
+    records: Vec<Record>,
+    /// How many types it has, each named as often as it is used.
+    size: usize,
     canonical: String,
 }
 
 #[derive(Clone, Debug)]
-enum Type {
+pub(crate) enum Type {
     Null,
-    /// Also what is just as long: a boolean, or a fixed.
-    Bytes(usize),
-    /// An int, a long, an enum.
-    Number,
-    /// A string or bytes.
-    Counted,
+    Boolean,
+    Int,
+    Long,
+    /// Also a float and a double.
+    Fixed(usize),
+    Bytes,
+    Text,
+    /// So many symbols.
+    Enum(usize),
     Array(Box<Type>),
     Map(Box<Type>),
     Union(Vec<Type>),
     Record(usize),
 }
 
+#[derive(Debug, Default)]
+struct Record {
+    fields: Vec<Type>,
+    /// None of its data has any bytes.
+    is_void: bool,
+}
+
+fn is_void(of: &Type, records: &[Record]) -> bool {
+    match of {
+        Type::Null | Type::Fixed(0) => true,
+        // One that is not complete is in itself, and has no data at all.
+        Type::Record(record) => records[*record].is_void,
+        _ => false,
+    }
+}
+
 impl Schema {
     /// Reads a schema's JSON.
     pub fn parse(text: &str) -> Result<Self, String> {
         let json: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let mut parser = Parser { records: Vec::new(), named: HashMap::new(), canonical: String::new() };
+        let mut parser = Parser::default();
         let root = parser.schema(&json, "", 0)?;
-        Ok(Self { root, records: parser.records, canonical: parser.canonical })
+        let Parser { records, size, canonical, .. } = parser;
+        Ok(Self { root, records, size, canonical })
     }
 
     /// CRC-64-AVRO of the canonical form, as Java writes it: hexadecimal, the lowest byte first.
@@ -60,79 +78,28 @@ impl Schema {
         crc.to_le_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The length of the datum at the front of `bytes`.
-    pub fn datum(&self, bytes: &[u8]) -> Result<usize, &'static str> {
-        let rest = self.skip(&self.root, bytes, 0)?;
-        Ok(bytes.len() - rest.len())
+    /// Whether its data have no bytes: nothing but nulls, and fixed of no size.
+    pub fn has_no_bytes(&self) -> bool {
+        self.is_void(&self.root)
     }
 
-    fn skip<'a>(&self, of: &Type, mut bytes: &'a [u8], depth: usize) -> Result<&'a [u8], &'static str> {
-        if depth > DEPTH_MAX {
-            return Err("data are nested too deep");
-        }
-        match of {
-            Type::Null => Ok(bytes),
-            Type::Bytes(count) => beyond(bytes, *count),
-            Type::Number => Ok(number(bytes)?.1),
-            Type::Counted => {
-                let (count, rest) = number(bytes)?;
-                beyond(rest, length(count)?)
-            }
-            Type::Union(branches) => {
-                let (index, rest) = number(bytes)?;
-                let branch = usize::try_from(index).ok().and_then(|index| branches.get(index));
-                self.skip(branch.ok_or("a union has no such branch")?, rest, depth + 1)
-            }
-            Type::Record(record) => {
-                for field in &self.records[*record] {
-                    bytes = self.skip(field, bytes, depth + 1)?;
-                }
-                Ok(bytes)
-            }
-            Type::Array(items) | Type::Map(items) => loop {
-                let (count, rest) = number(bytes)?;
-                bytes = rest;
-                if count == 0 {
-                    return Ok(bytes);
-                }
-                if count < 0 {
-                    let (size, rest) = number(bytes)?;
-                    bytes = beyond(rest, length(size)?)?;
-                    continue;
-                }
-                for _ in 0..count {
-                    let before = bytes.len();
-                    if matches!(of, Type::Map(_)) {
-                        bytes = self.skip(&Type::Counted, bytes, depth + 1)?;
-                    }
-                    bytes = self.skip(items, bytes, depth + 1)?;
-                    // Items without bytes need no counting, whatever their number is said to be.
-                    if bytes.len() == before {
-                        break;
-                    }
-                }
-            },
-        }
+    pub(crate) fn is_void(&self, of: &Type) -> bool {
+        is_void(of, &self.records)
+    }
+
+    pub(crate) fn fields(&self, record: usize) -> &[Type] {
+        &self.records[record].fields
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.size
     }
 }
 
-const SHORT: &str = "they end too early";
-
-fn number(bytes: &[u8]) -> Result<(i64, &[u8]), &'static str> {
-    let (number, length) = long(bytes).ok_or(SHORT)?;
-    Ok((number, &bytes[length..]))
-}
-
-fn length(count: i64) -> Result<usize, &'static str> {
-    usize::try_from(count).map_err(|_negative| "a length is negative")
-}
-
-fn beyond(bytes: &[u8], count: usize) -> Result<&[u8], &'static str> {
-    bytes.get(count..).ok_or(SHORT)
-}
-
+#[derive(Default)]
 struct Parser {
-    records: Vec<Vec<Type>>,
+    records: Vec<Record>,
+    size: usize,
     /// By full name.
     named: HashMap<String, Type>,
     canonical: String,
@@ -143,6 +110,7 @@ impl Parser {
         if depth > DEPTH_MAX {
             return Err("schemas are nested too deep".into());
         }
+        self.size += 1;
         match json {
             Value::String(name) => self.name(name, space),
             Value::Array(branches) => {
@@ -194,11 +162,13 @@ impl Parser {
     fn name(&mut self, name: &str, space: &str) -> Result<Type, String> {
         let simple = match name {
             "null" => Some(Type::Null),
-            "boolean" => Some(Type::Bytes(1)),
-            "int" | "long" => Some(Type::Number),
-            "float" => Some(Type::Bytes(4)),
-            "double" => Some(Type::Bytes(8)),
-            "bytes" | "string" => Some(Type::Counted),
+            "boolean" => Some(Type::Boolean),
+            "int" => Some(Type::Int),
+            "long" => Some(Type::Long),
+            "float" => Some(Type::Fixed(4)),
+            "double" => Some(Type::Fixed(8)),
+            "bytes" => Some(Type::Bytes),
+            "string" => Some(Type::Text),
             _ => None,
         };
         if let Some(simple) = simple {
@@ -237,17 +207,17 @@ impl Parser {
                     .map(|one| format!("\"{}\"", one.as_str().unwrap_or("")))
                     .collect();
                 self.canonical.push_str(&format!(",\"symbols\":[{}]", symbols.join(",")));
-                Type::Number
+                Type::Enum(symbols.len())
             }
             "fixed" => {
                 let size = object.get("size").and_then(Value::as_u64);
                 let size = size.ok_or_else(|| format!("fixed `{full}` without `size`"))?;
                 self.canonical.push_str(&format!(",\"size\":{size}"));
-                Type::Bytes(usize::try_from(size).map_err(|_large| format!("fixed `{full}` is too large"))?)
+                Type::Fixed(usize::try_from(size).map_err(|_large| format!("fixed `{full}` is too large"))?)
             }
             _ => {
                 let made = Type::Record(self.records.len());
-                self.records.push(Vec::new());
+                self.records.push(Record::default());
                 // A field may refer to the record that it is in.
                 self.named.insert(full.clone(), made.clone());
                 self.canonical.push_str(",\"fields\":[");
@@ -264,7 +234,8 @@ impl Parser {
                 }
                 self.canonical.push(']');
                 if let Type::Record(record) = made {
-                    self.records[record] = fields;
+                    let is_void = fields.iter().all(|field| is_void(field, &self.records));
+                    self.records[record] = Record { fields, is_void };
                 }
                 made
             }
@@ -328,33 +299,12 @@ mod tests {
                 r#"{"name":"other","type":"a.b.Kind"},{"name":"when","type":"long"}]}"#
             )
         );
-        // A list of two, then a byte that is not its.
-        let bytes = [2, 0, 2, 2, 8, 0, 0, 6, 99];
-        assert_eq!(schema.datum(&bytes), Ok(8));
-        for end in 0..8 {
-            assert_eq!(schema.datum(&bytes[..end]), Err(SHORT), "{end} bytes");
-        }
+        assert_eq!(schema.is_datum(&[2, 0, 2, 2, 8, 0, 0, 6]), Ok(()), "a list of two");
     }
 
     #[test]
-    fn the_end_of_every_kind_of_datum_is_found() {
-        for (schema, bytes, length) in [
-            (r#""null""#, &[][..], 0),
-            (r#""double""#, &[1, 2, 3, 4, 5, 6, 7, 8, 9], 8),
-            (r#""string""#, b"\x06abcd", 4),
-            (r#"{"type":"array","items":"int"}"#, &[4, 2, 4, 2, 6, 0, 9], 6),
-            (r#"{"type":"array","items":"int"}"#, &[3, 4, 2, 4, 0, 9], 5),
-            (r#"{"type":"array","items":"null"}"#, &[254, 255, 255, 255, 15, 0, 9], 6),
-            (r#"{"type":"map","values":"boolean"}"#, b"\x02\x02k\x01\x009", 5),
-        ] {
-            assert_eq!(Schema::parse(schema).unwrap().datum(bytes), Ok(length), "{schema}");
-        }
-        let nested = r#"{"type":"record","name":"L","fields":[{"name":"n","type":["null","L"]}]}"#;
-        assert_eq!(Schema::parse(nested).unwrap().datum(&[2; 100_000]), Err("data are nested too deep"));
+    fn what_is_no_schema_is_refused() {
         assert!(Schema::parse(&"[".repeat(100_000)).is_err());
-        let string = Schema::parse(r#""string""#).unwrap();
-        assert_eq!(string.datum(&[1]), Err("a length is negative"));
-        assert!(string.datum(&[254, 255, 255, 255, 255, 255, 255, 255, 255, 1]).is_err());
         for wrong in ["", "7", r#"{"type":"array"}"#, r#""Nope""#, r#"{"type":"record","name":"x"}"#] {
             assert!(Schema::parse(wrong).is_err(), "{wrong}");
         }
