@@ -14,6 +14,7 @@
 //! back: whoever does not set `rollback.2XX = false` is warned. An error status without a body keeps to its keys (in
 //! Flume it goes back, whatever they say).
 
+mod activity;
 mod client;
 mod codes;
 mod endpoint;

@@ -11,7 +11,7 @@ settings! {
         pub connect_timeout: u64 = key("connectTimeout") {
             default: Some("5000"), min: Some(1), unit: Unit::Millis
         },
-        /// How long an answer may take.
+        /// How long the endpoint may rest: a request has failed when no byte of it and of its answer has moved for so long.
         pub request_timeout: u64 = key("requestTimeout") {
             default: Some("5000"), min: Some(1), unit: Unit::Millis
         },
