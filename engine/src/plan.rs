@@ -70,7 +70,12 @@ pub struct SinkPlan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeadLetterPlan {
     /// To a channel, in the plan, that is not the sink's.
-    Channel(Arc<str>),
+    Channel {
+        /// Its name.
+        name: Arc<str>,
+        /// The file for what that channel can never take; without one the sink waits.
+        beyond: Option<PathBuf>,
+    },
     /// To the end of a file.
     File(PathBuf),
 }
@@ -79,7 +84,7 @@ impl SinkPlan {
     /// Names of the channels on which the sink hangs: its own, and that of its dead letter.
     pub fn channels(&self) -> impl Iterator<Item = &Arc<str>> {
         let dead_letter = match &self.dead_letter {
-            Some(DeadLetterPlan::Channel(name)) => Some(name),
+            Some(DeadLetterPlan::Channel { name, .. }) => Some(name),
             _ => None,
         };
         std::iter::once(&self.channel).chain(dead_letter)

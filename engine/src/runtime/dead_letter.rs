@@ -9,18 +9,21 @@
 //!
 //! They are durable there before the take is released, so a kill in between makes them come twice, and never lose. When
 //! the dead letter itself cannot take them, the sink waits and tries again until it can, or until it is stopped: to give
-//! the take back instead would deliver its other events again with each try.
+//! the take back instead would deliver its other events again with each try. An event that its channel can never take, for
+//! it is larger than the channel's largest (with the three headers, perhaps), goes to a file.
 
 use std::borrow::Cow;
-use std::fs::{File, OpenOptions};
+use std::collections::VecDeque;
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use flumen_api::batch::Batch;
-use flumen_api::channel::{Channel, Put};
+use flumen_api::channel::{Channel, Put, PutError};
 use flumen_api::chunk::Events;
 use flumen_api::event::Headers;
 
@@ -36,42 +39,58 @@ const REASON_MAX: usize = 1024;
 
 /// One sink's dead letter.
 pub(super) enum DeadLetter {
-    Channel(Arc<dyn Channel>),
+    Channel {
+        channel: Arc<dyn Channel>,
+        /// The file for what the channel can never take.
+        beyond: Option<PathBuf>,
+    },
     File(PathBuf),
 }
 
 impl DeadLetter {
-    /// Takes in the events of these indexes; when it returns, they are durable.
+    /// Takes in the events whose indexes are `left`, which become fewer as events are durable; none is left when it returns.
     pub async fn take_in(
         &self,
         events: &Events,
-        refused: &[u32],
+        left: &mut &[u32],
         reason: &str,
         sink: &str,
     ) -> Result<(), String> {
-        let batches = marked(events, refused, reason, sink, self.events_at_once());
-        match self {
-            Self::Channel(channel) => {
-                for batch in batches {
-                    put(channel.as_ref(), &batch, sink)
-                        .await
-                        .map_err(|error| format!("the dead letter cannot take them: {error}"))?;
-                }
+        let mut batches = VecDeque::from(marked(events, left, reason, sink, self.events_at_once()));
+        while let Some(batch) = batches.pop_front() {
+            match self {
+                Self::File(path) => append(path, &batch).map_err(|error| cannot(path, &error))?,
+                Self::Channel { channel, beyond } => match put(channel.as_ref(), &batch, sink).await {
+                    Ok(()) => {}
+                    Err(PutError::TooLarge { .. }) if batch.len() > 1 => {
+                        (0..batch.len()).rev().for_each(|i| batches.push_front(alone(&batch, i)));
+                        continue;
+                    }
+                    Err(error @ PutError::TooLarge { .. }) => {
+                        let Some(path) = beyond else {
+                            return Err(format!(
+                                "the dead letter can never take one of them, and `deadLetter.file` is not set: {error}"
+                            ));
+                        };
+                        append_beyond(path, &batch).map_err(|error| cannot(path, &error))?;
+                        tracing::error!(
+                            sink,
+                            %error,
+                            "an event was refused and can never go to the dead letter's channel: it is in {}",
+                            path.display()
+                        );
+                    }
+                    Err(error) => return Err(format!("the dead letter cannot take them: {error}")),
+                },
             }
-            Self::File(path) => {
-                for batch in batches {
-                    append(path, &batch).map_err(|error| {
-                        format!("the dead letter {} cannot take them: {error}", path.display())
-                    })?;
-                }
-            }
+            *left = left.get(batch.len()..).unwrap_or_default();
         }
         Ok(())
     }
 
     fn events_at_once(&self) -> usize {
         match self {
-            Self::Channel(channel) => channel.limits().transaction_capacity.max(1),
+            Self::Channel { channel, .. } => channel.limits().transaction_capacity.max(1),
             Self::File(_) => usize::MAX,
         }
     }
@@ -116,9 +135,30 @@ fn shortened(reason: &str) -> &str {
     &reason[..end]
 }
 
-async fn put(channel: &dyn Channel, batch: &Batch, sink: &str) -> Result<(), flumen_api::PutError> {
+/// One event of a batch.
+fn alone(batch: &Batch, i: usize) -> Batch {
+    let event = batch.event(i);
+    let mut alone = Batch::new();
+    let set = alone.add_headers(Headers::clone(event.headers));
+    alone.push_with(event.body, set);
+    alone
+}
+
+fn cannot(path: &Path, error: &io::Error) -> String {
+    format!("the dead letter {} cannot take them: {error}", path.display())
+}
+
+async fn put(channel: &dyn Channel, batch: &Batch, sink: &str) -> Result<(), PutError> {
     let room = channel.reserve(space(batch, None)).await?;
     channel.append(room, Put { source: sink, batch, selection: None })?.await
+}
+
+/// The same as [`append`], in a directory that is made when it is needed for the first time.
+fn append_beyond(path: &Path, batch: &Batch) -> io::Result<()> {
+    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
+    }
+    append(path, batch)
 }
 
 /// Appends a line of JSON for each event, and syncs.
@@ -184,7 +224,7 @@ mod tests {
         let path = directory.path().join("dead.json");
         let letter = DeadLetter::File(path.clone());
         let events = events(&[b"one", b"two \"\n", b"three", b"\xff\x00"]);
-        letter.take_in(&events, &[1, 3], "no such topic", "k1").await.expect("taken in");
+        letter.take_in(&events, &mut &[1, 3][..], "no such topic", "k1").await.expect("taken in");
         let lines = lines(&path);
         assert_eq!(lines.len(), 2);
         assert_eq!(lines[0]["body"], "two \"\n");
@@ -202,10 +242,10 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("dead.json");
         let letter = DeadLetter::File(path.clone());
-        letter.take_in(&events(&[b"one"]), &[0], "why", "k1").await.expect("taken in");
+        letter.take_in(&events(&[b"one"]), &mut &[0][..], "why", "k1").await.expect("taken in");
         let mut file = OpenOptions::new().append(true).open(&path).expect("opened");
         file.write_all(b"{\"headers\":{\"k").expect("written");
-        letter.take_in(&events(&[b"two"]), &[0], "why", "k1").await.expect("taken in");
+        letter.take_in(&events(&[b"two"]), &mut &[0][..], "why", "k1").await.expect("taken in");
         let text = std::fs::read_to_string(&path).expect("a file");
         let whole: Vec<_> =
             text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).collect();

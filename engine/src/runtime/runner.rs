@@ -89,14 +89,15 @@ impl Slot {
     ) -> Result<(), SinkError> {
         let Some(dead_letter) = &self.dead_letter else { return Ok(()) };
         let (name, reason, count) = (&self.context.name, chain(error), error.refused.len());
-        let mut tries: u32 = 0;
-        while let Err(why) = dead_letter.take_in(events, &error.refused, &reason, name).await {
+        let (mut left, mut tries) = (error.refused.as_slice(), 0_u32);
+        while let Err(why) = dead_letter.take_in(events, &mut left, &reason, name).await {
             tries = tries.saturating_add(1);
             let rest = CHANNEL_REST_STEP.saturating_mul(tries).min(CHANNEL_REST_MAX);
-            tracing::error!(sink = %name, error = %why, "{count} events were refused, trying again in {rest:?}");
-            self.entry.failing(format!("{count} events were refused ({reason}): {why}"), tries);
+            let waiting = left.len();
+            tracing::error!(sink = %name, error = %why, "{waiting} events were refused, trying again in {rest:?}");
+            self.entry.failing(format!("{waiting} events were refused ({reason}): {why}"), tries);
             if sleep_or_stop(rest, stop).await {
-                return Err(SinkError::plain(format!("{count} events were refused, and {why}")));
+                return Err(SinkError::plain(format!("{waiting} events were refused, and {why}")));
             }
         }
         if tries > 0 && self.failures == 0 {

@@ -165,11 +165,11 @@ impl Keeper {
             let dead_letter = match &plan.dead_letter {
                 None => None,
                 Some(DeadLetterPlan::File(path)) => Some(DeadLetter::File(path.clone())),
-                Some(DeadLetterPlan::Channel(name)) => channels
+                Some(DeadLetterPlan::Channel { name, beyond }) => channels
                     .iter()
                     .find(|channel| channel.name() == &**name)
                     .cloned()
-                    .map(DeadLetter::Channel),
+                    .map(|channel| DeadLetter::Channel { channel, beyond: beyond.clone() }),
             };
             entry.set(State::Starting);
             slots.push(Slot::new(sink, context, entry.clone(), dead_letter));

@@ -1,9 +1,12 @@
 //! Where a sink's refused events go: keys that every sink has.
+//!
+//! Channels and the dead letters between them are a graph, in which no event may come back to where it was.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use flumen_api::settings::{ComponentConfig, Problems, Severity, settings};
+use flumen_api::settings::{ComponentConfig, Problems, Setting, Severity, settings};
 
 use super::Builder;
 use crate::plan::DeadLetterPlan;
@@ -20,7 +23,9 @@ settings! {
         /// deadLetter.time (milliseconds).
         pub channel: Option<String> = key("deadLetter.channel") { since: "Flumen 0.1" },
         /// The file that receives them, one line of JSON each: headers, the three above among them, and body, or bodyBase64
-        /// where the body is no text. It is opened anew each time, so it may be renamed at any time.
+        /// where the body is no text. It is opened anew each time, so it may be renamed at any time. With the type channel it
+        /// receives what that channel can never take, an event larger than its largest; its default is then
+        /// `~/.flume/dead-letter/<agent>.<sink>.json`.
         pub file: Option<PathBuf> = key("deadLetter.file") { since: "Flumen 0.1" },
     }
 }
@@ -48,12 +53,13 @@ impl Builder<'_> {
         channel: &Option<Arc<str>>,
     ) -> Option<Option<DeadLetterPlan>> {
         let is = |word: &str| settings.kind.eq_ignore_ascii_case(word);
-        for (key, word, is_set) in [
-            ("deadLetter.channel", "channel", settings.channel.is_some()),
-            ("deadLetter.file", "file", settings.file.is_some()),
+        for (key, words, is_set) in [
+            ("deadLetter.channel", &["channel"][..], settings.channel.is_some()),
+            ("deadLetter.file", &["file", "channel"], settings.file.is_some()),
         ] {
-            if is_set && !is(word) {
-                let message = format!("ignored: `deadLetter.type` is {}, not {word}", settings.kind);
+            if is_set && !words.iter().any(|word| is(word)) {
+                let message =
+                    format!("ignored: `deadLetter.type` is {}, not {}", settings.kind, words.join(" or "));
                 self.plan.problems.warn(config, key, message);
             }
         }
@@ -81,6 +87,49 @@ impl Builder<'_> {
             self.plan.problems.error(config, key, message);
             return None;
         }
-        Some(Some(DeadLetterPlan::Channel(target)))
+        if let Some(way) = channel.as_ref().and_then(|channel| self.way(&target, channel)) {
+            let message = format!(
+                "the dead letters go in a circle: what this sink refuses comes to {way}, and what is refused there comes back \
+                 to it, again and again"
+            );
+            self.plan.problems.error(config, key, message);
+            return None;
+        }
+        let beyond = settings.file.clone().or_else(|| self.beyond(config));
+        Some(Some(DeadLetterPlan::Channel { name: target, beyond }))
+    }
+
+    /// The sinks, each with its channel, by whose dead letters an event goes from one channel to another.
+    fn way(&self, from: &Arc<str>, to: &Arc<str>) -> Option<String> {
+        let mut ways = vec![(from, String::new())];
+        let mut seen = BTreeSet::from([from]);
+        while let Some((at, way)) = ways.pop() {
+            if at == to {
+                return Some(way);
+            }
+            for sink in self.plan.sinks.iter().filter(|sink| sink.channel == *at) {
+                if let Some(DeadLetterPlan::Channel { name, .. }) = &sink.dead_letter
+                    && seen.insert(name)
+                {
+                    let comma = if way.is_empty() { "" } else { ", then " };
+                    ways.push((name, format!("{way}{comma}{} (at {at})", sink.config.name)));
+                }
+            }
+        }
+        None
+    }
+
+    /// Where goes what the channel can never take, if no key says so.
+    fn beyond(&mut self, config: &ComponentConfig) -> Option<PathBuf> {
+        let name = format!("{}.{}", config.agent, config.name).replace('/', "_");
+        let key = DeadLetterSettings::KEYS.iter().find(|key| key.name == "deadLetter.file")?;
+        let path = PathBuf::read(key, Some(&format!("~/.flume/dead-letter/{name}.json")));
+        if let Err(why) = &path {
+            let message = format!(
+                "{why}. An event that is too large for the channel would hold the sink up for ever: name a file for it"
+            );
+            self.plan.problems.warn(config, "deadLetter.file", message);
+        }
+        path.ok()
     }
 }

@@ -9,6 +9,7 @@ use flumen_api::source::{Runs, Source, SourceContext, SourceError};
 
 use super::*;
 use crate::config::{Environment, FileContent, Properties, describe};
+use crate::plan::DeadLetterPlan;
 
 settings! {
     /// Keys of the test components.
@@ -545,4 +546,41 @@ fn types_of_ones_own_are_found_wherever_a_type_is_named() {
     assert_eq!(plan.problems.errors(), 0, "{:#?}", shown(&plan));
     assert!(shown(&plan)[0].contains("did you mean `directory`"), "{:#?}", shown(&plan));
     assert_eq!((plan.sources.len(), plan.groups.len(), plan.sinks.len()), (1, 1, 2));
+}
+
+#[test]
+fn dead_letters_in_a_circle_are_an_error_that_names_the_sinks_on_the_way() {
+    let text = with(
+        WHOLE,
+        "a1.channels = c1 c2 c3\na1.sinks = k1 k2 k3\n\
+         a1.channels.c2.type = memory\na1.channels.c3.type = memory\n\
+         a1.sinks.k1.deadLetter.type = channel\na1.sinks.k1.deadLetter.channel = c2\n\
+         a1.sinks.k2.type = file_roll\na1.sinks.k2.directory = /out2\na1.sinks.k2.channel = c2\n\
+         a1.sinks.k2.deadLetter.type = channel\na1.sinks.k2.deadLetter.channel = c3\n\
+         a1.sinks.k3.type = file_roll\na1.sinks.k3.directory = /out3\na1.sinks.k3.channel = c3\n",
+    );
+    assert_eq!(shown(&planned(&text)), [""; 0], "a chain is none");
+    let circle =
+        format!("{text}\na1.sinks.k3.deadLetter.type = channel\na1.sinks.k3.deadLetter.channel = c1");
+    let expected = ["error: a1.sinks.k3.deadLetter.channel", "circle", "k1 (at c1), then k2 (at c2)"];
+    let plan = problem(&circle, &expected);
+    assert_eq!(names(&plan).2, ["k1", "k2"]);
+}
+
+#[test]
+fn a_dead_letters_channel_has_a_file_for_what_it_cannot_take() {
+    let text = with(
+        WHOLE,
+        "a1.channels = c1 c2\na1.channels.c2.type = memory\n\
+         a1.sinks.k1.deadLetter.type = channel\na1.sinks.k1.deadLetter.channel = c2",
+    );
+    let beyond = |text: &str| match &planned(text).sinks[0].dead_letter {
+        Some(DeadLetterPlan::Channel { beyond, .. }) => beyond.clone(),
+        other => panic!("{other:?}"),
+    };
+    if std::env::var_os("HOME").is_some() {
+        assert!(beyond(&text).expect("a file").ends_with(".flume/dead-letter/a1.k1.json"));
+    }
+    let named = format!("{text}\na1.sinks.k1.deadLetter.file = /var/beyond.json");
+    assert_eq!(beyond(&named), Some("/var/beyond.json".into()));
 }

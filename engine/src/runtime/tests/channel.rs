@@ -30,6 +30,8 @@ struct Inner {
 #[derive(Default)]
 pub(super) struct State {
     pub capacity: usize,
+    /// Most bytes of the bodies of a put, if there is such a limit.
+    pub bytes_max: Option<u64>,
     /// Events there to be taken.
     pub events: BTreeMap<u64, ChunkSlice>,
     next: u64,
@@ -100,6 +102,9 @@ impl Channel for TestChannel {
 
     fn try_reserve(&self, space: Space) -> Result<Reservation, PutError> {
         let mut state = self.state();
+        if state.bytes_max.is_some_and(|max| space.body_bytes > max) {
+            return Err(PutError::TooLarge { channel: self.name.as_str().into(), reason: "bytes".into() });
+        }
         if state.events.len() + state.out + state.reserved + space.events > state.capacity {
             return Err(self.full());
         }

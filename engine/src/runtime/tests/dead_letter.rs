@@ -93,6 +93,10 @@ impl Setting {
     }
 }
 
+fn to(channel: &Arc<TestChannel>) -> DeadLetter {
+    DeadLetter::Channel { channel: channel.clone(), beyond: None }
+}
+
 fn bodies(channel: &TestChannel) -> Vec<String> {
     let state = channel.state();
     let events = state.events.values().flat_map(|slice| slice.iter());
@@ -102,7 +106,7 @@ fn bodies(channel: &TestChannel) -> Vec<String> {
 #[tokio::test]
 async fn refused_events_go_to_the_channel_and_the_others_are_delivered_once() {
     let dead = TestChannel::new("dead", true, 100);
-    let s = run(Some(DeadLetter::Channel(dead.clone())));
+    let s = run(Some(to(&dead)));
     until("all released", || s.channel.state().releases.len() == 1).await;
     assert_eq!(*s.delivered.lock(), ["1", "3"]);
     assert_eq!(bodies(&dead), ["bad 2", "bad 4"]);
@@ -121,7 +125,7 @@ async fn refused_events_go_to_the_channel_and_the_others_are_delivered_once() {
 async fn nothing_is_released_before_the_dead_letter_has_the_refused_events_durably() {
     let dead = TestChannel::new("dead", true, 100);
     dead.state().hold_tickets = true;
-    let s = run(Some(DeadLetter::Channel(dead.clone())));
+    let s = run(Some(to(&dead)));
     until("put", || dead.state().tickets.len() == 1).await;
     for _ in 0..10 {
         tokio::task::yield_now().await;
@@ -136,7 +140,7 @@ async fn nothing_is_released_before_the_dead_letter_has_the_refused_events_durab
 #[tokio::test]
 async fn a_full_dead_letter_holds_the_sink_up_and_repeats_no_delivery() {
     let dead = TestChannel::new("dead", true, 1);
-    let s = run(Some(DeadLetter::Channel(dead.clone())));
+    let s = run(Some(to(&dead)));
     let waits = || format!("{:?}", s.entry.state()).contains("channel dead is full");
     until("it says so", waits).await;
     assert!(s.channel.state().releases.is_empty());
@@ -150,7 +154,7 @@ async fn a_full_dead_letter_holds_the_sink_up_and_repeats_no_delivery() {
 #[tokio::test]
 async fn a_stop_while_the_dead_letter_is_full_gives_everything_back() {
     let dead = TestChannel::new("dead", true, 0);
-    let s = run(Some(DeadLetter::Channel(dead.clone())));
+    let s = run(Some(to(&dead)));
     until("it waits", || format!("{:?}", s.entry.state()).contains("is full")).await;
     s.stop.cancel();
     s.task.await.expect("the runner ends");
@@ -165,5 +169,50 @@ async fn without_a_dead_letter_everything_goes_back_and_is_tried_again() {
     assert_eq!((s.channel.state().releases.len(), s.metrics.dead_lettered.get()), (0, 0));
     fill(&s.channel, &["5"]);
     assert_eq!(bodies(&s.channel), ["1", "bad 2", "3", "bad 4", "5"]);
+    s.end().await;
+}
+
+#[tokio::test]
+async fn what_the_dead_letters_channel_can_never_take_goes_to_a_file_and_holds_nobody_up() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("beyond/a1.k1.json");
+    let dead = TestChannel::new("dead", true, 100);
+    dead.state().bytes_max = Some(5);
+    let large = || format!("bad {}", "x".repeat(10));
+    let s = run(Some(DeadLetter::Channel { channel: dead.clone(), beyond: Some(file.clone()) }));
+    until("all released", || s.channel.state().releases.len() == 1).await;
+    assert_eq!(bodies(&dead), ["bad 2", "bad 4"], "too large together, not one by one");
+    assert!(!file.exists());
+    fill(&s.channel, &["5", &large(), "6"]);
+    until("all delivered", || s.delivered.lock().len() == 4).await;
+    until("all released", || s.channel.state().out == 0).await;
+    let text = std::fs::read_to_string(&file).expect("a file");
+    let line: serde_json::Value = serde_json::from_str(text.trim_end()).expect("JSON");
+    assert_eq!((&line["body"], &line["headers"]["deadLetter.sink"]), (&large().into(), &"k1".into()));
+    assert_eq!((bodies(&dead).len(), s.metrics.dead_lettered.get()), (2, 3));
+    s.end().await;
+}
+
+#[tokio::test]
+async fn what_the_dead_letter_has_is_not_put_again_while_it_waits_for_room() {
+    let dead = TestChannel::new("dead", true, 1);
+    // One event a put.
+    dead.state().bytes_max = Some(5);
+    let s = run(Some(to(&dead)));
+    let waits = || format!("{:?}", s.entry.state()).contains("1 events were refused");
+    until("it waits with the second", waits).await;
+    dead.state().capacity = 100;
+    until("all released", || s.channel.state().releases.len() == 1).await;
+    assert_eq!(bodies(&dead), ["bad 2", "bad 4"]);
+    s.end().await;
+}
+
+#[tokio::test]
+async fn without_a_file_the_sink_says_what_it_waits_for() {
+    let dead = TestChannel::new("dead", true, 100);
+    dead.state().bytes_max = Some(1);
+    let s = run(Some(to(&dead)));
+    until("it says so", || format!("{:?}", s.entry.state()).contains("`deadLetter.file` is not set")).await;
+    assert!(s.channel.state().releases.is_empty());
     s.end().await;
 }
