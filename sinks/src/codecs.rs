@@ -7,9 +7,13 @@
 //!   deflate    raw (RFC 1951)                      inside Avro's blocks
 //!   snappy     raw, then CRC-32 of the plain bytes, big-endian     inside Avro's blocks
 //!   zstandard  a frame                             inside Avro's blocks
+//!   zlib       a stream (RFC 1950)                 what Hadoop's DefaultCodec reads, one after another
+//!   snappy, lz4 in blocks                          what its SnappyCodec and Lz4Codec read (see `blocks`)
 //! ```
 //!
 //! So a file that is cut off behind any flush, by a kill or by a power cut, is whole as far as it goes.
+
+mod blocks;
 
 use std::fmt;
 use std::io::Write;
@@ -27,6 +31,12 @@ pub enum Codec {
     Deflate,
     /// Raw snappy with Avro's checksum.
     Snappy,
+    /// `zlib`.
+    Zlib,
+    /// Snappy in Hadoop's blocks.
+    SnappyBlocks,
+    /// LZ4 in Hadoop's blocks.
+    Lz4Blocks,
 }
 
 impl Codec {
@@ -47,18 +57,19 @@ impl Codec {
             Self::Gzip => "gz",
             Self::Zstd => "zst",
             Self::Bzip2 => "bz2",
-            Self::Deflate => "deflate",
-            Self::Snappy => "snappy",
+            Self::Deflate | Self::Zlib => "deflate",
+            Self::Snappy | Self::SnappyBlocks => "snappy",
+            Self::Lz4Blocks => "lz4",
         }
     }
 
     /// Levels: smallest, usual, largest.
     pub fn levels(self) -> (i32, i32, i32) {
         match self {
-            Self::Gzip | Self::Deflate => (0, 6, 9),
+            Self::Gzip | Self::Deflate | Self::Zlib => (0, 6, 9),
             Self::Zstd => (1, 3, 22),
             Self::Bzip2 => (1, 9, 9),
-            Self::Snappy => (0, 0, 0),
+            Self::Snappy | Self::SnappyBlocks | Self::Lz4Blocks => (0, 0, 0),
         }
     }
 }
@@ -71,6 +82,9 @@ impl fmt::Display for Codec {
             Self::Bzip2 => "bzip2",
             Self::Deflate => "deflate",
             Self::Snappy => "snappy",
+            Self::Zlib => "zlib",
+            Self::SnappyBlocks => "snappy in blocks",
+            Self::Lz4Blocks => "lz4 in blocks",
         })
     }
 }
@@ -79,7 +93,7 @@ impl fmt::Display for Codec {
 pub struct Compressor {
     codec: Codec,
     level: i32,
-    /// Kept, for it is large.
+    /// Kept from piece to piece, for it is large.
     zstd: Option<zstd::bulk::Compressor<'static>>,
 }
 
@@ -98,6 +112,11 @@ impl Compressor {
         Self::new(codec, codec.levels().1)
     }
 
+    /// Gives back what is kept from piece to piece, about a megabyte: for when the next one may be long in coming.
+    pub fn rest(&mut self) {
+        self.zstd = None;
+    }
+
     /// Appends `plain`, compressed. It is at most 3 GiB long.
     pub fn compress(&mut self, plain: &[u8], out: &mut Vec<u8>) {
         let level = self.level.unsigned_abs();
@@ -109,6 +128,10 @@ impl Compressor {
             Codec::Deflate => {
                 let mut deflate = flate2::write::DeflateEncoder::new(out, flate2::Compression::new(level));
                 deflate.write_all(plain).and_then(|()| deflate.try_finish()).expect(IN_MEMORY);
+            }
+            Codec::Zlib => {
+                let mut zlib = flate2::write::ZlibEncoder::new(out, flate2::Compression::new(level));
+                zlib.write_all(plain).and_then(|()| zlib.try_finish()).expect(IN_MEMORY);
             }
             Codec::Bzip2 => {
                 let mut bzip2 = bzip2::write::BzEncoder::new(out, bzip2::Compression::new(level));
@@ -126,6 +149,8 @@ impl Compressor {
                 out.extend_from_slice(&snap::raw::Encoder::new().compress_vec(plain).expect(IN_MEMORY));
                 out.extend_from_slice(&crc32fast::hash(plain).to_be_bytes());
             }
+            Codec::SnappyBlocks => blocks::snappy(plain, out),
+            Codec::Lz4Blocks => blocks::lz4(plain, out),
         }
     }
 }
@@ -143,6 +168,25 @@ mod tests {
             Codec::Zstd => zstd::stream::read::Decoder::new(packed).expect("zstd").read_to_end(&mut plain),
             Codec::Bzip2 => bzip2::read::MultiBzDecoder::new(packed).read_to_end(&mut plain),
             Codec::Deflate => flate2::read::DeflateDecoder::new(packed).read_to_end(&mut plain),
+            Codec::Zlib => {
+                let mut rest = packed;
+                while !rest.is_empty() {
+                    // From a buffer it reads no byte behind the stream's end.
+                    let mut stream = flate2::bufread::ZlibDecoder::new(&mut rest);
+                    stream.read_to_end(&mut plain).expect("zlib");
+                }
+                Ok(0)
+            }
+            Codec::SnappyBlocks => {
+                let one = |block: &[u8], _| snap::raw::Decoder::new().decompress_vec(block).expect("snappy");
+                plain = blocks::tests::unpack(packed, one);
+                Ok(0)
+            }
+            Codec::Lz4Blocks => {
+                let one = |block: &[u8], plain| lz4_flex::block::decompress(block, plain).expect("lz4");
+                plain = blocks::tests::unpack(packed, one);
+                Ok(0)
+            }
             Codec::Snappy => {
                 let (data, crc) = packed.split_at(packed.len() - 4);
                 plain = snap::raw::Decoder::new().decompress_vec(data).expect("snappy");
@@ -163,6 +207,7 @@ mod tests {
                 let mut compressor = Compressor::new(codec, level);
                 let mut packed = Vec::new();
                 for piece in [b"one\n".as_slice(), b"", &long[..50_000], b"two\n"] {
+                    compressor.rest();
                     compressor.compress(piece, &mut packed);
                 }
                 assert!(
@@ -170,6 +215,23 @@ mod tests {
                     "{codec} {level}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn pieces_for_hadoops_codecs_are_read_as_one_file() {
+        let noise = (0..300_000u32).flat_map(|i| i.wrapping_mul(0x9E37_79B9).rotate_left(i).to_le_bytes());
+        let long: Vec<u8> = noise.chain(std::iter::repeat_n(7, 1_000_000)).collect();
+        for codec in [Codec::Zlib, Codec::SnappyBlocks, Codec::Lz4Blocks] {
+            let mut compressor = Compressor::usual(codec);
+            let mut packed = Vec::new();
+            for piece in [b"one\n".as_slice(), &long, b"two\n"] {
+                compressor.compress(piece, &mut packed);
+            }
+            assert!(unpack(codec, &packed) == [b"one\n", &long[..], b"two\n"].concat(), "{codec}");
+            let mut empty = Vec::new();
+            compressor.compress(b"", &mut empty);
+            assert!(unpack(codec, &empty).is_empty(), "{codec}");
         }
     }
 

@@ -14,6 +14,7 @@ pub mod http;
 pub mod irc;
 pub mod kafka;
 pub mod logger;
+mod markers;
 pub mod null;
 pub mod paths;
 pub mod serializers;

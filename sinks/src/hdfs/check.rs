@@ -4,10 +4,10 @@
 //! store wants, keys of the one file type used with another.
 
 use flumen_api::registry::Announced;
-use flumen_api::settings::{ComponentConfig, Problems, Severity};
+use flumen_api::settings::{ComponentConfig, Problems};
 
 use super::HdfsSettings;
-use crate::serializers;
+use super::format::FileFormat;
 
 /// What one flush to an object store should have: a part of an upload, smaller ones cost as much.
 const OBJECT_STORE_FLUSH: usize = 32 * 1024 * 1024;
@@ -16,11 +16,11 @@ const EVENT_BYTES: usize = 1024;
 
 pub(super) fn check(config: &ComponentConfig, problems: &mut Problems) -> Option<Announced> {
     let settings = HdfsSettings::load(config, problems);
-    file_type(config, problems);
     rounding(config, problems);
     rolls(config, problems);
     if let Some(settings) = &settings {
-        serializer(settings, config, problems);
+        // Only its problems count: nothing is written yet.
+        let _checked = FileFormat::from_config(settings, config, problems);
         object_store(settings, config, problems);
     }
     Some(Announced { batch_size: Some(("hdfs.batchSize", settings?.batch_size)) })
@@ -28,37 +28,6 @@ pub(super) fn check(config: &ComponentConfig, problems: &mut Problems) -> Option
 
 fn is(text: &str, word: &str) -> bool {
     text.eq_ignore_ascii_case(word)
-}
-
-fn is_sequence_file(config: &ComponentConfig) -> bool {
-    is(config.get("hdfs.fileType").unwrap_or("SequenceFile"), "SequenceFile")
-}
-
-fn file_type(config: &ComponentConfig, problems: &mut Problems) {
-    let file_type = config.get("hdfs.fileType").unwrap_or("SequenceFile");
-    let codec = config.get("hdfs.codeC");
-    if is(file_type, "DataStream") && codec.is_some() {
-        let message =
-            "a DataStream is never compressed; write `hdfs.fileType = CompressedStream`, or drop this key";
-        problems.error(config, "hdfs.codeC", message);
-    }
-    if is(file_type, "CompressedStream") && codec.is_none_or(|codec| is(codec, "none")) {
-        problems.error(config, "hdfs.fileType", "a CompressedStream needs `hdfs.codeC`, `gzip` for example");
-    }
-    let Some(format) = config.get("hdfs.writeFormat") else { return };
-    if is_sequence_file(config) {
-        match ["Text", "Writable"].into_iter().find(|name| is(name, format)) {
-            Some(name) if name != format => {
-                problems.warn(config, "hdfs.writeFormat", format!("Flume knows it as `{name}` alone"));
-            }
-            Some(_) => {}
-            None => {
-                let message =
-                    format!("`{format}`: Writable or Text; a class of one's own would need a Java machine");
-                problems.error(config, "hdfs.writeFormat", message);
-            }
-        }
-    }
 }
 
 fn rounding(config: &ComponentConfig, problems: &mut Problems) {
@@ -113,22 +82,6 @@ fn rolls(config: &ComponentConfig, problems: &mut Problems) {
     // The line to look at: one of the three that was written, else the path.
     let key = left.iter().map(|(key, ..)| *key).find(|key| config.get(key).is_some());
     problems.warn(config, key.unwrap_or("hdfs.path"), message);
-}
-
-fn serializer(settings: &HdfsSettings, config: &ComponentConfig, problems: &mut Problems) {
-    let mut own = Problems::default();
-    // Only its problems count: nothing is written yet.
-    let _checked = serializers::build(&settings.serializer, "serializer", config, &mut own);
-    if is_sequence_file(config) {
-        let key = config.values.keys().find(|key| *key == "serializer" || key.starts_with("serializer."));
-        if let Some(key) = key {
-            let message = "changes nothing in a SequenceFile, which is the default; `hdfs.fileType = DataStream` writes it";
-            problems.warn(config, key, message);
-        }
-        // What is not used is no reason to leave the sink out.
-        own.0.iter_mut().for_each(|problem| problem.severity = Severity::Warning);
-    }
-    problems.0.extend(own.0);
 }
 
 fn object_store(settings: &HdfsSettings, config: &ComponentConfig, problems: &mut Problems) {
@@ -192,7 +145,16 @@ mod tests {
     #[test]
     fn file_type_and_codec_must_fit() {
         says(&[("hdfs.fileType", "DataStream"), ("hdfs.codeC", "gzip")], "error", &["CompressedStream"]);
+        says(&[("hdfs.fileType", "DataStream"), ("hdfs.codeC", "none")], "error", &["CompressedStream"]);
         says(&[("hdfs.fileType", "CompressedStream")], "error", &["hdfs.codeC"]);
+        says(
+            &[("hdfs.fileType", "CompressedStream"), ("hdfs.codeC", "None")],
+            "error",
+            &["fileType", "hdfs.codeC"],
+        );
+        assert_eq!(said(&[("hdfs.codeC", "None")]), [""; 0], "a SequenceFile without compression");
+        says(&[("hdfs.codeC", "lzo")], "error", &["codeC", "LZO"]);
+        says(&[("hdfs.codeC", "gz")], "error", &["codeC", "gzip"]);
         says(&[("hdfs.fileType", "Stream")], "error", &["one of: SequenceFile"]);
         says(&[("hdfs.writeFormat", "text")], "warning", &["`Text`"]);
         says(&[("hdfs.writeFormat", "Json")], "error", &["Writable or Text"]);

@@ -2,6 +2,7 @@
 //! sink out.
 
 mod check;
+pub mod format;
 mod settings;
 
 use flumen_api::registry::{Factory, Spec};

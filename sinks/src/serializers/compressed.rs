@@ -9,6 +9,8 @@ use crate::codecs::{Codec, Compressor};
 
 /// A piece ends early at this many plain bytes, which bounds what is held in memory.
 const PIECE_BYTES: usize = 4 << 20;
+/// What the buffer keeps when it is empty: a sink may have thousands of files open.
+const KEPT_BYTES: usize = 64 << 10;
 
 /// Compresses what another serializer writes.
 pub struct Compressed {
@@ -33,6 +35,11 @@ impl Compressed {
         self.compressor.compress(&self.plain, out);
         self.plain.clear();
         self.has_piece = true;
+    }
+
+    fn rest(&mut self) {
+        self.plain.shrink_to(KEPT_BYTES);
+        self.compressor.rest();
     }
 }
 
@@ -63,6 +70,7 @@ impl EventSerializer for Compressed {
         if !self.plain.is_empty() {
             self.end_piece(out);
         }
+        self.rest();
     }
 
     fn finish(&mut self, out: &mut Vec<u8>) {
@@ -70,6 +78,7 @@ impl EventSerializer for Compressed {
         if !self.plain.is_empty() || !self.has_piece {
             self.end_piece(out);
         }
+        self.rest();
     }
 
     fn is_event_by_event(&self) -> bool {

@@ -1,11 +1,9 @@
 //! Blocks of one container file, gathered and written.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use super::head::{Head, MAGIC};
 use super::{codec_name, put_bytes, put_long};
 use crate::codecs::{Codec, Compressor};
+use crate::markers::new_marker;
 
 /// Events between two markers, and how they are compressed.
 pub(super) struct Container {
@@ -87,16 +85,4 @@ impl Container {
         out.extend_from_slice(&self.marker);
         self.forget();
     }
-}
-
-/// Sixteen bytes that no other file has. They keep nobody out, so what hash maps draw their keys from will do.
-fn new_marker() -> [u8; 16] {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    let mut marker = [0; 16];
-    for half in marker.chunks_mut(8) {
-        let mut hasher = RandomState::new().build_hasher();
-        hasher.write_u128(now);
-        half.copy_from_slice(&hasher.finish().to_le_bytes());
-    }
-    marker
 }
