@@ -121,7 +121,7 @@ fn only_a_command_that_the_user_named_is_ever_run_and_never_by_a_shell() {
     starts.sort();
     let known = [
         // A config filter of type `external`, which is a command and its words.
-        "engine/src/config/filters.rs",
+        "engine/src/config/filters/command.rs",
         // This very program, which ends what the command below has started when the agent is killed.
         "sources/src/exec/guard.rs",
         // The command of an `exec` source: its words, behind the shell that the user named, if any.

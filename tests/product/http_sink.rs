@@ -16,32 +16,33 @@ const TAIL_TO_HTTP: &str = "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n\
     a1.sinks.k1.rollback.2XX = false\na1.sinks.k1.defaultBackoff = false\n";
 
 /// A server that answers a body with what `answer` says, given the body and how often it came.
-struct Server {
-    port: u16,
+pub struct Server {
+    pub port: u16,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Server {
-    fn start(answer: fn(&str, usize) -> u16) -> Self {
+    pub fn start(answer: impl Fn(&str, usize) -> u16 + Send + Sync + 'static) -> Self {
+        let answer = Arc::new(answer);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::<Mutex<Vec<String>>>::default();
         let bodies = seen.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let bodies = bodies.clone();
-                std::thread::spawn(move || serve(stream.unwrap(), answer, &bodies));
+                let (bodies, answer) = (bodies.clone(), answer.clone());
+                std::thread::spawn(move || serve(stream.unwrap(), &*answer, &bodies));
             }
         });
         Self { port, seen }
     }
 
-    fn seen(&self) -> Vec<String> {
+    pub fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 }
 
-fn serve(stream: TcpStream, answer: fn(&str, usize) -> u16, seen: &Mutex<Vec<String>>) {
+fn serve(stream: TcpStream, answer: impl Fn(&str, usize) -> u16, seen: &Mutex<Vec<String>>) {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut stream = BufReader::new(stream);
     loop {

@@ -1,7 +1,13 @@
 //! A changed file under a running agent: what changed does, and nothing else is touched.
 
+use std::io::BufReader;
+use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::agent::Agent;
+use crate::http_sink::Server;
 use crate::lines::{LINE, Writer, assert_exact};
 use crate::netcat::{ask, connect};
 use crate::world::{World, delivered, eventually, free_port, output, two_pipelines};
@@ -132,4 +138,125 @@ fn a_memory_channel_keeps_its_events_when_its_capacities_and_its_neighbours_chan
     eventually(|| delivered(&path) == 16, || format!("{} bytes", delivered(&path)));
     agent.stop();
     assert_eq!(output(&path), b"1\n2\n3\n4\n5\n6\n7\n9\n");
+}
+
+/// netcat → `@CHANNEL@`, whose keys the test adds → http, to the server at `@SERVER@`.
+const TO_A_SLOW_SERVER: &str = "\
+a1.sources = r1
+a1.channels = @CHANNEL@
+a1.sinks = k1
+a1.sources.r1.type = netcat
+a1.sources.r1.bind = 127.0.0.1
+a1.sources.r1.port = @PORT@
+a1.sources.r1.channels = @CHANNEL@
+a1.sinks.k1.type = http
+a1.sinks.k1.endpoint = http://127.0.0.1:@SERVER@/in
+a1.sinks.k1.rollback.2XX = false
+a1.sinks.k1.defaultBackoff = false
+a1.sinks.k1.channel = @CHANNEL@
+";
+
+const MEMORY: &str = "a1.channels.c1.type = memory\n";
+const FILE: &str = "a1.channels.c1.type = file\na1.channels.c1.checkpointDir = @DIR@/checkpoint\n\
+                    a1.channels.c1.dataDirs = @DIR@/data\n";
+const SPILLABLE: &str = "a1.channels.c1.type = spillablememory\na1.channels.c1.checkpointDir = @DIR@/checkpoint\n\
+                         a1.channels.c1.dataDirs = @DIR@/data\n";
+
+/// Puts `lines` lines, all answered with OK, into `before`, reloads with `after` at once, and returns the agent and what the
+/// server is to have seen.
+fn reload_with_a_backlog(
+    world: &World,
+    config: impl Fn(&str) -> String,
+    port: u16,
+    [before, after]: [&str; 2],
+) -> (Agent, Vec<String>) {
+    world.configure(&config(before));
+    let agent = world.start_with(&["--no-reload-conf"]);
+    let mut stream = connect(&agent, port);
+    let lines: Vec<String> = (0..20).map(|line| format!("line {line}")).collect();
+    for line in &lines {
+        assert_eq!(ask(&mut stream, line), "OK\n");
+    }
+    world.configure(&config(after));
+    agent.signal("HUP");
+    agent.wait_for(&["reloaded: "]);
+    (agent, lines)
+}
+
+fn to_a_slow_server(port: u16, server: u16) -> impl Fn(&str) -> String {
+    move |channel: &str| {
+        let name = if channel.contains(".c2.") { "c2" } else { "c1" };
+        let config = TO_A_SLOW_SERVER.replace("@PORT@", &port.to_string()).replace("@CHANNEL@", name);
+        config.replace("@SERVER@", &server.to_string()) + channel
+    }
+}
+
+#[test]
+fn a_channel_that_keeps_nothing_is_drained_before_a_reload_replaces_or_removes_it() {
+    let renamed = MEMORY.replace("c1", "c2");
+    let other_steps = format!("{SPILLABLE}a1.channels.c1.avgEventSize = 400\n");
+    for (before, after) in [(MEMORY, FILE), (MEMORY, &renamed), (SPILLABLE, &other_steps)] {
+        let server = Server::start(|_, _| {
+            std::thread::sleep(Duration::from_millis(30));
+            200
+        });
+        let port = free_port();
+        let world = World::new("");
+        let config = to_a_slow_server(port, server.port);
+        let (agent, lines) = reload_with_a_backlog(&world, config, port, [before, after]);
+        assert_eq!(server.seen(), lines, "{before} to {after}");
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).map(BufReader::new).unwrap();
+        assert_eq!(ask(&mut stream, "the new one works"), "OK\n");
+        let said = agent.stop();
+        assert!(!said.contains("could not be delivered") && !said.contains("are not delivered"), "{said}");
+    }
+}
+
+#[test]
+fn what_a_reload_cannot_drain_is_named_and_a_removed_channel_waits_to_be_put_back() {
+    let works = Arc::new(AtomicBool::new(false));
+    let server = Server::start({
+        let works = works.clone();
+        move |_, _| if works.load(Ordering::Acquire) { 200 } else { 503 }
+    });
+    let renamed = MEMORY.replace("c1", "c2");
+    let port = free_port();
+    let world = World::new("");
+    let config = to_a_slow_server(port, server.port);
+    let (agent, lines) = reload_with_a_backlog(&world, &config, port, [MEMORY, &renamed]);
+    agent.wait_for(&["20 events in it are not delivered", "put the channel back"]);
+    // The same name again: now it is the other one that stays, and the sink finds the lines.
+    works.store(true, Ordering::Release);
+    world.configure(&config(MEMORY));
+    agent.signal("HUP");
+    eventually(|| lines.iter().all(|line| server.seen().contains(line)), || format!("{:?}", server.seen()));
+    agent.stop();
+
+    works.store(false, Ordering::Release);
+    let (agent, _) = reload_with_a_backlog(&world, &config, port, [MEMORY, FILE]);
+    agent.wait_for(&["ERROR", "20 events in channel c1 could not be delivered"]);
+    agent.stop();
+}
+
+#[test]
+fn a_config_filter_that_fails_at_a_reload_leaves_the_old_component_running() {
+    let port = free_port();
+    let filter = "a1.configfilters = f1\na1.configfilters.f1.type = external\n\
+                  a1.configfilters.f1.command = sh @DIR@/filter.sh\n";
+    let config = KEPT.replace("@PORT@", &port.to_string()).replace("/later", "/${f1[place]}");
+    let config = format!("{filter}{config}a1.sinks.k1.sink.rollInterval = 0\n");
+    let world = World::new(&config);
+    std::fs::write(world.path("filter.sh"), "echo out").unwrap();
+    let agent = world.start_with(&["--no-reload-conf"]);
+    let mut stream = connect(&agent, port);
+    assert_eq!(ask(&mut stream, "1"), "OK\n");
+
+    std::fs::write(world.path("filter.sh"), "exit 1").unwrap();
+    world.configure(&config.replace("c1.keep-alive = 0", "c1.keep-alive = 1"));
+    agent.signal("HUP");
+    agent.wait_for(&["ERROR", "the config filter f1 failed for place"]);
+    agent.wait_for(&["reloaded: changed channel c1 live", "kept the old sink k1"]);
+    assert_eq!(ask(&mut stream, "2"), "OK\n");
+    eventually(|| world.output() == b"1\n2\n", || format!("{:?}", world.output()));
+    agent.stop();
 }

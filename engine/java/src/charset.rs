@@ -4,9 +4,13 @@
 //! Who has to know where each character ends, or what is malformed, goes character by character with
 //! [`Charset::first`].
 
+mod stream;
+
 use std::borrow::Cow;
 
 use encoding_rs::{DecoderResult, EncoderResult, Encoding};
+
+pub use stream::Decoder;
 
 /// A character set by its Java or Internet name.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -53,7 +53,8 @@ fn build(properties: &Properties, agent: &str, registry: &Registry, purpose: Pur
         builder.unknown_agent(properties);
         return builder.plan;
     }
-    filters::apply(agent, &mut builder.values, &properties.environment, &mut builder.plan.problems);
+    let Builder { values, broken, plan, .. } = &mut builder;
+    filters::apply(agent, values, &properties.environment, broken, &mut plan.problems);
     builder.channels();
     builder.sources();
     builder.sinks();
@@ -67,7 +68,7 @@ struct Builder<'a> {
     registry: &'a Registry,
     purpose: Purpose,
     process: Process,
-    broken: &'a BTreeSet<String>,
+    broken: BTreeSet<String>,
     values: BTreeMap<String, Value>,
     /// `transactionCapacity` of each channel in the plan.
     capacities: BTreeMap<Arc<str>, usize>,
@@ -93,7 +94,7 @@ impl<'a> Builder<'a> {
                 system: Arc::new(properties.environment.system.clone()),
                 variables: Arc::new(properties.environment.variables.clone()),
             },
-            broken: &properties.broken,
+            broken: properties.broken.clone(),
             capacities: BTreeMap::new(),
             plan: Plan { agent: agent.clone(), ..Plan::default() },
             agent,
@@ -131,6 +132,7 @@ impl<'a> Builder<'a> {
         debug_assert!(KINDS.contains(&kind), "{kind}");
         let list = format!("{}.{kind}", self.agent);
         if self.broken.contains(&list) {
+            self.leave_out_all(kind, &list);
             return Vec::new();
         }
         let text = self.values.get(&list).map(|value| value.resolved.clone()).unwrap_or_default();
@@ -314,6 +316,19 @@ impl<'a> Builder<'a> {
 
     fn check_keys(&mut self, found: &Found) {
         keys::check(&found.config, &found.spec, &mut self.plan.problems);
+    }
+
+    /// Leaves out whatever the list, which cannot be read, may have named.
+    fn leave_out_all(&mut self, kind: &str, list: &str) {
+        let kind = match kind {
+            "sources" => Kind::Source,
+            "channels" => Kind::Channel,
+            "sinks" => Kind::Sink,
+            _ => return,
+        };
+        let names = self.values.keys().filter_map(|key| key.strip_prefix(list)?.strip_prefix('.'));
+        let names = names.filter_map(|rest| Some((kind, rest.split_once('.')?.0.into())));
+        self.plan.left_out.extend(names.collect::<Vec<_>>());
     }
 
     fn leave_out(&mut self, kind: Kind, name: &Arc<str>) {

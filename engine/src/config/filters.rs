@@ -8,13 +8,15 @@
 //! a1.sources.r1.keystore-password = ${f1["my_key"]}     also ['my_key'] and [my_key]; keys are of [-_a-zA-Z0-9]
 //! ```
 //!
-//! A key for which a filter has nothing stays as it is written, as in Flume, with a warning. Filters are asked in the
-//! order in which they are listed (Flume: in hash order), over all values of sources, channels, sinks and groups.
+//! A key for which a filter has nothing stays as it is written, as in Flume, with a warning. Where a filter fails, the value
+//! is not known and the component that needs it is left out: the reference's text would be sent to a server as a password,
+//! and at a reload take the place of the one that works. Filters are asked in the order in which they are listed (Flume: in
+//! hash order), over all values of sources, channels, sinks and groups.
 
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+mod command;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use flumen_api::settings::{Problem, Problems, Severity, Value};
 
@@ -22,9 +24,6 @@ use super::substitution::Environment;
 
 /// How long an external command may take for one key.
 const COMMAND_TIME_MAX: Duration = Duration::from_secs(30);
-
-/// Most bytes that are read of a command's output: a password is short.
-const OUTPUT_BYTES_MAX: u64 = 1 << 16;
 
 enum Filter<'a> {
     Env(&'a BTreeMap<String, String>),
@@ -34,13 +33,17 @@ enum Filter<'a> {
     },
     /// One that may not run its command here.
     Silenced,
+    /// One that is not configured rightly.
+    Broken,
 }
 
-/// Applies the agent's config filters to its components' values.
+/// Applies the agent's config filters to its components' values, and adds to `broken` the keys of those values that a filter
+/// failed to find.
 pub(super) fn apply(
     agent: &str,
     values: &mut BTreeMap<String, Value>,
     environment: &Environment,
+    broken: &mut BTreeSet<String>,
     problems: &mut Problems,
 ) {
     let list = format!("{agent}.configfilters");
@@ -54,21 +57,17 @@ pub(super) fn apply(
                 let place =
                     values.get(&key).or(values.get(&list)).map(|value| (value.file.clone(), value.line));
                 problems.0.push(Problem { severity: Severity::Error, key, place, message });
-                continue;
+                Filter::Broken
             }
         };
-        let mut answers = BTreeMap::new();
+        let mut answers = Answers::new(filter);
         for (key, value) in values.iter_mut().filter(|(key, _)| is_component_key(key, agent)) {
-            let mut ask = |asked: &str| -> Result<Option<String>, String> {
-                answers.entry(asked.to_string()).or_insert_with(|| filter.ask(asked)).clone()
-            };
-            for failure in replace(name, &mut value.resolved, &mut ask) {
-                problems.0.push(Problem {
-                    severity: Severity::Warning,
-                    key: key.clone(),
-                    place: Some((value.file.clone(), value.line)),
-                    message: failure,
-                });
+            for (severity, message) in replace(name, &mut value.resolved, &mut |asked| answers.of(asked)) {
+                if severity == Severity::Error {
+                    broken.insert(key.clone());
+                }
+                let place = Some((value.file.clone(), value.line));
+                problems.0.push(Problem { severity, key: key.clone(), place, message });
             }
         }
     }
@@ -117,67 +116,58 @@ fn filter<'a>(
     }
 }
 
-impl Filter<'_> {
-    fn ask(&self, key: &str) -> Result<Option<String>, String> {
-        match self {
-            Self::Env(variables) => Ok(variables.get(key).cloned()),
-            Self::External { command, latin1 } => run(command, key, *latin1),
-            Self::Silenced => Err("commands are not run here".into()),
-        }
-    }
+/// What a filter has said so far.
+struct Answers<'a> {
+    filter: Filter<'a>,
+    by_key: BTreeMap<String, Result<Option<String>, String>>,
+    /// A key for which it was waited in vain: it is asked for no other one.
+    in_vain: Option<String>,
 }
 
-fn run(command: &[String], key: &str, latin1: bool) -> Result<Option<String>, String> {
-    let failed = |why: String| format!("`{} {key}`: {why}", command.join(" "));
-    let mut child = Command::new(&command[0])
-        .args(&command[1..])
-        .arg(key)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|error| failed(format!("cannot be started: {error}")))?;
-    let stdout = child.stdout.take();
-    let reader = std::thread::spawn(move || {
-        let mut output = Vec::new();
-        let read = stdout.map_or(Ok(0), |stdout| stdout.take(OUTPUT_BYTES_MAX).read_to_end(&mut output));
-        read.map(|_bytes| output)
-    });
-    let deadline = Instant::now() + COMMAND_TIME_MAX;
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(5)),
-            Ok(None) => {
-                // Best effort: whether or not it dies, nothing is taken from it.
-                let killed = child.kill().and_then(|()| child.wait().map(drop));
-                let result =
-                    killed.map_or_else(|error| format!(" and cannot be ended: {error}"), |()| String::new());
-                return Err(failed(format!("took longer than {} s{result}", COMMAND_TIME_MAX.as_secs())));
+impl<'a> Answers<'a> {
+    fn new(filter: Filter<'a>) -> Self {
+        Self { filter, by_key: BTreeMap::new(), in_vain: None }
+    }
+
+    fn of(&mut self, key: &str) -> Result<Option<String>, String> {
+        if let Some(known) = self.by_key.get(key) {
+            return known.clone();
+        }
+        let answer = match (&self.filter, &self.in_vain) {
+            (_, Some(other)) => Err(format!("it is not asked, after it was waited for in vain for {other}")),
+            (Filter::Env(variables), None) => Ok(variables.get(key).cloned()),
+            (Filter::External { command, latin1 }, None) => {
+                match command::first_line(command, key, COMMAND_TIME_MAX) {
+                    Ok(bytes) => Ok(decoded(&bytes, *latin1)),
+                    Err(failed) => {
+                        self.in_vain = failed.in_vain.then(|| key.to_string());
+                        Err(failed.why)
+                    }
+                }
             }
-            Err(error) => return Err(failed(error.to_string())),
-        }
-    };
-    if !status.success() {
-        return Err(failed(format!("ended with {status}")));
+            (Filter::Silenced, None) => Err("commands are not run here".into()),
+            (Filter::Broken, None) => Err("its own configuration has an error".into()),
+        };
+        self.by_key.insert(key.to_string(), answer.clone());
+        answer
     }
-    let output = match reader.join() {
-        Ok(output) => output.map_err(|error| failed(format!("its output cannot be read: {error}")))?,
-        Err(_panic) => return Err(failed("its output cannot be read".into())),
-    };
-    let text = match latin1 {
-        true => output.iter().map(|&byte| char::from(byte)).collect(),
-        false => String::from_utf8_lossy(&output).into_owned(),
-    };
-    Ok(text.lines().next().filter(|line| !line.is_empty()).map(str::to_string))
 }
 
-/// Replaces the filter's references in `text` and returns what to say of those it has no answer to.
+/// The first line of `bytes`, if something is on it.
+fn decoded(bytes: &[u8], latin1: bool) -> Option<String> {
+    let text = match latin1 {
+        true => bytes.iter().map(|&byte| char::from(byte)).collect(),
+        false => String::from_utf8_lossy(bytes).into_owned(),
+    };
+    text.lines().next().filter(|line| !line.is_empty()).map(str::to_string)
+}
+
+/// Replaces the filter's references in `text` and returns what to say of those it has no answer to: an error where it failed.
 fn replace(
     name: &str,
     text: &mut String,
     ask: &mut dyn FnMut(&str) -> Result<Option<String>, String>,
-) -> Vec<String> {
+) -> Vec<(Severity, String)> {
     let opening = format!("${{{name}[");
     let mut failures = Vec::new();
     let mut from = 0;
@@ -203,8 +193,12 @@ fn replace(
                 from = start + value.len();
                 continue;
             }
-            Ok(None) => format!("the config filter {name} has nothing for {key}; the text stays as it is"),
-            Err(why) => format!("the config filter {name} failed for {key}: {why}; the text stays as it is"),
+            Ok(None) => {
+                let message =
+                    format!("the config filter {name} has nothing for {key}; the text stays as it is");
+                (Severity::Warning, message)
+            }
+            Err(why) => (Severity::Error, format!("the config filter {name} failed for {key}: {why}")),
         };
         failures.push(failure);
     }
@@ -216,6 +210,12 @@ mod tests {
     use super::*;
 
     fn apply_to(pairs: &[(&str, &str)], key: &str) -> (String, Vec<Problem>) {
+        let (text, _, problems) = apply_all(pairs, key);
+        (text, problems)
+    }
+
+    /// The value of `key`, the keys that are broken, and the problems.
+    fn apply_all(pairs: &[(&str, &str)], key: &str) -> (String, Vec<String>, Vec<Problem>) {
         let mut values: BTreeMap<String, Value> = pairs
             .iter()
             .zip(1..)
@@ -226,9 +226,9 @@ mod tests {
             .collect();
         let variables = BTreeMap::from([("PW".to_string(), "secret".to_string())]);
         let environment = Environment { variables, runs_commands: true, ..Environment::default() };
-        let mut problems = Problems::default();
-        apply("a", &mut values, &environment, &mut problems);
-        (values[key].resolved.clone(), problems.0)
+        let (mut broken, mut problems) = (BTreeSet::new(), Problems::default());
+        apply("a", &mut values, &environment, &mut broken, &mut problems);
+        (values[key].resolved.clone(), broken.into_iter().collect(), problems.0)
     }
 
     const KEY: &str = "a.sinks.k.password";
@@ -247,9 +247,9 @@ mod tests {
     #[test]
     fn what_a_filter_does_not_know_stays_with_a_warning() {
         let pairs = [("a.configfilters", "f1"), ("a.configfilters.f1.type", "env"), (KEY, "${f1[NO]}")];
-        let (text, problems) = apply_to(&pairs, KEY);
-        assert_eq!(text, "${f1[NO]}");
-        assert_eq!(problems.len(), 1);
+        let (text, broken, problems) = apply_all(&pairs, KEY);
+        assert_eq!((text.as_str(), broken.len()), ("${f1[NO]}", 0));
+        assert_eq!((problems.len(), problems[0].severity), (1, Severity::Warning));
         assert_eq!(problems[0].place, Some(("f".into(), 3)));
     }
 
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn an_external_command_that_fails_or_is_missing_leaves_the_text() {
+    fn a_value_that_a_filter_fails_to_find_is_broken() {
         for command in ["false", "/nonexistent/command"] {
             let pairs = [
                 ("a.configfilters", "f1"),
@@ -273,8 +273,9 @@ mod tests {
                 ("a.configfilters.f1.command", command),
                 (KEY, "${f1[x]}"),
             ];
-            let (text, problems) = apply_to(&pairs, KEY);
-            assert_eq!(text, "${f1[x]}");
+            let (_, broken, problems) = apply_all(&pairs, KEY);
+            assert_eq!(broken, [KEY]);
+            assert_eq!(problems[0].severity, Severity::Error);
             assert!(problems[0].message.contains(command), "{}", problems[0]);
         }
     }
@@ -289,17 +290,19 @@ mod tests {
             (KEY.to_string(), value("${f1[x]}")),
         ]);
         let mut problems = Problems::default();
-        apply("a", &mut values, &Environment::default(), &mut problems);
+        let mut broken = BTreeSet::new();
+        apply("a", &mut values, &Environment::default(), &mut broken, &mut problems);
         assert_eq!(values[KEY].resolved, "${f1[x]}");
         assert!(problems.0[0].message.contains("not run here"), "{}", problems.0[0]);
-        apply("a", &mut values, &Environment::of_process(BTreeMap::new()), &mut problems);
+        apply("a", &mut values, &Environment::of_process(BTreeMap::new()), &mut broken, &mut problems);
         assert_eq!(values[KEY].resolved, "ran for x");
     }
 
     #[test]
     fn a_hadoop_store_is_refused_with_advice() {
         let pairs = [("a.configfilters", "f1"), ("a.configfilters.f1.type", "hadoop"), (KEY, "${f1[x]}")];
-        let (_, problems) = apply_to(&pairs, KEY);
+        let (_, broken, problems) = apply_all(&pairs, KEY);
+        assert_eq!(broken, [KEY], "who needs a value of it must not run with the reference's text");
         assert_eq!(problems[0].severity, Severity::Error);
         assert!(problems[0].message.contains("external"));
     }

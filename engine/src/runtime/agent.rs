@@ -1,6 +1,7 @@
 //! An agent: what runs, its start and its stop, and what it tells of itself. How it becomes what shall run is [`apply`]'s.
 
 mod apply;
+mod drain;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,9 +19,6 @@ use super::sink_unit::RunnerUnit;
 use super::source_unit::SourceUnit;
 use super::supervise::{Pauses, Running};
 use crate::plan::Plan;
-
-/// How often a stop looks whether the sinks are done with channels that keep nothing.
-const DRAIN_TICK: Duration = Duration::from_millis(5);
 
 /// What an agent needs to know beside its plan.
 #[derive(Clone, Debug)]
@@ -108,10 +106,7 @@ impl Agent {
         let sources = std::mem::take(&mut self.sources).into_iter();
         let sources = sources.map(|(name, unit)| (format!("source {name}"), unit.running));
         stop_all(sources, begun + timeout / 2).await;
-        let drained_until = begun + timeout * 3 / 4;
-        while Instant::now() < drained_until && self.would_lose_events() {
-            tokio::time::sleep(DRAIN_TICK).await;
-        }
+        self.drain(|_| true, begun + timeout * 3 / 4).await;
         let runners = std::mem::take(&mut self.runners).into_iter();
         let runners = runners.map(|(key, unit)| (key.to_string(), unit.running));
         stop_all(runners, begun + timeout * 9 / 10).await;
@@ -121,20 +116,6 @@ impl Agent {
         if let Some(server) = self.server.take() {
             server.stop();
         }
-    }
-
-    /// Whether a channel that keeps nothing has events that a sink would take: one that fails is not waited for.
-    fn would_lose_events(&self) -> bool {
-        let health = self.health();
-        let works = |name: &str| {
-            let mut sinks = health.components.iter().filter(|one| one.kind == Kind::Sink);
-            sinks.any(|sink| *sink.name == *name && sink.state == State::Running)
-        };
-        self.runners.values().any(|unit| {
-            let open = self.channels.get(unit.plan.channel()).and_then(|channel| channel.handle.now());
-            open.is_some_and(|open| !open.limits().durable && open.status().events > 0)
-                && unit.plan.sinks.iter().any(|sink| works(&sink.config.name))
-        })
     }
 
     /// The state of every component as text, for somebody who asks a live process what it is doing.

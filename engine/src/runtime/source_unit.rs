@@ -134,6 +134,13 @@ impl Keeper {
         let Meters::Source(metrics) = self.entry.meters.clone() else { return };
         for link in &mut pipeline.interceptors {
             link.dropped = self.entry.dropped_by(&link.name);
+            let started = tokio::select! {
+                () = self.stop.cancelled() => return,
+                started = catch(link.interceptor.start()) => started,
+            };
+            if let Err(panic) = started {
+                tracing::error!(source = %name, interceptor = %link.name, error = %panic, "failed to start");
+            }
         }
         let put = SourcePut::new(name.clone(), metrics.clone(), pipeline, open);
         let engine = Arc::new(put.with_trouble(self.entry.trouble().clone()));

@@ -23,7 +23,6 @@
 //! at its `%{h}` and `%t`, and what the others come to is kept until an event of another second comes.
 
 mod calendar;
-mod hosts;
 #[cfg(test)]
 mod known;
 mod policy;
@@ -39,7 +38,7 @@ use flumen_api::metrics::Counter;
 
 use calendar::Moment;
 pub use calendar::{RoundUnit, Rounding, TimeRules};
-pub use hosts::HostNames;
+pub use flumen_java::HostNames;
 pub use policy::{ON_MISSING, OnMissing, Policy, TimeKeys, parse_template};
 use template::{Escape, Part};
 pub use template::{Template, TemplateError};

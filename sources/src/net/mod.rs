@@ -20,6 +20,6 @@ mod talk;
 pub(crate) use datagrams::{Datagram, Inbox};
 pub(crate) use delivery::{Budget, Delivery};
 pub(crate) use listen::{Connection, Server, bind_tcp, bind_udp};
-pub(crate) use names::{ClientHeaders, java_ip};
-pub(crate) use stream::Stream;
+pub(crate) use names::ClientHeaders;
+pub(crate) use stream::{ReadBuffer, Stream};
 pub(crate) use talk::{Protocol, Reading, talk};

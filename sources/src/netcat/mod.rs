@@ -6,13 +6,12 @@
 //!                                                                       (512 chars, including newline)\n  <closes>
 //! ```
 //!
-//! `OK` is sent when the event is durable in all required channels, `FAILED: <why>` when a channel refused it; with
+//! Answers are in the character set of the lines. `OK` is sent when the event is durable in all required channels, `FAILED: <why>` when a channel refused it; with
 //! `ack-every-event=false` only failures are answered. The client may close its side first (half-close): what it sent
-//! is answered, then the connection is closed. A remainder without line end is dropped. A `\r` stays in the body.
+//! is answered, then the connection is closed. A remainder without line end is dropped, and counted. A `\r` stays in the body.
 //!
 //! Lines that arrive together are put together, with one answer each: all of them succeed or fail.
 
-mod charset;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -27,18 +26,19 @@ use flumen_api::registry::{Built, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems};
 use flumen_api::source::Runs;
 use flumen_api::{Batch, PutError, Source, SourceContext, SourceError};
+use flumen_java::Charset;
+use flumen_java::charset::Decoder;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::net::{Connection, Server, Stream, bind_tcp};
-use charset::{Charset, Decoder};
+use crate::net::{Connection, ReadBuffer, Server, Stream, bind_tcp};
 pub use settings::NetcatSettings;
 
-/// How much is read from a client at once.
-const READ_BYTES: usize = 64 << 10;
+/// Size of the first reads from a client.
+const READ_BYTES: usize = 2 << 10;
+/// Most bytes that a client which sends nothing holds between two lines.
+const KEPT_BYTES_MAX: usize = 8 << 10;
 /// How long a client may take to read an answer once the source shall stop.
 const ANSWER_AT_STOP: Duration = Duration::from_secs(1);
-/// Clients that are served at a time; further ones wait.
-const CLIENTS_MAX: usize = 10_000;
 
 /// Most lines of one put: no channel's `transactionCapacity` is smaller by default, and answers stay prompt.
 const LINES_MAX: usize = 100;
@@ -81,7 +81,7 @@ impl Source for NetcatSource {
         let listener = bind_tcp(Some(bind), *port)
             .await
             .map_err(|error| SourceError::new(format!("netcat cannot listen on {bind}:{port}"), error))?;
-        let server = Server::new(context.clone(), None, CLIENTS_MAX);
+        let server = Server::new(context.clone(), None, self.settings.max_connections);
         let (settings, charset) = (self.settings.clone(), self.charset);
         let client = move |connection| Client::new(connection, context.clone(), &settings, charset).talk();
         server.serve(listener, client).await;
@@ -96,6 +96,8 @@ struct Client {
     context: SourceContext,
     line_max: usize,
     ack: bool,
+    /// Of the next answer.
+    charset: Charset,
     decoder: Decoder,
     /// Received, decoded, and not yet put.
     text: String,
@@ -118,28 +120,35 @@ impl Client {
     ) -> Self {
         let (line_max, ack) = (settings.max_line_length, settings.ack_every_event);
         let decoder = charset.decoder();
-        Self { stream, peer, context, line_max, ack, decoder, text: String::new(), searched: 0 }
+        Self { stream, peer, context, line_max, ack, charset, decoder, text: String::new(), searched: 0 }
     }
 
     async fn talk(mut self) -> io::Result<()> {
-        let mut bytes = vec![0; READ_BYTES];
-        loop {
+        let mut buffer = ReadBuffer::new(READ_BYTES);
+        let ended = loop {
             let read = tokio::select! {
                 biased;
-                () = self.context.shutdown.cancelled() => return Ok(()),
-                read = self.stream.read(&mut bytes) => read?,
+                () = self.context.shutdown.cancelled() => break Ok(()),
+                read = buffer.read(&mut self.stream) => read,
             };
-            if read == 0 {
-                return Ok(());
+            match read {
+                Ok([]) => break Ok(()),
+                Ok(bytes) => self.decoder.decode(bytes, &mut self.text),
+                Err(error) => break Err(error),
             }
-            self.decoder.decode(&bytes[..read], &mut self.text);
             if let Next::Close = self.lines().await? {
                 // What is unread would make the close a reset, which may take the answer with it.
                 self.stream.shutdown().await?;
                 self.discard().await;
                 return Ok(());
             }
+        };
+        if !self.text.is_empty() {
+            self.context.metrics.event_read_fail.inc();
+            let (name, peer, bytes) = (&self.context.name, self.peer, self.text.len());
+            tracing::warn!(source = %name, %peer, bytes, "dropped a line without an end");
         }
+        ended
     }
 
     /// Puts and answers the whole lines received.
@@ -165,6 +174,9 @@ impl Client {
             start = next;
         }
         self.text.drain(..start);
+        if self.text.is_empty() && self.text.capacity() > KEPT_BYTES_MAX {
+            self.text = String::new();
+        }
         self.searched = self.text.len();
         if !too_long {
             return Ok(Next::Go);
@@ -210,20 +222,23 @@ impl Client {
 
     /// Sends an answer; a client that does not read it cannot hold up a stop.
     async fn answer(&mut self, text: &str) -> io::Result<()> {
+        let bytes = self.charset.encode(text);
+        // A byte order mark stands before the first answer alone.
+        self.charset = self.charset.settled(&bytes).0;
         let stopped = async {
             self.context.shutdown.cancelled().await;
             tokio::time::sleep(ANSWER_AT_STOP).await;
         };
         tokio::select! {
             biased;
-            written = self.stream.write_all(text.as_bytes()) => written,
+            written = self.stream.write_all(&bytes) => written,
             () = stopped => Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not read its answers")),
         }
     }
 
     /// Reads on for a moment, so that the client gets the answer before the connection is gone.
     async fn discard(&mut self) {
-        let mut waste = vec![0; READ_BYTES];
+        let mut waste = [0; READ_BYTES];
         let read_on = async { while matches!(self.stream.read(&mut waste).await, Ok(n) if n > 0) {} };
         tokio::select! {
             () = read_on => {}

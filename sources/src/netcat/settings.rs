@@ -18,7 +18,11 @@ settings! {
         },
         /// Answers each event with `OK`.
         pub ack_every_event: bool = key("ack-every-event") { default: Some("true") },
-        /// Character set of the lines; bodies are UTF-8.
+        /// Character set of the lines and of the answers; bodies are UTF-8. What is no character of it becomes U+FFFD.
         pub encoding: String = key("encoding") { default: Some("utf-8") },
+        /// Clients that are served at a time; further ones wait.
+        pub max_connections: usize = key("maxConnections") {
+            default: Some("10000"), min: Some(1), max: Some(1_000_000), since: "Flumen"
+        },
     }
 }

@@ -30,11 +30,15 @@ impl Stage {
 
     /// Sends all, closes the sending side, and returns all answers.
     fn talk(&self, text: &[u8]) -> String {
+        String::from_utf8(self.talk_bytes(text)).unwrap()
+    }
+
+    fn talk_bytes(&self, text: &[u8]) -> Vec<u8> {
         let mut stream = self.connect();
         stream.write_all(text).unwrap();
         stream.shutdown(Shutdown::Write).unwrap();
-        let mut answers = String::new();
-        stream.read_to_string(&mut answers).unwrap();
+        let mut answers = Vec::new();
+        stream.read_to_end(&mut answers).unwrap();
         answers
     }
 }
@@ -124,6 +128,56 @@ fn answers_can_be_left_out_and_other_character_sets_read() {
     let stage = Stage::new(&[("ack-every-event", "false"), ("encoding", "GBK")]);
     assert_eq!(stage.talk(b"\xd6\xd0\n"), "");
     assert_eq!(stage.engine.bodies(), ["中"]);
+    stage.running.stop();
+}
+
+#[test]
+fn answers_are_in_the_character_set_of_the_lines() {
+    let stage = Stage::new(&[("encoding", "UTF-16")]);
+    assert_eq!(stage.talk_bytes(b"\0a\0\n\0b\0\n\0c"), b"\xfe\xff\0O\0K\0\n\0O\0K\0\n");
+    let mut stream = stage.connect();
+    for (line, answer) in [(&b"\0d\0\n"[..], &b"\xfe\xff\0O\0K\0\n"[..]), (b"\0e\0\n", b"\0O\0K\0\n")] {
+        stream.write_all(line).unwrap();
+        let mut read = vec![0; answer.len()];
+        stream.read_exact(&mut read).unwrap();
+        assert_eq!(read, answer, "a mark stands before the first answer alone");
+    }
+    assert_eq!(stage.engine.bodies(), ["a", "b", "d", "e"]);
+    stage.running.stop();
+    let stage = Stage::new(&[("encoding", "US-ASCII")]);
+    assert_eq!(stage.talk(b"caf\xe9\n"), "OK\n");
+    assert_eq!(stage.engine.bodies(), ["caf\u{fffd}"]);
+    stage.running.stop();
+}
+
+#[test]
+fn a_last_line_without_an_end_is_dropped_and_counted() {
+    let stage = Stage::new(&[("max-line-length", "6")]);
+    let failed = || stage.running.context.metrics.event_read_fail.get();
+    assert_eq!(stage.talk(b"whole\n"), "OK\n");
+    assert_eq!(failed(), 0);
+    assert_eq!(stage.talk(b"whole\npart"), "OK\n");
+    eventually(|| format!("{} counted", failed()), || failed() == 1);
+    assert!(stage.talk(b"too long").starts_with("FAILED"));
+    assert_eq!(failed(), 2, "once, for its length");
+    assert_eq!(stage.engine.bodies(), ["whole", "whole"]);
+    stage.running.stop();
+}
+
+#[test]
+fn further_clients_wait_when_all_places_are_taken() {
+    let stage = Stage::new(&[("maxConnections", "1")]);
+    let mut first = stage.connect();
+    let mut answer = [0; 3];
+    first.write_all(b"first\n").unwrap();
+    first.read_exact(&mut answer).unwrap();
+    let mut second = stage.connect();
+    second.write_all(b"second\n").unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    assert_eq!(stage.engine.bodies(), ["first"]);
+    drop(first);
+    second.read_exact(&mut answer).unwrap();
+    assert_eq!(stage.engine.bodies(), ["first", "second"]);
     stage.running.stop();
 }
 

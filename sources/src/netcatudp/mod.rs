@@ -16,8 +16,9 @@ use flumen_api::registry::{Built, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems};
 use flumen_api::source::Runs;
 use flumen_api::{Batch, Headers, Source, SourceContext, SourceError};
+use flumen_java::host::address_text;
 
-use crate::net::{Budget, Datagram, Delivery, Inbox, bind_udp, java_ip};
+use crate::net::{Budget, Datagram, Delivery, Inbox, bind_udp};
 use settings::NetcatUdpSettings;
 
 /// Most events of one put: no channel's `transactionCapacity` is smaller by default.
@@ -63,7 +64,7 @@ impl Source for NetcatUdpSource {
                 let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
                 let mut headers = Headers::new();
                 if let Some(name) = remote_address {
-                    headers.set(name, format!("/{}:{}", java_ip(peer.ip()), peer.port()));
+                    headers.set(name, format!("/{}:{}", address_text(peer.ip()), peer.port()));
                 }
                 let headers = batch.add_headers(headers);
                 batch.push_with(&bytes[..end], headers);

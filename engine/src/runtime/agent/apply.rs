@@ -5,8 +5,9 @@
 //! ```text
 //!   build  what is new or changed     touches nothing outside; what cannot be built leaves the old one running
 //!   decide what stops                 takes over live keys; what changes, goes, or hangs on such a channel stops
-//!   stop   sources, sinks             from here on no event comes to a channel that goes, and none leaves it
-//!          channels                   but durable ones with a backlog
+//!   stop   sources                    from here on no event comes to a channel that goes
+//!          sinks                      once they have emptied those of these channels that keep nothing, or time is up
+//!          channels                   but those that have no successor and still hold events
 //!   start  channels, sinks, sources
 //! ```
 
@@ -241,35 +242,53 @@ impl Agent {
         }
     }
 
+    /// Each stage leaves some of the time to the next, as at a stop of the agent.
     async fn stop(&mut self, reload: &mut Reload) {
-        let deadline = Instant::now() + self.options.shutdown_timeout;
+        let (begun, timeout) = (Instant::now(), self.options.shutdown_timeout);
         let sources = take_all(&mut self.sources, reload.stop_sources.keys());
         let sources = sources.into_iter().map(|(name, unit)| (format!("source {name}"), unit.running));
-        stop_all(sources, deadline).await;
+        stop_all(sources, begun + timeout / 2).await;
+        self.drain(|channel| reload.stop_channels.contains(channel), begun + timeout * 3 / 4).await;
         let runners = take_all(&mut self.runners, reload.stop_runners.keys());
         let runners = runners.into_iter().map(|(key, unit)| (key.to_string(), unit.running));
-        stop_all(runners, deadline).await;
+        stop_all(runners, begun + timeout * 9 / 10).await;
         self.keep_backlogs(reload);
+        self.tell_lost(reload);
         let channels = take_all(&mut self.channels, reload.stop_channels.iter());
         let channels = channels.into_iter().map(|(name, unit)| (format!("channel {name}"), unit.running));
-        stop_all(channels, deadline).await;
+        stop_all(channels, begun + timeout).await;
     }
 
-    /// Durable channels that `reload.new` has no more and that hold events stay open, with nothing hanging on them.
+    /// Channels that `reload.new` has no more and that hold events stay open, with nothing hanging on them.
     fn keep_backlogs(&self, reload: &mut Reload) {
         // A channel that only has a new name finds its events in the old one's directories, once that lets go of them.
         let claimed: BTreeSet<PathBuf> = reload.new.channels.values().flat_map(directories).collect();
         for (name, plan) in &reload.old.channels {
             let Some(open) = self.channels.get(name).and_then(|unit| unit.handle.now()) else { continue };
             let events = open.status().events;
-            let keeps = !reload.new.channels.contains_key(name) && open.limits().durable && events > 0;
+            let keeps = !reload.new.channels.contains_key(name) && events > 0;
             if !keeps || directories(plan).iter().any(|directory| claimed.contains(directory)) {
                 continue;
             }
-            tell_backlog(name, events, plan);
+            tell_backlog(name, events, open.limits().durable, plan);
             reload.new.channels.insert(name.clone(), plan.clone());
             reload.stop_channels.remove(name);
             reload.backlogs.insert(name.clone(), events);
+        }
+    }
+
+    /// Says what the channels that stop take with them.
+    fn tell_lost(&self, reload: &Reload) {
+        for name in &reload.stop_channels {
+            let events = self.volatile_events(name);
+            if events > 0 {
+                tracing::error!(
+                    channel = %name,
+                    events,
+                    "{events} events in channel {name} could not be delivered before it stopped; those that it had in memory alone \
+                     are lost"
+                );
+            }
         }
     }
 
@@ -400,14 +419,20 @@ impl Agent {
 }
 
 /// Says what became of a channel's events that nobody asks for any more, and what to do about them.
-fn tell_backlog(name: &str, events: u64, plan: &ChannelPlan) {
-    let directories: Vec<_> = directories(plan).iter().map(|path| path.display().to_string()).collect();
+fn tell_backlog(name: &str, events: u64, durable: bool, plan: &ChannelPlan) {
+    let data = match durable {
+        true => {
+            let directories: Vec<_> =
+                directories(plan).iter().map(|path| path.display().to_string()).collect();
+            format!("its data in {} is left alone", directories.join(" and "))
+        }
+        false => "what it has in memory alone is lost with the process".into(),
+    };
     tracing::warn!(
         channel = name,
         "the configuration has no channel {name} any more, but {events} events in it are not delivered. It stays open \
-         until the agent stops, nothing takes from it, and its data in {} is left alone. To deliver them, put the channel \
-         back into the configuration with a sink, and take it out once it is empty",
-        directories.join(" and ")
+         until the agent stops, nothing takes from it, and {data}. To deliver them, put the channel back into the \
+         configuration with a sink, and take it out once it is empty"
     );
 }
 
