@@ -128,9 +128,14 @@ struct Anything {
 }
 
 impl ConfigArguments {
-    /// What `-D` set; of two equal keys the later wins, as in Java.
+    /// What `-D` set; of two equal keys the later wins, as in Java. What `--conf` named is `flume.conf.dir`: Flume has that
+    /// directory on its class path, where Hadoop finds its files.
     pub fn definitions(&self) -> BTreeMap<String, String> {
-        self.definitions.iter().cloned().collect()
+        let mut definitions: BTreeMap<String, String> = self.definitions.iter().cloned().collect();
+        if let Some(conf) = self.conf.as_ref().and_then(|conf| conf.to_str()) {
+            definitions.entry("flume.conf.dir".into()).or_insert_with(|| conf.into());
+        }
+        definitions
     }
 
     /// Why the options cannot be followed, if they cannot.
@@ -271,6 +276,7 @@ mod tests {
         let definitions = short.config.definitions();
         assert_eq!(definitions["flume.root.logger"], "INFO,console");
         assert_eq!(definitions["k"], "v=w");
+        assert_eq!(definitions["flume.conf.dir"], "conf");
 
         let long = agent(
             "flumen node --name a1 --conf conf --conf-file x --conf-uri file:/y --no-reload-conf -i 5 -b /b",

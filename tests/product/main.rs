@@ -13,6 +13,9 @@ mod clock;
 mod exec;
 mod full_disk;
 mod groups;
+#[path = "../support/hadoop.rs"]
+mod hadoop;
+mod hdfs;
 mod http;
 mod http_sink;
 mod interceptors;
@@ -22,6 +25,8 @@ mod lanes;
 mod launcher;
 mod limits;
 mod lines;
+#[path = "../support/maven.rs"]
+mod maven;
 mod monitoring;
 mod mounts;
 mod netcat;

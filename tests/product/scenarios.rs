@@ -1,4 +1,4 @@
-//! Scenarios of users, run as they are written but for what is not built yet, which each test says.
+//! Scenarios of users, run as they are written but for what each test says.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ fn selectors(port: u16) -> String {
 
 #[test]
 fn scenario_03_delivers_each_uploaded_file_once_and_passes_over_what_is_still_written() {
-    // Into files: the hdfs sink is not built yet.
+    // Into local files: `hdfs.rs` has it as it is written.
     let (source, _) = SPOOLDIR.split_once("a3.sinks.k3.type").unwrap();
     let sink =
         "a3.sinks.k3.type = file_roll\na3.sinks.k3.sink.directory = @DIR@/out\na3.sinks.k3.channel = c3\n";

@@ -105,7 +105,8 @@ impl World {
         self.spawn(&mut command)
     }
 
-    fn spawn(&self, command: &mut Command) -> Agent {
+    /// Starts an agent by this command.
+    pub fn spawn(&self, command: &mut Command) -> Agent {
         self.starts.set(self.starts.get() + 1);
         Agent::spawn(command, self.path(&format!("logs/{}", self.starts.get())))
     }

@@ -354,6 +354,14 @@ impl ChunkSlice {
         self.chunk.newline.then(|| &self.chunk.data[self.body_at..end])
     }
 
+    /// The headers of all events, where they share one set: a sink that sorts by headers looks at them once.
+    pub fn common_headers(&self) -> Option<&Headers> {
+        match self.chunk.indexes_at {
+            None => self.chunk.sets.first(),
+            Some(_) => None,
+        }
+    }
+
     /// The slice's events in order.
     pub fn iter(&self) -> impl Iterator<Item = EventRef<'_>> {
         let mut at = self.body_at;

@@ -142,6 +142,11 @@ impl SinkContext {
         SinkError { refused, ..SinkError::plain(why) }
     }
 
+    /// Whether the channel keeps events, and this sink's progress, when the process ends.
+    pub fn is_durable(&self) -> bool {
+        self.channel.limits().durable
+    }
+
     /// The progress released last, by key. Empty over a channel that is not durable.
     pub fn positions(&self) -> Positions {
         self.channel.sink_positions(&self.name)

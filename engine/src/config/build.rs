@@ -58,6 +58,7 @@ fn build(properties: &Properties, agent: &str, registry: &Registry, purpose: Pur
     builder.channels();
     builder.sources();
     builder.sinks();
+    builder.refuse_what_cannot_be_exact();
     builder.groups();
     builder.across();
     builder.plan

@@ -3,59 +3,77 @@
 //! Most of it is copied from page to page: defaults that make a file of every ten events, a flush far below what an object
 //! store wants, keys of the one file type used with another.
 
-use flumen_api::registry::Announced;
 use flumen_api::settings::{ComponentConfig, Problems};
 
 use super::HdfsSettings;
 use super::format::FileFormat;
+use crate::escapes::{TimeKeys, TimeRules};
 
 /// What one flush to an object store should have: a part of an upload, smaller ones cost as much.
 const OBJECT_STORE_FLUSH: usize = 32 * 1024 * 1024;
 /// What an event is taken to have where nobody knows.
 const EVENT_BYTES: usize = 1024;
 
-pub(super) fn check(config: &ComponentConfig, problems: &mut Problems) -> Option<Announced> {
+/// What the keys say, as far as it can be said without a client.
+pub(super) struct Checked {
+    pub settings: HdfsSettings,
+    pub format: Option<FileFormat>,
+    pub time: Option<TimeRules>,
+}
+
+/// The sink.
+#[cfg(feature = "hdfs")]
+pub(super) fn build(
+    config: &ComponentConfig,
+    problems: &mut Problems,
+) -> Option<flumen_api::registry::Built<dyn flumen_api::sink::Sink>> {
+    let checked = check(config, problems)?;
+    let batch_size = Some(("hdfs.batchSize", checked.settings.batch_size));
+    let plan = super::keys::plan(checked, config, problems)?;
+    let component = Box::new(super::sink::HdfsSink::new(plan));
+    Some(flumen_api::registry::Built { component, batch_size })
+}
+
+/// The keys alone, where the sink is not built in.
+#[cfg(not(feature = "hdfs"))]
+pub(super) fn announced(
+    config: &ComponentConfig,
+    problems: &mut Problems,
+) -> Option<flumen_api::registry::Announced> {
+    let Checked { settings, format, time } = check(config, problems)?;
+    let batch_size = Some(("hdfs.batchSize", settings.batch_size));
+    format.and(time).map(|_| flumen_api::registry::Announced { batch_size })
+}
+
+fn check(config: &ComponentConfig, problems: &mut Problems) -> Option<Checked> {
     let settings = HdfsSettings::load(config, problems);
-    rounding(config, problems);
     rolls(config, problems);
-    if let Some(settings) = &settings {
-        // Only its problems count: nothing is written yet.
-        let _checked = FileFormat::from_config(settings, config, problems);
-        object_store(settings, config, problems);
-    }
-    Some(Announced { batch_size: Some(("hdfs.batchSize", settings?.batch_size)) })
+    let settings = settings?;
+    object_store(&settings, config, problems);
+    Some(Checked {
+        format: FileFormat::from_config(&settings, config, problems),
+        time: rounding(&settings, config, problems),
+        settings,
+    })
 }
 
-fn is(text: &str, word: &str) -> bool {
-    text.eq_ignore_ascii_case(word)
-}
-
-fn rounding(config: &ComponentConfig, problems: &mut Problems) {
-    let on = config.get("hdfs.round").is_some_and(|round| is(round, "true"));
-    if !on {
+fn rounding(settings: &HdfsSettings, config: &ComponentConfig, problems: &mut Problems) -> Option<TimeRules> {
+    if !settings.round {
         for key in ["hdfs.roundValue", "hdfs.roundUnit"] {
             if config.get(key).is_some() {
                 problems.warn(config, key, "changes nothing without `hdfs.round = true`");
             }
         }
-        return;
     }
-    let unit = config.get("hdfs.roundUnit").unwrap_or("second");
-    let most = match unit.to_ascii_lowercase().as_str() {
-        "second" | "minute" => 60,
-        "hour" => 24,
-        _ => {
-            let message =
-                format!("`{unit}` is none of second, minute, hour: nothing is rounded, as in Flume");
-            problems.warn(config, "hdfs.roundUnit", message);
-            return;
-        }
+    let keys = TimeKeys {
+        prefix: "hdfs.",
+        round: settings.round,
+        round_value: settings.round_value,
+        round_unit: &settings.round_unit,
+        time_zone: settings.time_zone.as_deref(),
+        use_local: settings.use_local_time_stamp,
     };
-    if let Some(Ok(value)) = config.get("hdfs.roundValue").map(str::parse::<i64>)
-        && !(1..=most).contains(&value)
-    {
-        problems.error(config, "hdfs.roundValue", format!("{value} {unit}s: 1 to {most} are allowed"));
-    }
+    TimeRules::of(&keys, config, problems)
 }
 
 /// The defaults end a file after 30 seconds, 1024 bytes or 10 events, whichever is first.
@@ -100,7 +118,7 @@ fn object_store(settings: &HdfsSettings, config: &ComponentConfig, problems: &mu
     problems.warn(config, key, message);
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "hdfs"))]
 mod tests {
     use flumen_api::settings::Kind;
 
@@ -118,7 +136,7 @@ mod tests {
         all.extend(pairs);
         let config = ComponentConfig::of(Kind::Sink, "k1", &all);
         let mut problems = Problems::default();
-        let built = check(&config, &mut problems);
+        let built = build(&config, &mut problems);
         assert!(built.is_some() || problems.errors() > 0, "{problems:?}");
         problems.0.iter().map(ToString::to_string).collect()
     }
@@ -164,8 +182,8 @@ mod tests {
     fn rounding_has_its_bounds() {
         let unit =
             |unit, value| vec![("hdfs.round", "true"), ("hdfs.roundUnit", unit), ("hdfs.roundValue", value)];
-        says(&unit("hour", "25"), "error", &["1 to 24"]);
-        says(&unit("minute", "0"), "error", &["1 to 60"]);
+        says(&unit("hour", "25"), "error", &["between 1 and 24"]);
+        says(&unit("minute", "0"), "error", &["between 1 and 60"]);
         says(&unit("minutes", "10"), "warning", &["second, minute, hour"]);
         says(&[("hdfs.roundUnit", "hour")], "warning", &["hdfs.round = true"]);
     }
@@ -175,17 +193,33 @@ mod tests {
         says(&[("hdfs.rollSize", "1024")], "warning", &["rollSize: ", "1024 bytes", "rollCount = 0"]);
         let sparse = ComponentConfig::of(Kind::Sink, "k1", &[("hdfs.path", "/x")]);
         let mut problems = Problems::default();
-        check(&sparse, &mut problems);
+        assert!(build(&sparse, &mut problems).is_some());
         let line = problems.0[0].to_string();
         assert!(line.contains("test.conf:1: ") && line.contains("30 seconds") && line.contains("10 events"));
         assert_eq!(said(&[("hdfs.rollInterval", "30")]), [""; 0]);
     }
 
     #[test]
+    fn what_cannot_be_done_is_refused_or_doubted_by_name() {
+        says(&[("hdfs.path", "s3a://b/x")], "error", &["hdfs.path", "`s3a:`"]);
+        says(&[("hdfs.path", "/x/%[host]")], "error", &["%[host]"]);
+        says(&[("hdfs.timeZone", "Mars/Base")], "error", &["hdfs.timeZone"]);
+        says(&[("hdfs.kerberosPrincipal", "flume@LAB")], "error", &["needs `hdfs.kerberosKeytab`"]);
+        says(&[("hdfs.kerberosKeytab", "/k")], "error", &["needs `hdfs.kerberosPrincipal`"]);
+        says(&[("hdfs.inUseSuffix", "/tmp")], "error", &["hdfs.inUseSuffix", "file's name"]);
+        says(&[("hdfs.emptyInUseSuffix", "true")], "warning", &["last name"]);
+        says(&[("hdfs.minBlockReplicas", "2")], "warning", &["changes nothing"]);
+        says(&[("hdfs.callTimeout", "0")], "warning", &["for ever"]);
+        assert_eq!(said(&[("hdfs.minBlockReplicas", "1"), ("hdfs.callTimeout", "60000")]), [""; 0]);
+        assert_eq!(said(&[("hdfs.emptyInUseSuffix", "true"), ("hdfs.inUsePrefix", "_")]), [""; 0]);
+    }
+
+    #[test]
     fn an_object_store_wants_large_flushes() {
         let oss = ("hdfs.path", "oss://b/x");
         says(&[oss, ("hdfs.batchSize", "1000")], "warning", &["hdfs.batchSize", "1000 KiB", "100000"]);
-        assert_eq!(said(&[oss, ("hdfs.batchSize", "100000")]), [""; 0]);
+        says(&[oss, ("hdfs.batchSize", "100000")], "warning", &["object stores", "`oss:`"]);
+        assert_eq!(said(&[oss, ("hdfs.batchSize", "100000")]).len(), 1);
         assert_eq!(said(&[("hdfs.batchSize", "1000")]), [""; 0]);
     }
 

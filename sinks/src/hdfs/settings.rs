@@ -1,6 +1,10 @@
 //! Keys of the hdfs sink.
 
+use std::path::PathBuf;
+
 use flumen_api::settings::{Family, Unit, settings};
+
+use crate::escapes::ON_MISSING;
 
 settings! {
     /// Keys of the hdfs sink.
@@ -23,6 +27,8 @@ settings! {
         pub roll_size: i64 = key("hdfs.rollSize") { default: Some("1024"), unit: Unit::Bytes },
         /// How many events before the next file is begun; 0 is any number.
         pub roll_count: i64 = key("hdfs.rollCount") { default: Some("10"), unit: Unit::Events },
+        /// Also ends a file before it has more than one block, as far as that is known: compressed files may have some MiB more.
+        pub roll_at_block: bool = key("hdfs.rollAtBlock") { default: Some("false"), since: "Flumen 0.1" },
         /// How long a file without news stays open; 0 is for ever.
         pub idle_timeout: u32 = key("hdfs.idleTimeout") { default: Some("0"), unit: Unit::Seconds },
         /// Most events of one take and of one flush.
@@ -60,6 +66,17 @@ settings! {
         pub round_unit: String = key("hdfs.roundUnit") { default: Some("second") },
         /// Zone of the time in escapes, `Asia/Shanghai`. Default: the machine's.
         pub time_zone: Option<String> = key("hdfs.timeZone") { },
+        /// What the path of an event without a usable header `timestamp` gets: fallback (the time of the take) or refuse (the
+        /// event goes to the dead letter; Flume tries it for ever).
+        pub on_missing_timestamp: String = key("hdfs.onMissingTimestamp") {
+            default: Some("fallback"), one_of: ON_MISSING, since: "Flumen 0.1"
+        },
+        /// The same for a header that the path or prefix names: fallback (`hdfs.headerFallback`) or refuse.
+        pub on_missing_header: String = key("hdfs.onMissingHeader") {
+            default: Some("fallback"), one_of: ON_MISSING, since: "Flumen 0.1"
+        },
+        /// Stands for such a header, and for one that would lead out of the path (`..`).
+        pub header_fallback: String = key("hdfs.headerFallback") { default: Some(""), since: "Flumen 0.1" },
         /// Escapes show the time of the take instead of the event's header `timestamp`.
         pub use_local_time_stamp: bool = key("hdfs.useLocalTimeStamp") { default: Some("false") },
         /// How often closing a file is tried; 0 or less is without end.
@@ -70,6 +87,12 @@ settings! {
         pub call_timeout: i64 = key("hdfs.callTimeout") { default: Some("30000"), unit: Unit::Millis },
         /// For `file:`: no checksum files.
         pub use_raw_local_file_system: bool = key("hdfs.useRawLocalFileSystem") { default: Some("false") },
+        /// Insists that each event is in the finished files once, whatever is killed or fails: the sink must be alone on a file
+        /// channel, and anything else is an error. (Where it is, it is so without this key as well.)
+        pub exactly_once: bool = key("hdfs.exactlyOnce") { default: Some("false"), since: "Flumen 0.1" },
+        /// Over a channel that is not durable: the file that keeps which files are being written, so that the next start
+        /// finishes them after a kill. Default: `~/.flume/hdfs-sink/<agent>-<sink>.journal`.
+        pub journal: Option<PathBuf> = key("hdfs.journal") { since: "Flumen 0.1" },
         /// How events are written to a DataStream or CompressedStream: TEXT, HEADER_AND_TEXT, AVRO_EVENT.
         pub serializer: String = key("serializer") { default: Some("TEXT") },
         /// Keys of the serializer.

@@ -1,7 +1,7 @@
 //! What can be seen only with all components at hand.
 
 use flumen_api::registry::Spec;
-use flumen_api::settings::{Problem, Severity};
+use flumen_api::settings::{ComponentConfig, Problem, Severity};
 
 use super::{Builder, advice, timestamps};
 use crate::plan::ChannelPlan;
@@ -19,6 +19,39 @@ impl Builder<'_> {
                 place: None,
                 message: message.into(),
             });
+        }
+    }
+
+    /// A sink that is to deliver each event once must be alone on a channel that keeps what it has delivered.
+    pub(super) fn refuse_what_cannot_be_exact(&mut self) {
+        let plan = &self.plan;
+        let mut refused = Vec::new();
+        for sink in &plan.sinks {
+            let key = sink.spec.keys.iter().find(|key| key.name.ends_with("exactlyOnce"));
+            let Some(key) = key.filter(|key| is_true(&sink.config, key.name)) else { continue };
+            let name = &sink.config.name;
+            let channel = plan.channels.iter().find(|channel| channel.config.name == sink.channel);
+            let others =
+                plan.sinks.iter().find(|other| other.channel == sink.channel && other.config.name != *name);
+            let message = if let Some(other) = others {
+                format!(
+                    "the sink {} takes events of the same channel: give each a channel of its own",
+                    other.config.name
+                )
+            } else if channel.is_some_and(|channel| !channel.spec.alias.eq_ignore_ascii_case("file")) {
+                format!(
+                    "the channel {} does not keep what is delivered: it must be of `type = file`",
+                    sink.channel
+                )
+            } else {
+                continue;
+            };
+            refused.push((sink.config.clone(), key.name, message));
+        }
+        for (config, key, message) in refused {
+            self.plan.problems.error(&config, key, message);
+            self.plan.sinks.retain(|sink| sink.config.name != config.name);
+            self.leave_out(config.kind, &config.name);
         }
     }
 
@@ -102,6 +135,10 @@ impl Builder<'_> {
             self.plan.problems.warn(&config, key, message);
         }
     }
+}
+
+fn is_true(config: &ComponentConfig, key: &str) -> bool {
+    config.get(key).is_some_and(|text| text.eq_ignore_ascii_case("true"))
 }
 
 /// A type's short name, or the last part of its class name.

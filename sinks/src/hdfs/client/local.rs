@@ -1,0 +1,156 @@
+//! Local files, for `file:` and where no cluster is configured: the sink's tests run on them as well.
+//!
+//! Java's local file system keeps a checksum file `.<name>.crc` beside each file unless `hdfs.useRawLocalFileSystem` is set.
+//! None is written here: its readers take a file without one as it is.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
+use super::{Cause, FileSystem, Trouble, Writer};
+
+/// The local file system.
+#[derive(Clone, Copy, Debug)]
+pub(in super::super) struct Local;
+
+/// Runs what may block where that holds up nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Trouble> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(|error| trouble(&error)),
+        Err(ended) => Err(Trouble::new(Cause::Unknown, ended.to_string())),
+    }
+}
+
+fn trouble(error: &io::Error) -> Trouble {
+    let cause = match error.kind() {
+        ErrorKind::AlreadyExists => Cause::Exists,
+        ErrorKind::NotFound => Cause::Missing,
+        ErrorKind::PermissionDenied | ErrorKind::NotADirectory | ErrorKind::InvalidFilename => Cause::Path,
+        _ => Cause::Refused,
+    };
+    Trouble::new(cause, error.to_string())
+}
+
+fn sync_directory(path: &Path) -> io::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+}
+
+#[async_trait]
+impl FileSystem for Local {
+    async fn create(&self, path: &str) -> Result<Box<dyn Writer>, Trouble> {
+        let path = PathBuf::from(path);
+        blocking(move || {
+            if let Some(directory) = path.parent() {
+                fs::create_dir_all(directory).map_err(|error| match error.kind() {
+                    // Not the file, but what would have to be its directory.
+                    ErrorKind::AlreadyExists => ErrorKind::NotADirectory.into(),
+                    _ => error,
+                })?;
+            }
+            let file = File::options().write(true).create_new(true).open(&path)?;
+            Ok(Box::new(LocalWriter { file: Arc::new(file), path, is_new: true }) as Box<dyn Writer>)
+        })
+        .await
+    }
+
+    async fn length(&self, path: &str) -> Result<Option<u64>, Trouble> {
+        let path = PathBuf::from(path);
+        blocking(move || match path.metadata() {
+            Ok(metadata) => Ok(Some(metadata.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    async fn rename(&self, from: &str, to: &str, over: bool) -> Result<(), Trouble> {
+        let (from, to) = (PathBuf::from(from), PathBuf::from(to));
+        blocking(move || {
+            let flags = if over { RenameFlags::empty() } else { RenameFlags::NOREPLACE };
+            match renameat_with(CWD, &from, CWD, &to, flags) {
+                Err(rustix::io::Errno::INVAL) if !over => {
+                    // Not every file system can refuse to replace.
+                    if to.symlink_metadata().is_ok() {
+                        return Err(ErrorKind::AlreadyExists.into());
+                    }
+                    fs::rename(&from, &to)?;
+                }
+                other => other?,
+            }
+            sync_directory(&to)
+        })
+        .await
+    }
+
+    async fn delete(&self, path: &str) -> Result<(), Trouble> {
+        let path = PathBuf::from(path);
+        blocking(move || match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .await
+    }
+
+    async fn recover(&self, _path: &str) -> Result<bool, Trouble> {
+        Ok(true)
+    }
+
+    async fn read(&self, path: &str, from: u64, length: usize) -> Result<Bytes, Trouble> {
+        let path = PathBuf::from(path);
+        blocking(move || {
+            let mut bytes = vec![0; length];
+            File::open(path)?.read_exact_at(&mut bytes, from)?;
+            Ok(bytes.into())
+        })
+        .await
+    }
+
+    async fn truncate(&self, path: &str, length: u64) -> Result<bool, Trouble> {
+        let path = PathBuf::from(path);
+        blocking(move || {
+            let file = File::options().write(true).open(path)?;
+            file.set_len(length)?;
+            file.sync_all()?;
+            Ok(true)
+        })
+        .await
+    }
+}
+
+struct LocalWriter {
+    file: Arc<File>,
+    path: PathBuf,
+    /// Its entry in the directory is not synced yet.
+    is_new: bool,
+}
+
+#[async_trait]
+impl Writer for LocalWriter {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Trouble> {
+        let file = self.file.clone();
+        blocking(move || (&*file).write_all(&bytes)).await
+    }
+
+    async fn sync(&mut self) -> Result<(), Trouble> {
+        let (file, path) = (self.file.clone(), self.path.clone());
+        let is_new = std::mem::take(&mut self.is_new);
+        blocking(move || {
+            file.sync_data()?;
+            if is_new { sync_directory(&path) } else { Ok(()) }
+        })
+        .await
+    }
+
+    async fn close(&mut self) -> Result<(), Trouble> {
+        self.sync().await
+    }
+}

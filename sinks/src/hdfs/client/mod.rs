@@ -1,0 +1,244 @@
+//! The one room that calls a file system, each call with a limit of time.
+//!
+//! ```text
+//!   Client ── limit, permits, what was called and why it failed ──> FileSystem   Hdfs (`hdfs`), local files (`local`)
+//!   OpenFile ── limit ──────────────────────────────────────────> Writer
+//! ```
+//!
+//! `hdfs-native` knows no limit for a call to the NameNode, and its `hsync` never comes back when a DataNode dies at the
+//! wrong moment. So nothing else of this sink calls it, and whoever gets a [`Fault`] from an open file lets go of it: its
+//! writer is of no use any more, and [`Client::recover`] closes the file in its place.
+
+mod hdfs;
+mod local;
+
+use std::fmt;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+pub(super) use hdfs::{Access, Hdfs};
+pub(super) use local::Local;
+
+/// What a failure means for what is done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// There is something of this name.
+    Exists,
+    /// There is nothing of this name.
+    Missing,
+    /// This path cannot be written, and will be no better in a moment: no permission, a name that cannot be.
+    Path,
+    /// The answer was no: nothing happened.
+    Refused,
+    /// No answer: what was asked for may have happened, or not.
+    Unknown,
+}
+
+/// What a file system says when it fails.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trouble {
+    pub cause: Cause,
+    pub why: String,
+}
+
+impl Trouble {
+    pub fn new(cause: Cause, why: impl Into<String>) -> Self {
+        Self { cause, why: why.into() }
+    }
+}
+
+/// A call that failed, with what it was to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {what} {path}: {why}")]
+pub(super) struct Fault {
+    pub cause: Cause,
+    what: &'static str,
+    path: Arc<str>,
+    why: String,
+}
+
+impl Fault {
+    /// Of our own finding.
+    pub fn new(cause: Cause, what: &'static str, path: &str, why: impl Into<String>) -> Self {
+        Self { cause, what, path: path.into(), why: why.into() }
+    }
+}
+
+/// A file system, called through a [`Client`] alone. Paths have no scheme and no host.
+#[async_trait]
+pub(super) trait FileSystem: fmt::Debug + Send + Sync + 'static {
+    /// Begins a file, with the directories above it, never over another one.
+    async fn create(&self, path: &str) -> Result<Box<dyn Writer>, Trouble>;
+
+    /// How long a file is; `None`, if there is none.
+    async fn length(&self, path: &str) -> Result<Option<u64>, Trouble>;
+
+    /// Renames a file, `over` another one or not.
+    async fn rename(&self, from: &str, to: &str, over: bool) -> Result<(), Trouble>;
+
+    /// Deletes a file; one that is not there is deleted.
+    async fn delete(&self, path: &str) -> Result<(), Trouble>;
+
+    /// Closes a file whose writer is gone. `false`: that is under way, and to be asked again.
+    async fn recover(&self, path: &str) -> Result<bool, Trouble>;
+
+    /// Bytes of a closed file.
+    async fn read(&self, path: &str, from: u64, length: usize) -> Result<Bytes, Trouble>;
+
+    /// Cuts a closed file in place; `false`, if this file system cannot.
+    async fn truncate(&self, _path: &str, _length: u64) -> Result<bool, Trouble> {
+        Ok(false)
+    }
+
+    /// The size of a block of a file, where there are blocks.
+    fn block_size(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// A file that is being written.
+#[async_trait]
+pub(super) trait Writer: Send {
+    /// Appends.
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Trouble>;
+
+    /// All that was written is on the disks of the destination when this is done.
+    async fn sync(&mut self) -> Result<(), Trouble>;
+
+    /// The same, and the file is closed.
+    async fn close(&mut self) -> Result<(), Trouble>;
+}
+
+/// Calls a file system, each call with the limit.
+#[derive(Clone, Debug)]
+pub(super) struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    files: Box<dyn FileSystem>,
+    limit: Option<Duration>,
+    permits: Semaphore,
+}
+
+impl Client {
+    /// Calls `files`, `at_once` calls at a time, each of which may take `limit`, or for ever.
+    pub fn new(files: Box<dyn FileSystem>, limit: Option<Duration>, at_once: usize) -> Self {
+        Self(Arc::new(Inner { files, limit, permits: Semaphore::new(at_once.max(1)) }))
+    }
+
+    async fn call<T>(
+        &self,
+        what: &'static str,
+        path: &str,
+        call: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, Fault> {
+        // Waiting for others is not the call's fault, and does not count.
+        let _permit = self.0.permits.acquire().await;
+        limited(self.0.limit, what, path, call).await
+    }
+
+    /// As [`FileSystem::create`].
+    pub async fn create(&self, path: &str) -> Result<OpenFile, Fault> {
+        let writer = self.call("create", path, self.0.files.create(path)).await?;
+        Ok(OpenFile { writer, client: self.clone(), path: path.into() })
+    }
+
+    /// As [`FileSystem::length`].
+    pub async fn length(&self, path: &str) -> Result<Option<u64>, Fault> {
+        self.call("look at", path, self.0.files.length(path)).await
+    }
+
+    /// As [`FileSystem::rename`].
+    pub async fn rename(&self, from: &str, to: &str, over: bool) -> Result<(), Fault> {
+        self.call("rename", from, self.0.files.rename(from, to, over)).await
+    }
+
+    /// As [`FileSystem::delete`].
+    pub async fn delete(&self, path: &str) -> Result<(), Fault> {
+        self.call("delete", path, self.0.files.delete(path)).await
+    }
+
+    /// As [`FileSystem::recover`].
+    pub async fn recover(&self, path: &str) -> Result<bool, Fault> {
+        self.call("recover the lease of", path, self.0.files.recover(path)).await
+    }
+
+    /// As [`FileSystem::read`].
+    pub async fn read(&self, path: &str, from: u64, length: usize) -> Result<Bytes, Fault> {
+        self.call("read", path, self.0.files.read(path, from, length)).await
+    }
+
+    /// As [`FileSystem::truncate`].
+    pub async fn truncate(&self, path: &str, length: u64) -> Result<bool, Fault> {
+        self.call("cut", path, self.0.files.truncate(path, length)).await
+    }
+
+    /// As [`FileSystem::block_size`].
+    pub fn block_size(&self) -> Option<u64> {
+        self.0.files.block_size()
+    }
+}
+
+/// An open file whose calls have the limit. After the first that fails it is of no use any more.
+pub(super) struct OpenFile {
+    writer: Box<dyn Writer>,
+    client: Client,
+    path: Arc<str>,
+}
+
+impl OpenFile {
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// As [`Writer::write`].
+    pub async fn write(&mut self, bytes: Bytes) -> Result<(), Fault> {
+        // Without a permit: what is written waits for a DataNode alone, and for no other file's call.
+        limited(self.client.0.limit, "write", &self.path, self.writer.write(bytes)).await
+    }
+
+    /// As [`Writer::sync`].
+    pub async fn sync(&mut self) -> Result<(), Fault> {
+        self.client.call("sync", &self.path, self.writer.sync()).await
+    }
+
+    /// As [`Writer::close`].
+    pub async fn close(&mut self) -> Result<(), Fault> {
+        self.client.call("close", &self.path, self.writer.close()).await
+    }
+}
+
+async fn limited<T>(
+    limit: Option<Duration>,
+    what: &'static str,
+    path: &str,
+    call: impl Future<Output = Result<T, Trouble>>,
+) -> Result<T, Fault> {
+    let result = match limit {
+        None => call.await,
+        Some(limit) => tokio::time::timeout(limit, call).await.unwrap_or_else(|_elapsed| {
+            let why = format!("no answer within {} ms (`hdfs.callTimeout`)", limit.as_millis());
+            Err(Trouble::new(Cause::Unknown, why))
+        }),
+    };
+    result.map_err(|Trouble { cause, why }| Fault { cause, what, path: path.into(), why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_never_comes_back_ends_at_its_limit() {
+        let limit = Some(Duration::from_millis(30_000));
+        let hung = limited::<()>(limit, "sync", "/d/f", std::future::pending()).await;
+        let fault = hung.expect_err("a limit");
+        assert_eq!(fault.cause, Cause::Unknown);
+        assert_eq!(fault.to_string(), "cannot sync /d/f: no answer within 30000 ms (`hdfs.callTimeout`)");
+    }
+}

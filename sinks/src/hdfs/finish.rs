@@ -1,0 +1,310 @@
+//! Finishing files: what a sealed file, a broken one and one that an earlier life left have in common.
+//!
+//! ```text
+//!   record   what is released of the file is durable in the journal: only then may readers find it
+//!   recover  unless it was closed by its writer: the NameNode closes it, which takes it a few seconds
+//!   cut      what follows the released length comes again to another file; HDFS through this library cannot cut, so the
+//!            first part is copied beside, and the copy takes the file's name in one step
+//!   rename   to the last name, never over another file
+//!   forget   in the journal
+//! ```
+//!
+//! Each step finds out what an earlier try, or an earlier life, has done of it. A file of which nothing is released is
+//! deleted, for all it has comes again. Only files of the journal are touched.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use flumen_api::sink::SinkContext;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+use super::client::{Cause, Client, Fault};
+use super::hand::Answer;
+use super::journal::{ALL, Journal};
+use super::ledger::{Ledger, Left};
+
+/// How long the NameNode may take to close a file, and how often it is asked.
+const RECOVERY: Duration = Duration::from_secs(60);
+const RECOVERY_POLL: Duration = Duration::from_millis(500);
+/// The first pause after a try that failed; each is twice the one before, up to `hdfs.retryInterval`.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// What is copied at a time.
+const COPY_BYTES: u64 = 4 << 20;
+/// One line in this time says that finishing fails, however many files there are.
+const QUIET: Duration = Duration::from_secs(10);
+/// Other names are tried so often where the last name is taken.
+const NAMES_MAX: u32 = 1000;
+
+/// Finishes files in the background.
+#[derive(Clone)]
+pub(super) struct Finisher(Arc<Inner>);
+
+struct Inner {
+    client: Client,
+    ledger: Arc<Ledger>,
+    journal: Journal,
+    context: SinkContext,
+    runtime: Handle,
+    tasks: TaskTracker,
+    tries: u64,
+    pause_max: Duration,
+    said: Mutex<Option<Instant>>,
+    unsaid: AtomicU64,
+}
+
+/// How often, and with what pauses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Tries {
+    /// `hdfs.closeTries`.
+    pub most: u64,
+    /// `hdfs.retryInterval`.
+    pub pause_max: Duration,
+}
+
+impl Tries {
+    /// As Flume reads the two keys.
+    pub fn of(close_tries: i64, retry_interval: i64) -> Self {
+        let most = u64::try_from(close_tries).ok().filter(|most| *most > 0).unwrap_or(u64::MAX);
+        match u64::try_from(retry_interval).ok().filter(|seconds| *seconds > 0) {
+            Some(seconds) => Self { most, pause_max: Duration::from_secs(seconds) },
+            None => Self { most: 1, pause_max: Duration::ZERO },
+        }
+    }
+}
+
+impl Finisher {
+    pub fn new(
+        client: Client,
+        ledger: Arc<Ledger>,
+        journal: Journal,
+        context: SinkContext,
+        runtime: Handle,
+        tries: Tries,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            client,
+            ledger,
+            journal,
+            context,
+            runtime,
+            tasks: TaskTracker::new(),
+            tries: tries.most,
+            pause_max: tries.pause_max,
+            said: Mutex::default(),
+            unsaid: AtomicU64::new(0),
+        }))
+    }
+
+    /// Finishes a file. `closed` is the answer of its writer's close, if it was closed by it.
+    pub fn finish(&self, left: Left, closed: Option<Answer>) {
+        let inner = self.0.clone();
+        self.0.tasks.spawn_on(async move { inner.finish(left, closed).await }, &self.0.runtime);
+    }
+
+    /// Waits until everything is finished, at most `limit`.
+    pub async fn wait(&self, limit: Duration) {
+        self.0.tasks.close();
+        if tokio::time::timeout(limit, self.0.tasks.wait()).await.is_err() {
+            let files = self.0.tasks.len();
+            tracing::warn!(
+                "{files} files are not finished yet: the next start goes on with them, if the channel is durable"
+            );
+        }
+    }
+}
+
+impl Inner {
+    async fn finish(&self, mut left: Left, closed: Option<Answer>) {
+        let closed = match closed {
+            None => false,
+            Some(answer) => match answer.wait().await {
+                Ok(()) => true,
+                Err(fault) => {
+                    self.say(&fault, "its lease is recovered");
+                    false
+                }
+            },
+        };
+        let mut pause = FIRST_PAUSE.min(self.pause_max);
+        for tries in 1.. {
+            let Err(fault) = self.try_once(&mut left, closed).await else {
+                // Nobody waits for it: the files are as they are, and a record that is lost is made again.
+                drop(self.journal.record(vec![self.ledger.forget(left.number)]));
+                return;
+            };
+            if tries >= self.tries {
+                let path = &left.names.in_use;
+                tracing::error!(
+                    "{fault}: {path} is left as it is after {tries} tries; the next start goes on with it"
+                );
+                return;
+            }
+            self.say(&fault, "it is tried again");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.context.shutdown.cancelled() => return,
+            }
+            pause = pause.saturating_mul(2).min(self.pause_max);
+        }
+    }
+
+    async fn try_once(&self, left: &mut Left, closed: bool) -> Result<(), Fault> {
+        let (number, in_use) = (left.number, left.names.in_use.clone());
+        if let Some(progress) = self.ledger.progress(number) {
+            self.record(&in_use, vec![progress]).await?;
+        }
+        if !closed || left.released == 0 {
+            let Some(there) = self.client.length(&in_use).await? else {
+                return self.is_gone(left).await;
+            };
+            if !closed {
+                self.recover(&in_use).await?;
+            }
+            if left.released == ALL && self.client.length(&in_use).await? == Some(0) {
+                left.released = 0;
+            }
+            if left.released == 0 {
+                self.client.delete(&in_use).await?;
+                tracing::info!(
+                    "Deleted {in_use}: nothing of it was delivered, and what it had ({there} bytes) comes again"
+                );
+                return Ok(());
+            }
+            self.cut(left).await?;
+        }
+        self.rename(left).await
+    }
+
+    /// There is no file of the name it had while it was written.
+    async fn is_gone(&self, left: &Left) -> Result<(), Fault> {
+        if left.released > 0 && left.released != ALL && self.client.length(&left.names.last).await?.is_none()
+        {
+            let names = &left.names;
+            tracing::error!(
+                "{} and {} are gone, of which {} bytes were delivered: somebody took them away",
+                names.in_use,
+                names.last,
+                left.released
+            );
+        }
+        Ok(())
+    }
+
+    async fn recover(&self, path: &str) -> Result<(), Fault> {
+        let deadline = Instant::now() + RECOVERY;
+        while !self.client.recover(path).await? {
+            if Instant::now() > deadline {
+                return Err(Fault::new(Cause::Unknown, "recover the lease of", path, "it takes long"));
+            }
+            tokio::time::sleep(RECOVERY_POLL).await;
+        }
+        Ok(())
+    }
+
+    /// Makes the file end where it is released.
+    async fn cut(&self, left: &Left) -> Result<(), Fault> {
+        let (path, length) = (&left.names.in_use, left.released);
+        if length == ALL {
+            return Ok(());
+        }
+        let there = self.client.length(path).await?.unwrap_or_default();
+        if there < length {
+            tracing::error!(
+                "{path} has {there} bytes, of {length} that were synced: its DataNodes lost the rest"
+            );
+            return Ok(());
+        }
+        if there == length || self.client.truncate(path, length).await? {
+            return Ok(());
+        }
+        let copy = format!("{path}.cut");
+        self.client.delete(&copy).await?;
+        let mut to = self.client.create(&copy).await?;
+        let mut at = 0;
+        while at < length {
+            let size = (length - at).min(COPY_BYTES);
+            to.write(self.client.read(path, at, size as usize).await?).await?;
+            at += size;
+        }
+        to.close().await?;
+        drop(to);
+        self.client.rename(&copy, path, true).await?;
+        tracing::info!(
+            "{path}: cut from {there} to {length} bytes: what follows was never delivered, and comes again"
+        );
+        Ok(())
+    }
+
+    async fn rename(&self, left: &mut Left) -> Result<(), Fault> {
+        let in_use = left.names.in_use.clone();
+        if left.names.last == in_use {
+            return Ok(());
+        }
+        let wanted = left.names.last.clone();
+        for other in 1..=NAMES_MAX {
+            match self.client.rename(&in_use, &left.names.last, false).await {
+                Ok(()) => {
+                    tracing::info!("Renamed {in_use} to {}", left.names.last);
+                    return Ok(());
+                }
+                // An earlier try did it, and its answer was lost.
+                Err(fault) if fault.cause == Cause::Missing => return self.is_gone(left).await,
+                Err(fault) if fault.cause == Cause::Exists => {
+                    // The answer to an earlier try may have been lost: then it is this very file that is there.
+                    if self.client.length(&in_use).await?.is_none() {
+                        return Ok(());
+                    }
+                    let next = format!("{wanted}.{other}");
+                    tracing::warn!("{} is there already: {in_use} becomes {next}", left.names.last);
+                    if let Some(progress) = self.ledger.rename(left.number, next.clone()) {
+                        self.record(&in_use, vec![progress]).await?;
+                    }
+                    left.names.last = next;
+                }
+                Err(fault) => return Err(fault),
+            }
+        }
+        Err(Fault::new(Cause::Exists, "rename", &in_use, "all names that were tried are taken"))
+    }
+
+    async fn record(
+        &self,
+        path: &str,
+        progress: Vec<flumen_api::channel::SinkProgress>,
+    ) -> Result<(), Fault> {
+        let recorded = self.journal.record(progress).await;
+        recorded.map_err(|error| Fault::new(Cause::Unknown, "note", path, error.to_string()))
+    }
+
+    fn say(&self, fault: &Fault, what: &str) {
+        let mut said = self.said.lock();
+        if said.is_some_and(|said| said.elapsed() < QUIET) {
+            self.unsaid.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        *said = Some(Instant::now());
+        match self.unsaid.swap(0, Ordering::Relaxed) {
+            0 => tracing::warn!("{fault}: {what}"),
+            more => tracing::warn!("{fault}: {what}; so it went {more} times more since the last such line"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tries_and_pauses_are_read_as_flume_reads_them() {
+        let of = |tries, seconds| {
+            let Tries { most, pause_max } = Tries::of(tries, seconds);
+            (most, pause_max.as_secs())
+        };
+        assert_eq!(of(i64::from(i32::MAX), 180), (i32::MAX as u64, 180));
+        assert_eq!(of(0, 180), (u64::MAX, 180), "0 and less is without end");
+        assert_eq!(of(3, 0), (1, 0), "no pause means one try");
+    }
+}

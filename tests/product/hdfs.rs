@@ -1,0 +1,361 @@
+//! The hdfs sink against a real NameNode and real DataNodes, which are killed as well. They come from Maven Central, once,
+//! into the build directory; without Java or Maven these tests are skipped with a word, and with `FLUMEN_REQUIRE_PEERS=1`
+//! they fail. `FLUMEN_HDFS_KILLS=50` lets the agent be killed so often (default 4).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use crate::agent::{Agent, flumen};
+use crate::hadoop::Cluster;
+use crate::world::{World, eventually};
+
+const EXEC: &str = include_str!("../scenarios/02-exec-hdfs.conf");
+const UPLOAD: &str = include_str!("../scenarios/03-spooldir-hdfs.conf");
+const OPTIONS: &str = include_str!("../scenarios/13-hdfs-options.conf");
+
+/// taildir → file channel → hdfs, each event once.
+const EXACT: &str = "\
+a1.sources = r1
+a1.channels = c1
+a1.sinks = k1
+a1.sources.r1.type = TAILDIR
+a1.sources.r1.positionFile = @DIR@/position.json
+a1.sources.r1.filegroups = f1
+a1.sources.r1.filegroups.f1 = @DIR@/in/.*log
+a1.sources.r1.maxBackoffSleep = 200
+a1.sources.r1.channels = c1
+a1.channels.c1.type = file
+a1.channels.c1.checkpointDir = @DIR@/checkpoint
+a1.channels.c1.dataDirs = @DIR@/data
+a1.sinks.k1.type = hdfs
+a1.sinks.k1.channel = c1
+a1.sinks.k1.hdfs.path = hdfs://@NAMENODE@/flume/exact
+a1.sinks.k1.hdfs.fileType = DataStream
+a1.sinks.k1.hdfs.rollInterval = 2
+a1.sinks.k1.hdfs.rollSize = 0
+a1.sinks.k1.hdfs.rollCount = 0
+a1.sinks.k1.hdfs.batchSize = 100
+a1.sinks.k1.hdfs.callTimeout = 5000
+a1.sinks.k1.hdfs.retryInterval = 2
+a1.sinks.k1.hdfs.exactlyOnce = true
+";
+
+/// The NameNode asks for the recovery of a block again after 30 heartbeats, which are a second here.
+const RECOVERED: Duration = Duration::from_secs(120);
+
+fn world(config: &str, cluster: &Cluster) -> World {
+    World::new(&config.replace("@NAMENODE@", &cluster.namenode()))
+}
+
+/// Starts an agent as the user who may do anything in the cluster.
+fn start(world: &World, name: &str) -> Agent {
+    start_as(world, name, "root", "flume.conf")
+}
+
+fn start_as(world: &World, name: &str, user: &str, config: &str) -> Agent {
+    let mut command = flumen(world.root());
+    command.args(["agent", "-n", name, "-f", config]).env("HADOOP_USER_NAME", user).env("HOME", world.root());
+    command.env_remove("HADOOP_CONF_DIR").env_remove("HADOOP_HOME");
+    world.spawn(&mut command)
+}
+
+/// The contents of all finished files below `path`, and the names of those that are not.
+fn delivered(cluster: &Cluster, path: &str) -> (String, Vec<String>) {
+    let (mut text, mut unfinished) = (String::new(), Vec::new());
+    for file in cluster.files(path) {
+        if file.path.ends_with(".tmp") || file.path.ends_with(".cut") {
+            unfinished.push(file.path);
+        } else {
+            text.push_str(&String::from_utf8(cluster.read(&file.path)).unwrap());
+        }
+    }
+    (text, unfinished)
+}
+
+/// How often each line is in `text`, where that is not once, and lines of `0..lines` that are not there.
+fn wrong(text: &str, lines: usize) -> Vec<(String, usize)> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    text.lines().for_each(|line| *counts.entry(line).or_default() += 1);
+    let mut wrong: Vec<(String, usize)> = Vec::new();
+    for number in 0..lines {
+        match counts.remove(line(number).trim_end()) {
+            Some(1) => {}
+            other => wrong.push((number.to_string(), other.unwrap_or(0))),
+        }
+    }
+    wrong.extend(counts.into_iter().map(|(line, count)| (format!("{line:?}"), count)));
+    wrong
+}
+
+fn line(number: usize) -> String {
+    format!("line {number:08} of a log, as long as lines of logs are\n")
+}
+
+fn lines(numbers: std::ops::Range<usize>) -> String {
+    numbers.map(line).collect()
+}
+
+/// Waits until a reader sees so many lines: in files that are still open, it sees what is synced.
+#[track_caller]
+fn wait_seen(cluster: &Cluster, path: &str, lines: usize) {
+    let seen = || cluster.files(path).iter().map(|file| cluster.read(&file.path).len()).sum::<usize>();
+    eventually(|| seen() >= lines * line(0).len(), || format!("{} bytes of {lines} lines", seen()));
+}
+
+/// Waits until each of the lines is once in the finished files, and nothing else is there.
+#[track_caller]
+fn wait_exact(cluster: &Cluster, path: &str, lines: usize) {
+    let mut state = String::new();
+    let bytes = lines as u64 * line(0).len() as u64;
+    let done = || {
+        let files = cluster.files(path);
+        let finished = files.iter().filter(|file| !file.path.ends_with(".tmp"));
+        finished.map(|file| file.length).sum::<u64>() >= bytes
+            && files.iter().all(|file| !file.path.ends_with(".tmp"))
+    };
+    let deadline = Instant::now() + RECOVERED;
+    while !done() {
+        assert!(Instant::now() < deadline, "after {RECOVERED:?}: {:?}", cluster.files(path));
+        sleep(Duration::from_millis(50));
+    }
+    let (text, unfinished) = delivered(cluster, path);
+    let wrong = wrong(&text, lines);
+    if !wrong.is_empty() {
+        state = format!("{} lines are not there once: {:?}", wrong.len(), &wrong[..wrong.len().min(20)]);
+    }
+    assert_eq!((state.as_str(), unfinished), ("", Vec::new()), "{:?}", cluster.files(path));
+}
+
+#[test]
+fn scenarios_02_03_and_13_run_as_they_are_written() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    follow_a_command(&cluster);
+    upload_files(&cluster);
+    compress_by_host_and_hour(&cluster);
+}
+
+/// Scenario 02: a followed file, below the minute.
+fn follow_a_command(cluster: &Cluster) {
+    let world = world(EXEC, cluster);
+    world.append("hive.log", lines(0..5));
+    let agent = start(&world, "a2");
+    // `tail` begins with the last ten lines.
+    wait_seen(cluster, "/flume", 5);
+    world.append("hive.log", lines(5..500));
+    wait_seen(cluster, "/flume", 500);
+    assert!(cluster.files("/flume").iter().any(|file| file.path.ends_with(".tmp")), "rolled by the minute");
+    agent.stop();
+    wait_exact(cluster, "/flume", 500);
+    for file in cluster.files("/flume") {
+        let steps: Vec<&str> = file.path.split('/').collect();
+        let [_, "flume", day, minute, name] = steps[..] else { panic!("{}", file.path) };
+        assert!(day.len() == 8 && minute.len() == 4, "{}", file.path);
+        let number = name.strip_prefix("logs-.").unwrap();
+        assert!(number.len() == 13 && number.parse::<u64>().is_ok(), "{name}");
+    }
+}
+
+/// Scenario 03: files that are put into a folder.
+fn upload_files(cluster: &Cluster) {
+    let world = world(UPLOAD, cluster);
+    fs::create_dir_all(world.path("upload")).unwrap();
+    world.append("upload/first.log", lines(0..100));
+    world.append("upload/second.tmp", lines(100..300));
+    let agent = start(&world, "a3");
+    fs::rename(world.path("upload/second.tmp"), world.path("upload/second.log")).unwrap();
+    // What is in a memory channel at the stop is gone.
+    wait_seen(cluster, "/flume/upload", 300);
+    agent.stop();
+    assert!(world.path("upload/second.log.COMPLETED").exists());
+    wait_exact(cluster, "/flume/upload", 300);
+}
+
+/// Scenario 13: compressed, below the sender's name and the hour.
+fn compress_by_host_and_hour(cluster: &Cluster) {
+    let world = world(OPTIONS, cluster);
+    fs::create_dir_all(world.path("spool")).unwrap();
+    let agent = start(&world, "a1");
+    world.append("app.log", lines(0..2500));
+    fs::rename(world.path("app.log"), world.path("spool/app.log")).unwrap();
+    let is_written = |path: &str| path.ends_with(".writing");
+    eventually(
+        || cluster.files("/logs").iter().any(|file| is_written(&file.path)),
+        || format!("{:?}", cluster.files("/logs")),
+    );
+    let name = |path: &str| path.rsplit('/').next().unwrap().to_string();
+    assert!(
+        cluster
+            .files("/logs")
+            .iter()
+            .all(|file| !is_written(&file.path) || name(&file.path).starts_with("_app.log."))
+    );
+    // `idleTimeout` ends it.
+    let finished = || {
+        let files = cluster.files("/logs");
+        !files.is_empty() && files.iter().all(|file| !is_written(&file.path))
+    };
+    eventually(finished, || format!("{:?}", cluster.files("/logs")));
+    agent.stop();
+    let mut text = String::new();
+    for file in cluster.files("/logs") {
+        let steps: Vec<&str> = file.path.split('/').collect();
+        let [_, "logs", _host, year, month, day, hour, name] = steps[..] else { panic!("{}", file.path) };
+        assert_eq!([year.len(), month.len(), day.len(), hour.len()], [4, 2, 2, 2], "{}", file.path);
+        assert!(name.starts_with("app.log.") && name.ends_with(".log.gz"), "{name}");
+        flate2::read::MultiGzDecoder::new(&cluster.read(&file.path)[..]).read_to_string(&mut text).unwrap();
+    }
+    assert_eq!(wrong(&text, 2500), []);
+}
+
+#[test]
+fn each_line_is_in_hdfs_once_after_kills_of_the_agent_at_any_time() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let world = world(EXACT, &cluster);
+    let kills = std::env::var("FLUMEN_HDFS_KILLS").map_or(4, |text| text.parse().unwrap());
+    let mut random = fastrand_like();
+    let mut written = 0;
+    for _ in 0..kills {
+        let agent = start(&world, "a1").started();
+        for _ in 0..10 {
+            world.append("in/a.log", lines(written..written + 200));
+            written += 200;
+            sleep(Duration::from_millis(random() % 120));
+        }
+        sleep(Duration::from_millis(random() % 1500));
+        agent.kill();
+    }
+    let agent = start(&world, "a1");
+    world.append("in/a.log", lines(written..written + 100));
+    written += 100;
+    wait_exact(&cluster, "/flume/exact", written);
+    agent.stop();
+    wait_exact(&cluster, "/flume/exact", written);
+}
+
+/// Numbers that differ from run to run, and are printed by nobody: what they decide is when a kill comes.
+fn fastrand_like() -> impl FnMut() -> u64 {
+    let mut state = u64::from(std::process::id()) | 1;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    }
+}
+
+#[test]
+fn a_namenode_and_a_datanode_that_are_killed_and_come_back_cost_no_line() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let world = world(EXACT, &cluster);
+    let agent = start(&world, "a1").started();
+    let mut written = 0;
+    let mut write = |world: &World| {
+        for _ in 0..5 {
+            world.append("in/a.log", lines(written..written + 100));
+            written += 100;
+            sleep(Duration::from_millis(100));
+        }
+        written
+    };
+    write(&world);
+    cluster.kill_datanode(0);
+    write(&world);
+    cluster.start_datanode(0);
+    cluster.wait_ready();
+    let so_far = write(&world);
+    wait_exact(&cluster, "/flume/exact", so_far);
+    write(&world);
+    cluster.kill_namenode();
+    write(&world);
+    cluster.start_namenode();
+    cluster.wait_ready();
+    let all = write(&world);
+    wait_exact(&cluster, "/flume/exact", all);
+    let said = agent.stop();
+    let failures = said.lines().filter(|line| line.contains("sink failed")).count();
+    assert!((1..20).contains(&failures), "{failures} lines say that the sink fails:\n{said}");
+}
+
+#[test]
+fn safe_mode_holds_the_events_back_and_loses_none() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let world = world(EXACT, &cluster);
+    let agent = start(&world, "a1").started();
+    world.append("in/a.log", lines(0..100));
+    wait_exact(&cluster, "/flume/exact", 100);
+    cluster.admin(&["-safemode", "enter"]);
+    world.append("in/a.log", lines(100..200));
+    agent.wait_for(&["SafeModeException"]);
+    cluster.admin(&["-safemode", "leave"]);
+    wait_exact(&cluster, "/flume/exact", 200);
+    agent.stop();
+}
+
+#[test]
+fn what_one_path_forbids_goes_to_the_dead_letter_while_others_flow() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    cluster.mkdir("/flume", "777");
+    cluster.mkdir("/flume/closed", "700");
+    let config = EXACT
+        .replace("/flume/exact", "/flume/%{where}")
+        .replace("filegroups = f1", "filegroups = f1 f2\na1.sources.r1.filegroups.f2 = @DIR@/2/in/.*log")
+        + "a1.sources.r1.headers.f1.where = open\na1.sources.r1.headers.f2.where = closed\n\
+           a1.sinks.k1.deadLetter.type = file\na1.sinks.k1.deadLetter.file = @DIR@/refused.json\n";
+    let world = world(&config, &cluster);
+    world.append("in/a.log", lines(0..50));
+    world.append("2/in/b.log", "forbidden\n");
+    let agent = start_as(&world, "a1", "flume", "flume.conf");
+    wait_exact(&cluster, "/flume/open", 50);
+    let refused = || fs::read_to_string(world.path("refused.json")).unwrap_or_default();
+    eventually(|| refused().contains("forbidden"), refused);
+    assert!(refused().contains("AccessControlException"), "{}", refused());
+    world.append("in/a.log", lines(50..100));
+    wait_exact(&cluster, "/flume/open", 100);
+    agent.stop();
+    assert_eq!(cluster.files("/flume/closed"), []);
+}
+
+#[test]
+fn an_agent_finishes_its_own_files_and_leaves_those_of_another_alone() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let text = EXACT.replace("rollInterval = 2", "rollInterval = 0");
+    let (one, other) = (world(&text, &cluster), world(&text, &cluster));
+    let (first, second) = (start(&one, "a1"), start(&other, "a1"));
+    one.append("in/a.log", lines(0..100));
+    other.append("in/a.log", lines(100..200));
+    let in_use = || {
+        let files = cluster.files("/flume/exact");
+        files.into_iter().filter(|file| file.path.ends_with(".tmp")).map(|file| file.path).collect::<Vec<_>>()
+    };
+    wait_seen(&cluster, "/flume/exact", 200);
+    assert_eq!(in_use().len(), 2);
+    first.kill();
+    let first = start(&one, "a1");
+    eventually(|| in_use().len() == 1, || format!("{:?}", in_use()));
+    // The other writes on to the very file that it had open.
+    let theirs = in_use();
+    other.append("in/a.log", lines(200..300));
+    eventually(|| cluster.read(&theirs[0]).len() >= 200 * line(0).len(), || format!("{:?}", in_use()));
+    assert_eq!(in_use(), theirs);
+    first.stop();
+    second.stop();
+    wait_exact(&cluster, "/flume/exact", 300);
+}
+
+#[test]
+fn hadoops_own_configuration_says_where_a_path_without_host_is() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let relative = EXACT.replace("hdfs://@NAMENODE@/flume/exact", "below/home");
+    let world = World::new(&relative);
+    world.append("in/a.log", lines(0..10));
+    let mut command: Command = flumen(world.root());
+    command.args(["agent", "-n", "a1", "-f", "flume.conf", "-c"]).arg(cluster.conf());
+    command.env("HADOOP_USER_NAME", "root").env_remove("HADOOP_CONF_DIR");
+    let agent = world.spawn(&mut command);
+    wait_exact(&cluster, "/user/root/below/home", 10);
+    agent.stop();
+}
