@@ -6,7 +6,7 @@
 //!
 //! What a server sends is read leniently: any line end, any prefix, tags skipped. A line without a command is skipped.
 
-use std::str::Split;
+use flumen_java::JavaRegex;
 
 /// Longest line that a server passes on, its end included.
 const LINE_MAX: usize = 512;
@@ -91,15 +91,9 @@ pub(super) fn is_word(text: &str) -> bool {
     !text.is_empty() && !text.starts_with(':') && !text.contains([' ', '\r', '\n', '\0'])
 }
 
-/// A body's messages.
-pub(super) fn lines<'a>(body: &'a str, separator: Option<&'a regex::Regex>) -> Vec<&'a str> {
-    match separator {
-        Some(separator) => separator.split(body).collect(),
-        None => {
-            let by_newline: Split<'a, char> = body.split('\n');
-            by_newline.collect()
-        }
-    }
+/// A body's messages. One whose split takes too many steps is a single message.
+pub(super) fn lines(body: &str, separator: &JavaRegex) -> Vec<String> {
+    separator.split(body).unwrap_or_else(|_gave_up| vec![body.to_string()])
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use flumen_api::chunk::Events;
 use flumen_api::registry::{Built, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems};
 use flumen_api::sink::{Sink, SinkContext, SinkError};
-use regex::Regex;
+use flumen_java::JavaRegex;
 
 use connection::{Account, Connection};
 pub use settings::IrcSettings;
@@ -45,7 +45,8 @@ fn build(config: &ComponentConfig, problems: &mut Problems) -> Option<Built<dyn 
 struct IrcSink {
     account: Account,
     split: bool,
-    separator: Option<Regex>,
+    /// What stands between the lines of a body.
+    separator: JavaRegex,
     running: Option<SinkContext>,
     connection: Option<Connection>,
 }
@@ -69,9 +70,8 @@ impl IrcSink {
             let message = format!("a # is put before it: the channel is #{}", settings.chan);
             problems.warn(config, "chan", message);
         }
-        let separator = settings.split_chars.as_ref().filter(|text| !text.is_empty());
-        let separator = separator.map(|text| Regex::new(text)).transpose();
-        let separator = separator.map_err(|error| problems.error(config, "splitchars", error.to_string()));
+        let separator = JavaRegex::new(settings.split_chars.as_deref().unwrap_or("\n"));
+        let separator = separator.map_err(|error| problems.error(config, "splitchars", error));
         if problems.errors() > before {
             return None;
         }
@@ -116,8 +116,8 @@ impl IrcSink {
             let body = String::from_utf8_lossy(event.body);
             match self.split {
                 true => {
-                    for line in message::lines(&body, self.separator.as_ref()) {
-                        connection.say(line).await?;
+                    for line in message::lines(&body, &self.separator) {
+                        connection.say(&line).await?;
                     }
                 }
                 false => connection.say(&body).await?,

@@ -157,6 +157,7 @@ async fn bodies_are_split_where_the_keys_say_so() {
         (vec![], vec!["#logs :a  b;c "]),
         (vec![("splitlines", "true")], vec!["#logs :a", "#logs :b;c"]),
         (vec![("splitlines", "true"), ("splitchars", "[;\\n]")], vec!["#logs :a", "#logs :b", "#logs :c"]),
+        (vec![("splitlines", "true"), ("splitchars", "(?<=b);")], vec!["#logs :a  b", "#logs :c "]),
         (vec![("splitchars", ";")], vec!["#logs :a  b;c "]),
     ] {
         let server = Server::start(|_, line| friendly(line)).await;

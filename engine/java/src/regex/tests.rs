@@ -191,3 +191,27 @@ fn expressions_mean_what_they_mean_in_java() {
         .collect();
     assert!(wrong.is_empty(), "expression, text, Java, here: {wrong:#?}");
 }
+
+/// Expression, text, Java's answer, and the one here.
+const DIFFERENT: &[(&str, &str, &str, &str)] = &[
+    ("(?i)\u{dc}", "\u{fc}", "no", "at 0: \u{fc}"),
+    ("(?m)^b", "a\rb", "at 2: b", "no"),
+    ("(?m)^b", "a\u{85}b", "at 3: b", "no"),
+    // As in Java 17; from Java 19 on there is a boundary.
+    ("\\bb", "\u{e9}b", "no", "no"),
+    ("\\p{InGreek}", "\u{3b1}", "at 0: \u{3b1}", "error"),
+    ("\\X", "a", "at 0: a", "error"),
+    ("\\N{LATIN SMALL LETTER A}", "a", "at 0: a", "error"),
+    ("(?<=a{1,2})b", "aab", "at 2: b", "error"),
+    ("\\2(a)(b)|c", "c", "at 0: c|(none)|(none)", "error"),
+];
+
+#[test]
+fn what_is_left_of_a_difference_is_as_the_migration_page_says() {
+    let wrong: Vec<_> = DIFFERENT
+        .iter()
+        .map(|(pattern, text, _, expected)| (pattern, text, expected, found(pattern, text)))
+        .filter(|(_, _, expected, found)| *expected != found)
+        .collect();
+    assert!(wrong.is_empty(), "expression, text, expected, found: {wrong:#?}");
+}
