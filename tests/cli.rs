@@ -3,8 +3,9 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use support::{Running, flumen, run, stderr, stdout};
 
@@ -320,7 +321,7 @@ fn flume_ng_has_help_and_version() {
 }
 
 /// A channel's log with five events to deliver, a frame each, in `data` and `checkpoint`.
-fn log_with_events() -> tempfile::TempDir {
+fn log_with_events(keys: flumen_wal::Keys) -> tempfile::TempDir {
     use flumen_wal::storage::{self, Backend};
     let directory = tempfile::tempdir().unwrap();
     let open = |folder: &str| {
@@ -329,7 +330,7 @@ fn log_with_events() -> tempfile::TempDir {
         storage::open(path, Backend::Std).unwrap().0
     };
     let dirs = flumen_wal::Directories { data: open("data"), checkpoint: open("checkpoint") };
-    let options = flumen_wal::Options { segment_bytes: 256 << 10, ..Default::default() };
+    let options = flumen_wal::Options { segment_bytes: 256 << 10, keys, ..Default::default() };
     let log = flumen_wal::Log::open(dirs, options).unwrap();
     for event in 0..5u8 {
         log.append_and_wait(flumen_wal::Commit { events: 1, payload: &vec![event; 300], progress: vec![] })
@@ -339,16 +340,24 @@ fn log_with_events() -> tempfile::TempDir {
     directory
 }
 
-#[test]
-fn a_damaged_log_is_repaired_after_a_rehearsal_and_never_beside_a_running_agent() {
-    let directory = log_with_events();
-    let segment = directory.path().join("data/segment-0000000000000001.log");
-    let dump = stdout(&run(directory.path(), &["wal", "dump", "data"]));
+const SEGMENT: &str = "data/segment-0000000000000001.log";
+
+/// Damages the frame of event 1, whose place is in `dump`; returns its offset.
+fn damage(directory: &Path, dump: &str) -> usize {
     let line = dump.lines().find(|line| line.contains("events 1..2")).expect("the frame of event 1");
     let offset = line.trim().split([':', ' ']).nth(1).unwrap().parse::<usize>().unwrap();
-    let mut bytes = fs::read(&segment).unwrap();
+    let mut bytes = fs::read(directory.join(SEGMENT)).unwrap();
     bytes[offset + 70] ^= 1;
-    fs::write(&segment, &bytes).unwrap();
+    fs::write(directory.join(SEGMENT), &bytes).unwrap();
+    offset
+}
+
+#[test]
+fn a_damaged_log_is_repaired_after_a_rehearsal_and_never_beside_a_running_agent() {
+    let directory = log_with_events(Default::default());
+    let segment = directory.path().join(SEGMENT);
+    let offset = damage(directory.path(), &stdout(&run(directory.path(), &["wal", "dump", "data"])));
+    let bytes = fs::read(&segment).unwrap();
 
     let rehearsed = run(directory.path(), &["wal", "repair", "--dry-run", "data"]);
     let text = stdout(&rehearsed);
@@ -378,4 +387,60 @@ fn a_damaged_log_is_repaired_after_a_rehearsal_and_never_beside_a_running_agent(
     assert_eq!((again.status.code(), stdout(&again).contains("nothing to repair")), (Some(0), true));
     let verified = run(directory.path(), &["wal", "verify", "data"]);
     assert_eq!(verified.status.code(), Some(0), "{}", stdout(&verified));
+}
+
+#[test]
+fn an_encrypted_log_is_looked_at_and_repaired_with_its_key_and_not_without() {
+    let secret = "00112233445566778899aabbccddeeff";
+    let bytes: Vec<u8> = (0..16).map(|at| 0x11 * at).collect();
+    let keys = flumen_wal::Keys::new(vec![flumen_wal::Key::new("a", &bytes).unwrap()], Some("a")).unwrap();
+    let directory = log_with_events(keys);
+    for (name, text) in [("key", secret), ("other", "ff112233445566778899aabbccddeeff")] {
+        fs::write(directory.path().join(name), text).unwrap();
+        fs::set_permissions(directory.path().join(name), fs::Permissions::from_mode(0o400)).unwrap();
+    }
+    let wal =
+        |words: &[&str], key: &[&str]| run(directory.path(), &[&["wal"], words, &["data"], key].concat());
+    let with = ["--key", "other", "--key", "key"];
+    let code_and_text = |output: Output| (output.status.code(), stdout(&output) + &stderr(&output));
+
+    for key in [&[][..], &["--key", "other"]] {
+        let (code, text) = code_and_text(wal(&["inspect"], key));
+        assert!(code == Some(0) && text.contains("give it by --key FILE"), "{code:?} {text}");
+        for words in
+            [&["verify"][..], &["dump"], &["dump", "--payload"], &["repair"], &["repair", "--dry-run"]]
+        {
+            let (code, text) = code_and_text(wal(words, key));
+            assert!(code == Some(1) && text.contains("key"), "{words:?}: {code:?} {text}");
+            assert!(!text.contains("repaired\n") && !text.contains(secret), "{text}");
+        }
+    }
+    let (code, text) = code_and_text(wal(&["inspect"], &with));
+    assert!(code == Some(0) && text.contains("5 events") && !text.contains("--key"), "{text}");
+    let (code, text) = code_and_text(wal(&["verify"], &with));
+    assert_eq!(code, Some(0), "{text}");
+    let (code, dump) = code_and_text(wal(&["dump"], &with));
+    assert!(code == Some(0) && dump.contains("events 4..5"), "{dump}");
+
+    let offset = damage(directory.path(), &dump);
+    let (code, text) = code_and_text(wal(&["verify"], &with));
+    assert!(code == Some(1) && text.contains(&offset.to_string()), "{text}");
+    let (code, text) = code_and_text(wal(&["repair", "--dry-run"], &with));
+    assert!(code == Some(1) && text.contains("nothing was changed"), "{text}");
+    let (code, text) = code_and_text(wal(&["repair"], &with));
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("1 events are given up (1..2); 4 are left"), "{text}");
+    let (code, text) = code_and_text(wal(&["verify"], &with));
+    assert_eq!(code, Some(0), "{text}");
+    let found =
+        |bytes: &[u8]| bytes.windows(64).any(|window| window.iter().all(|byte| (1..5).contains(byte)));
+    let mut left = vec![directory.path().to_path_buf()];
+    while let Some(path) = left.pop() {
+        match fs::read_dir(&path) {
+            Ok(entries) => left.extend(entries.map(|entry| entry.unwrap().path())),
+            Err(_) => assert!(!found(&fs::read(&path).unwrap()), "{} has an event's bytes", path.display()),
+        }
+    }
+    let (code, text) = code_and_text(wal(&["inspect"], &with));
+    assert!(code == Some(0) && text.contains("backlog    4 events"), "{text}");
 }

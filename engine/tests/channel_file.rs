@@ -279,6 +279,28 @@ async fn capacity_changes_live_and_events_stay() {
     channel.close().await;
 }
 
+#[tokio::test]
+async fn a_checkpoint_is_written_at_the_end_unless_a_key_says_no() {
+    for on_close in ["true", "false"] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let keys = [("checkpointOnClose", on_close), ("checkpointInterval", "3600000")];
+        let bytes = || {
+            let entries = std::fs::read_dir(dir.path().join("checkpoint/flumen")).expect("there");
+            let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+            files.sort();
+            files.iter().map(|path| std::fs::read(path).expect("readable")).collect::<Vec<_>>()
+        };
+        let channel = open(dir.path(), &keys).expect("opens");
+        put(&*channel, &batch(3, 1)).await.expect("room");
+        let before = bytes();
+        channel.close().await;
+        assert_eq!(bytes() != before, on_close == "true", "checkpointOnClose = {on_close}");
+        let channel = open(dir.path(), &keys).expect("opens");
+        assert_eq!(channel.status().events, 3, "with it or without");
+        channel.close().await;
+    }
+}
+
 /// Takes of a hundred out of puts of a thousand, while the segments roll.
 #[tokio::test]
 async fn a_backlog_of_many_segments_comes_out_whole() {

@@ -228,6 +228,33 @@ async fn a_put_waits_for_memory_before_it_spills_and_a_full_overflow_is_told() {
     channel.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_in_memory_are_counted_in_steps_of_the_average_event() {
+    for (step, fit) in [("100", 10.0), ("500", 2.0)] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let bytes = [("byteCapacity", "1000"), ("byteCapacityBufferPercentage", "0"), ("avgEventSize", step)];
+        let channel = open(dir.path(), &[&bytes[..], &[("overflowTimeout", "0")]].concat());
+        for number in 0..12 {
+            put(&*channel, &numbers(number, 1)).await.expect("room in one of the two");
+        }
+        assert_eq!(gauge(&*channel, "memory_events"), fit, "avgEventSize = {step}");
+        channel.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_put_that_memory_could_never_hold_goes_to_the_overflow_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let keys = [("memoryCapacity", "5"), ("transactionCapacity", "10"), ("overflowTimeout", "60")];
+    let channel = open(dir.path(), &keys);
+    let begun = Instant::now();
+    put(&*channel, &numbers(0, 6)).await.expect("room in the overflow");
+    put(&*channel, &numbers(6, 5)).await.expect("room in memory");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(bodies(&take(&mut *channel.taker(), 11)), (0..11).collect::<Vec<_>>());
+    channel.close().await;
+}
+
 /// What is in memory is gone with the process, and what was spilled goes out first.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_overflow_survives_and_memory_does_not() {

@@ -1,6 +1,7 @@
 //! Commands: run again when they end, and never there without their agent.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use crate::lines::{LINE, assert_exact, lines};
 use crate::world::{DURABLE_TAIL, World, eventually};
@@ -42,6 +43,20 @@ fn a_command_that_ends_is_run_again_and_each_of_its_lines_arrives() {
         assert_exact(run, 1000);
     }
     assert_eq!(output.len() % (1000 * LINE), 0, "a run came in part");
+}
+
+#[test]
+fn a_command_that_is_not_there_yet_is_run_once_it_is() {
+    let world = World::new(&config("@DIR@/late", ""));
+    let agent = world.start();
+    agent.wait_for(&["ERROR", "/late"]);
+    let script = world.path("script");
+    fs::write(&script, "#!/bin/sh\necho one\necho two\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::rename(&script, world.path("late")).unwrap();
+    world.wait_delivered(8);
+    agent.stop();
+    assert_eq!(world.output(), b"one\ntwo\n");
 }
 
 #[test]

@@ -191,6 +191,23 @@ async fn with_the_defaults_even_a_200_gives_the_event_back_and_check_warns() {
 }
 
 #[tokio::test]
+async fn what_counts_as_drained_is_said_by_status_and_else_by_the_default() {
+    let answers = [200, 404, 500].map(Answer::Status);
+    let server = Server::start(&answers).await;
+    let keys = [
+        ("defaultRollback", "false"),
+        ("defaultBackoff", "false"),
+        ("defaultIncrementMetrics", "true"),
+        ("incrementMetrics.404", "false"),
+    ];
+    let (mut sink, context) = start(&server, &keys, false).await;
+    for _ in answers {
+        sink.deliver(&events(&["x"])).await.expect("released");
+    }
+    assert_eq!(context.metrics.event_drain_success.get(), 2);
+}
+
+#[tokio::test]
 async fn a_status_decides_by_its_own_key_its_hundreds_and_the_default() {
     let answers = [200, 202, 503, 500, 404, 302].map(Answer::Status);
     let server = Server::start(&answers).await;

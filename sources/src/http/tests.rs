@@ -186,10 +186,11 @@ fn keys_that_are_wrong_are_refused_by_name() {
     let of = |extra: &[(&str, &str)]| problems(&spec(), extra).join("; ");
     assert!(of(&[]).contains("port: required key is missing"));
     assert!(of(&[("port", "1"), ("handler", "com.example.Mine")]).contains("JSONHandler"));
-    assert!(
-        of(&[("port", "1"), ("QueuedThreadPool.maxThreads", "9")])
-            .contains("warning: a1.sources.r1.QueuedThreadPool")
-    );
+    for key in
+        ["QueuedThreadPool.maxThreads", "HttpConfiguration.sendServerVersion", "ServerConnector.idleTimeout"]
+    {
+        assert!(of(&[("port", "1"), (key, "9")]).contains(&format!("warning: a1.sources.r1.{key}")), "{key}");
+    }
     assert!(of(&[("port", "1"), ("enableSSL", "true")]).contains("old name; write ssl"));
     assert!(
         of(&[("port", "1"), ("SslContextFactory.needClientAuth", "true")]).contains("anybody could send")

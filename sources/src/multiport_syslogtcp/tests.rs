@@ -72,7 +72,8 @@ fn each_port_has_its_character_set_and_bodies_keep_theirs() {
 
 #[test]
 fn a_blank_line_loses_nothing_and_long_ones_come_in_pieces() {
-    let stage = Stage::new(&[("eventSize", "30"), ("batchSize", "2"), ("keepFields", "all")]);
+    let keys = [("eventSize", "30"), ("batchSize", "2"), ("keepFields", "all"), ("readBufferBytes", "7")];
+    let stage = Stage::new(&keys);
     stage
         .send(stage.ports[0], b"<1>- h one\n\n<1>- h two\n<1>- h three\n<1>- h 45678901234567890123456789\n");
     let bodies = stage.engine.bodies();

@@ -145,6 +145,22 @@ fn who_was_stopped_in_the_middle_of_a_file_goes_on_there() {
 }
 
 #[test]
+fn a_file_whose_byte_order_mark_is_far_behind_is_gone_on_with_in_its_order() {
+    let room = Room::new(&[("batchSize", "1"), ("inputCharset", "UTF-16")]);
+    let bytes: Vec<u8> = "\u{feff}one\n\u{4e2d}\nthree\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    room.engine.state().room = Some(1);
+    room.drop_in("a", bytes);
+    let running = room.start();
+    room.wait(1);
+    running.stop();
+    assert_eq!(room.engine.bodies(), ["one"]);
+    room.make_room();
+    let running = room.start();
+    room.stop_when_settled(running);
+    assert_eq!(room.engine.bodies(), ["one", "\u{4e2d}", "three"]);
+}
+
+#[test]
 fn pauses_while_the_channel_is_full_double_up_to_the_longest() {
     let room = Room::new(&[("maxBackoff", "600")]);
     room.engine.state().fates = [Fate::Full; 4].into();

@@ -104,16 +104,18 @@ fn a_moment() {
 
 #[test]
 fn lines_of_old_and_new_files_arrive_in_order() {
-    let stage = Stage::new(&[]);
-    stage.append("a.log", "one\ntwo\n\n");
-    stage.append("ignored.txt", "no\n");
-    let running = stage.start();
-    stage.expect(&["one", "two", ""]);
-    stage.append("a.log", "three\n");
-    stage.expect(&["one", "two", "", "three"]);
-    stage.append("b.log", "four\n");
-    stage.expect(&["one", "two", "", "three", "four"]);
-    running.stop();
+    for cached in ["true", "false"] {
+        let stage = Stage::new(&[("cachePatternMatching", cached)]);
+        stage.append("a.log", "one\ntwo\n\n");
+        stage.append("ignored.txt", "no\n");
+        let running = stage.start();
+        stage.expect(&["one", "two", ""]);
+        stage.append("a.log", "three\n");
+        stage.expect(&["one", "two", "", "three"]);
+        stage.append("b.log", "four\n");
+        stage.expect(&["one", "two", "", "three", "four"]);
+        running.stop();
+    }
 }
 
 #[test]

@@ -302,6 +302,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_sealed_twice_has_nothing_in_common() {
+        let (key, mut next) = (key("k", 7, 32), 0);
+        let mut random = || {
+            next += 1;
+            next
+        };
+        let mut seal = || {
+            let mut out = vec![0; 64 + OVERHEAD];
+            key.seal(&[9; 64], b"context", &mut random, &mut out);
+            out
+        };
+        // Of equal bytes under one key stream, encrypted ones would be equal too.
+        let (one, two) = (seal(), seal());
+        let same = one[ID_LEN..].chunks_exact(4).zip(two[ID_LEN..].chunks_exact(4)).filter(|(a, b)| a == b);
+        // The upper halves of the three small numbers that are random here.
+        assert_eq!(same.count(), 3);
+        assert_ne!(one[BEGIN..BEGIN + 4], two[BEGIN..BEGIN + 4]);
+    }
+
+    #[test]
     fn every_flipped_bit_of_an_envelope_is_noticed() {
         let keys = Keys::new(vec![key("k", 7, 32)], None).unwrap();
         let envelope = sealed(keys.iter().next().unwrap(), b"the bytes");

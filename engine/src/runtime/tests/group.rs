@@ -17,14 +17,17 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::super::board::Board;
+use super::super::dead_letter::DeadLetter;
 use super::super::runner::{Runner, Slot};
 use super::channel::TestChannel;
 use super::fill;
 use crate::processors::{failover, load_balance};
 
-/// A sink that writes `name:bodies` into the group's log; what it has to fail with is scripted.
+/// A sink that writes `name:bodies` into the group's log; what it has to fail with is scripted. It refuses a body that
+/// begins with `bad`.
 struct Member {
     name: &'static str,
+    context: Option<SinkContext>,
     log: Arc<Mutex<Vec<String>>>,
     script: Arc<Script>,
     window: Window,
@@ -53,7 +56,8 @@ impl Sink for Member {
         self.window
     }
 
-    async fn start(&mut self, _: &SinkContext) -> Result<(), SinkError> {
+    async fn start(&mut self, context: &SinkContext) -> Result<(), SinkError> {
+        self.context = Some(context.clone());
         let starts = &self.script.starts;
         let fails = starts.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| left.checked_sub(1));
         told(Some(fails.is_ok()))
@@ -63,7 +67,13 @@ impl Sink for Member {
         let bodies: Vec<_> =
             events.iter().map(|event| String::from_utf8_lossy(event.body).into_owned()).collect();
         self.log.lock().push(format!("{}:{}", self.name, bodies.join(",")));
-        told(self.script.deliveries.lock().pop_front())
+        told(self.script.deliveries.lock().pop_front())?;
+        let refused: Vec<u32> =
+            (0..).zip(&bodies).filter(|(_, body)| body.starts_with("bad")).map(|(at, _)| at).collect();
+        match &self.context {
+            Some(context) if !refused.is_empty() => Err(context.refuse("not wanted here", refused)),
+            _ => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> FlushFuture {
@@ -93,6 +103,18 @@ fn run(
     window: usize,
     script: impl Fn(&[Arc<Script>]),
 ) -> Setting {
+    run_with(None, factory, keys, bodies, window, script)
+}
+
+/// The same, with a dead letter for each of them.
+fn run_with(
+    dead: Option<&Arc<TestChannel>>,
+    factory: Factory,
+    keys: &[(&str, &str)],
+    bodies: &[&str],
+    window: usize,
+    script: impl Fn(&[Arc<Script>]),
+) -> Setting {
     let channel = TestChannel::new("c1", true, 100);
     fill(&channel, bodies);
     let (log, stop) = (Arc::new(Mutex::new(Vec::new())), CancellationToken::new());
@@ -105,10 +127,11 @@ fn run(
         .map(|(name, script)| {
             let window =
                 Window { events: window, bytes: usize::MAX, time: Duration::from_secs(60), flushes: 1 };
-            let sink = Member { name, log: log.clone(), script: script.clone(), window };
+            let sink = Member { name, context: None, log: log.clone(), script: script.clone(), window };
             let metrics = SinkMetrics::default();
             let context = SinkContext::new("a1".into(), name.into(), stop.clone(), metrics, channel.clone());
-            Slot::new(Box::new(sink), context, board.entry(Kind::Sink, &name.into(), "test"), None)
+            let dead = dead.map(|channel| DeadLetter::Channel(channel.clone()));
+            Slot::new(Box::new(sink), context, board.entry(Kind::Sink, &name.into(), "test"), dead)
         })
         .collect();
     let Factory::Processor(build) = factory else { panic!("not a processor") };
@@ -200,4 +223,32 @@ async fn a_sink_whose_turn_it_is_not_still_hears_that_it_is_idle() {
     let idles = |s: &Setting| s.scripts[1].idles.load(Ordering::Acquire);
     super::world::until("the standby is told", || idles(&s) >= 2).await;
     assert_eq!(s.end().await, ["k1:1"]);
+}
+
+/// Refused by one sink, an event is not offered to the next, and what fails meanwhile for other reasons still is.
+#[tokio::test]
+async fn a_refused_event_goes_to_the_dead_letter_once_and_the_group_goes_on() {
+    for factory in [failover::SPEC.factory, load_balance::SPEC.factory] {
+        let dead = TestChannel::new("dead", true, 100);
+        let fails = |scripts: &[Arc<Script>]| {
+            scripts[0].deliveries.lock().extend([true]);
+            scripts[1].deliveries.lock().extend([false, false, true]);
+        };
+        let bodies = ["1", "bad 2", "3", "bad 4", "5", "6", "bad 7"];
+        let s = run_with(Some(&dead), factory, QUICK, &bodies, 1, fails);
+        s.released(7).await;
+        let refused: Vec<String> = {
+            let state = dead.state();
+            let events = state.events.values().flat_map(|slice| slice.iter());
+            events.map(|event| String::from_utf8_lossy(event.body).into_owned()).collect()
+        };
+        assert_eq!(refused, ["bad 2", "bad 4", "bad 7"]);
+        assert!(s.channel.state().events.is_empty() && s.channel.state().out == 0, "nothing is left");
+        let mut tried: Vec<String> =
+            s.end().await.iter().map(|line| line.split_once(':').expect("a name").1.to_string()).collect();
+        tried.sort();
+        // Two of them failed once, whatever they were, and came again.
+        tried.dedup();
+        assert_eq!(tried, ["1", "3", "5", "6", "bad 2", "bad 4", "bad 7"]);
+    }
 }
