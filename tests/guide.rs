@@ -178,8 +178,9 @@ fn index(registry: &Registry) -> String {
          Generated (`UPDATE_GUIDE=1 cargo test --test guide`): do not edit. Each type has a page with an example, its keys and \
          what happens when things fail.\n\n\
          A key stands after its component's prefix, which its page names. A name that ends in `.` stands for all keys that \
-         begin so. *Live* keys are changed by a reload in place; any other restarts its component.\n",
+         begin so.\n",
     );
+    text.push_str(&live(registry));
     for (kind, title, folder, _) in KINDS {
         writeln!(text, "\n## {title}\n\n| type | |\n| --- | --- |").unwrap();
         for spec in built_in(registry, *kind) {
@@ -203,6 +204,37 @@ fn index(registry: &Registry) -> String {
         }
     }
     text
+}
+
+/// What a reload changes in place.
+fn live(registry: &Registry) -> String {
+    let mut text = String::from(
+        "\n## What a reload changes in place\n\n\
+         The *live* keys of channels, whose events stay where they are. A change of any other key restarts its component and \
+         what hangs on it, no more: a source goes on where it stood, what a sink has not released comes again.\n\n\
+         | channel | live keys |\n| --- | --- |\n",
+    );
+    for spec in built_in(registry, Kind::Channel) {
+        let keys: Vec<String> =
+            spec.keys.iter().filter(|key| key.live).map(|key| format!("`{}`", key.name)).collect();
+        if !keys.is_empty() {
+            writeln!(text, "| `{}` | {} |", name(spec), keys.join(", ")).unwrap();
+        }
+    }
+    text
+}
+
+/// The runtime changes channels in place and nothing else: a key of another kind that is declared live would promise what
+/// nobody keeps.
+#[test]
+fn only_channels_have_live_keys() {
+    let registry = flumen::standard_registry();
+    for (kind, ..) in KINDS.iter().filter(|(kind, ..)| *kind != Kind::Channel) {
+        for spec in registry.of(*kind) {
+            let live: Vec<&str> = spec.keys.iter().filter(|key| key.live).map(|key| key.name).collect();
+            assert!(live.is_empty(), "{}: {live:?}", name(spec));
+        }
+    }
 }
 
 fn announced(registry: &Registry) -> String {

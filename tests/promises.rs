@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use flumen_api::settings::Kind;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -72,7 +74,7 @@ fn a_test_that_is_ignored_shows_nothing() {
 #[test]
 fn every_test_that_a_document_names_exists() {
     let tests = tests();
-    for document in ["docs/durability.md", "docs/operations.md"] {
+    for document in ["docs/durability.md", "docs/operations.md", "docs/migration.md"] {
         let text = fs::read_to_string(root().join(document)).unwrap();
         let missing: Vec<&str> = named(&text).filter(|name| !tests.contains(*name)).collect();
         assert!(named(&text).count() > 10, "{document} names no tests");
@@ -81,9 +83,11 @@ fn every_test_that_a_document_names_exists() {
 }
 
 #[test]
-fn every_row_of_what_survives_names_a_test() {
+fn every_row_that_a_test_shall_show_names_one() {
+    // A case of the differential suite, which sees to it that there is such a case.
+    let has_case = |text: &str| text.contains("`differential:");
     let mut tables = 0;
-    for document in ["docs/durability.md", "docs/operations.md"] {
+    for document in ["docs/durability.md", "docs/operations.md", "docs/migration.md"] {
         let text = fs::read_to_string(root().join(document)).unwrap();
         let mut lines = text.lines();
         while let Some(line) = lines.next() {
@@ -93,11 +97,75 @@ fn every_row_of_what_survives_names_a_test() {
             tables += 1;
             for row in lines.by_ref().skip(1).take_while(|row| row.starts_with('|')) {
                 let last = row.trim_end_matches('|').rsplit('|').next().unwrap();
-                assert!(named(last).next().is_some(), "{document}: no test shows: {row}");
+                assert!(named(last).next().is_some() || has_case(last), "{document}: no test shows: {row}");
             }
         }
     }
-    assert!(tables >= 6, "{tables} tables");
+    assert!(tables >= 9, "{tables} tables");
+}
+
+/// A deviation from Flume is a row of a table whose rows name what shows them.
+#[test]
+fn no_deviation_is_told_outside_of_the_tables() {
+    let text = fs::read_to_string(root().join("docs/migration.md")).unwrap();
+    for title in ["## Better", "## Different", "## Refused"] {
+        let section = text.split_once(title).unwrap().1.split("\n## ").next().unwrap();
+        let lines = section.lines().skip(1);
+        let loose: Vec<&str> = lines
+            .clone()
+            .filter(|line| line.starts_with(['-', '*', ' ']) || line.starts_with("1."))
+            .collect();
+        assert!(loose.is_empty(), "{title}: {loose:#?}");
+        assert_eq!(lines.filter(|line| line.ends_with("| shown by |")).count(), 1, "{title}");
+    }
+}
+
+/// A key that no test sets may do anything.
+#[test]
+fn every_key_occurs_in_a_test() {
+    let is_test_file = |path: &Path| {
+        let path = path.strip_prefix(root()).unwrap().to_str().unwrap();
+        path.contains("tests") || path.contains("testing")
+    };
+    let mut texts: Vec<String> = Vec::new();
+    for (path, text) in sources() {
+        match is_test_file(&path) {
+            true => texts.push(text),
+            // Tests stand at the end of a file.
+            false => texts.extend(text.split_once("#[cfg(test)]").map(|(_, tests)| tests.to_string())),
+        }
+    }
+    let scenarios = fs::read_dir(root().join("tests/scenarios")).unwrap();
+    texts.extend(scenarios.map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap()));
+    let text = texts.concat();
+    let occurs = |key: &str| {
+        let mut places = text.match_indices(key).map(|(at, _)| (at, at + key.len()));
+        let is_letter = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+        places.any(|(from, to)| {
+            !is_letter(text.as_bytes()[..from].last())
+                && (key.ends_with('.') || !is_letter(text.as_bytes().get(to)))
+        })
+    };
+    let registry = flumen::standard_registry();
+    let mut missing = BTreeSet::new();
+    let kinds = [
+        Kind::Source,
+        Kind::Channel,
+        Kind::Sink,
+        Kind::Interceptor,
+        Kind::ValueSerializer,
+        Kind::Selector,
+        Kind::Processor,
+        Kind::Serializer,
+    ];
+    for spec in kinds.iter().flat_map(|kind| registry.of(*kind)).filter(|spec| spec.is_built()) {
+        for key in spec.keys.iter().filter(|key| !key.name.starts_with("org.apache.flume.")) {
+            if !occurs(key.name) {
+                missing.insert(format!("{} {}: {}", spec.kind(), spec.alias, key.name));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "keys that no test sets: {missing:#?}");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! What a case is made of.
 //!
 //! A case is a source, its channels and their sinks. In its keys `@R@`, `@C1@`, `@K1@` and `@G@` stand for the names of its
-//! source, first channel, first sink and sink group, `@DIR@` for its directory and `@PORT@` for a port of its own.
+//! source, first channel, first sink and sink group, `@DIR@` for its directory, `@PORT@` for a port of its own and `@PEER@`
+//! for that of its peer.
+
+use crate::peer::Peer;
 
 /// A row of the suite.
 #[derive(Clone)]
@@ -15,11 +18,13 @@ pub struct Case {
     /// Sinks: the number of the channel, from 1, and keys that are added to a `file_roll` sink's or replace them. Empty: one
     /// sink a channel.
     pub sinks: Vec<(usize, &'static [&'static str])>,
+    /// Whom its sinks send to.
+    pub peer: Option<Peer>,
     /// Further lines of the agent, whole.
     pub agent: &'static [&'static str],
     /// What is put in, in this order.
     pub feed: Vec<Feed>,
-    /// Events that Flume delivers to all sinks together.
+    /// Events that Flume delivers to all sinks together; with a peer, what it hears.
     pub delivered: usize,
     /// How the outputs are compared.
     pub outputs: Outputs,
@@ -67,7 +72,7 @@ pub enum Outputs {
     Logged(&'static str),
 }
 
-/// What each side does, where they differ, as the comparison shows it: one text a sink or answer.
+/// What each side does, where they differ, as the comparison shows it: one text a sink, the peer's, one an answer.
 #[derive(Clone)]
 pub struct Differs {
     pub flume: &'static [&'static str],
@@ -84,6 +89,7 @@ impl Case {
             source: source.iter().map(|key| (*key).to_string()).collect(),
             channels: 1,
             sinks: Vec::new(),
+            peer: None,
             agent: &[],
             feed: Vec::new(),
             delivered: 0,
@@ -128,6 +134,11 @@ impl Case {
 
     pub fn sinks(mut self, sinks: &[(usize, &'static [&'static str])]) -> Self {
         self.sinks = sinks.to_vec();
+        self
+    }
+
+    pub fn peer(mut self, peer: Peer) -> Self {
+        self.peer = Some(peer);
         self
     }
 

@@ -23,6 +23,12 @@ const COUNTED: &[&str] = &[
 
 pub fn compare(case: &Case, theirs: &Result, ours: &Result) -> std::result::Result<(), String> {
     let (their_texts, our_texts) = (normal::shown(case, theirs), normal::shown(case, ours));
+    for (side, result) in [("flume", theirs), ("flumen", ours)] {
+        let (least, heard) = (case.delivered_by(side), result.heard.as_ref().map(Vec::len));
+        if heard.is_some_and(|heard| heard < least) {
+            return Err(format!("of {side} its peer heard {:?}, not {least} texts", result.heard));
+        }
+    }
     match &case.differs {
         Some(differs) => {
             is("Flume", &their_texts, differs.flume)?;

@@ -54,6 +54,8 @@ impl Flume {
         command.arg(format!("-Dlog4j2.configurationFile={}", project().join("log4j2.xml").display()));
         command.args(["-Dflume.monitoring.type=http", "-Dflume.monitoring.port=@MONITORING@"]);
         command.args(definitions.iter().map(|(key, value)| format!("-D{key}={value}")));
+        // Java asks no environment for it.
+        command.arg(format!("-Duser.home={}", directory.display()));
         command.arg("-cp").arg(format!("{}/*", self.libraries.display()));
         command.args([
             "org.apache.flume.node.Application",
@@ -79,6 +81,6 @@ pub fn flumen(directory: &Path, definitions: &[(&str, &str)]) -> Command {
 /// The same surroundings for both.
 fn prepared(mut command: Command, directory: &Path) -> Command {
     command.current_dir(directory).env("TZ", "Asia/Shanghai").env("LC_ALL", "C.UTF-8");
-    command.env("DIFFERENTIAL_VARIABLE", "from the environment");
+    command.env("HOME", directory).env("DIFFERENTIAL_VARIABLE", "from the environment");
     command
 }

@@ -16,16 +16,23 @@ mod avro;
 mod case;
 mod cases;
 mod compare;
+mod complete;
 mod flume;
 mod http;
+#[path = "../support/ngircd.rs"]
+mod ngircd;
 mod normal;
+mod peer;
 mod side;
+#[path = "../support/web.rs"]
+mod web;
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use case::{Case, Feed};
+use peer::Peer;
 use side::Side;
 
 /// Flume, or a word of why the test is skipped.
@@ -36,12 +43,16 @@ fn flume() -> Option<flume::Flume> {
     match flume::ready() {
         Ok(flume) => Some(flume),
         Err(why) => {
-            let required = std::env::var_os("FLUMEN_REQUIRE_PEERS").is_some_and(|value| value == "1");
-            assert!(!required, "FLUMEN_REQUIRE_PEERS=1, and {why}");
-            println!("skipped: {why}");
+            skipped(&why);
             None
         }
     }
+}
+
+fn skipped(why: &str) {
+    let required = std::env::var_os("FLUMEN_REQUIRE_PEERS").is_some_and(|value| value == "1");
+    assert!(!required, "FLUMEN_REQUIRE_PEERS=1, and {why}");
+    println!("skipped: {why}");
 }
 
 #[test]
@@ -71,7 +82,11 @@ fn a_tailed_file_goes_from_flume_to_flumen_and_back_with_no_line_lost_or_repeate
 #[test]
 fn flumen_does_what_flume_does() {
     let Some(flume) = flume() else { return };
-    let cases = cases::all();
+    let mut cases = cases::all();
+    if let Err(why) = ngircd::is_there() {
+        skipped(&why);
+        cases.retain(|case| case.peer != Some(Peer::Irc));
+    }
     let mut theirs = Side::new("flume", &cases);
     let mut ours = Side::new("flumen", &cases);
     let definitions = [("differential.system", "from the command line")];

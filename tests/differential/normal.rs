@@ -6,7 +6,7 @@ use crate::avro;
 use crate::case::{Case, Outputs};
 use crate::side::Result;
 
-/// The outputs of a side as texts: one a sink (or one of all sinks), then one an answer.
+/// The outputs of a side as texts: one a sink (or one of all sinks), one of what a peer heard, then one an answer.
 pub fn shown(case: &Case, result: &Result) -> Vec<String> {
     let bytes =
         |files: &[(String, Vec<u8>)]| files.iter().flat_map(|(_, bytes)| bytes.clone()).collect::<Vec<u8>>();
@@ -20,6 +20,7 @@ pub fn shown(case: &Case, result: &Result) -> Vec<String> {
             vec![sorted(result.files.iter().flat_map(|files| events(&bytes(files))).collect())]
         }
     };
+    shown.extend(result.heard.iter().map(|heard| heard.join("\n")));
     shown.extend(result.answers.iter().cloned());
     shown.iter().map(|text| masked(case, &text.replace(&result.directory, "@DIR@"))).collect()
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::case::{Case, Feed};
-use crate::http;
+use crate::{http, peer};
 
 /// Far above what any step takes on a busy machine; only a failure waits this long.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -32,6 +32,8 @@ pub struct Result {
     pub files: Vec<Vec<(String, Vec<u8>)>>,
     /// Names of what is below the directory `in` at the end.
     pub inputs: Vec<String>,
+    /// What the case's peer heard.
+    pub heard: Option<Vec<String>>,
     /// What was answered to each input that is answered.
     pub answers: Vec<String>,
     /// Of the case's components, by `SOURCE`, `CHANNEL1`, `SINK1`.
@@ -47,6 +49,7 @@ pub struct Side {
     name: &'static str,
     directory: tempfile::TempDir,
     ports: BTreeMap<&'static str, u16>,
+    peers: BTreeMap<&'static str, peer::Running>,
     monitoring: u16,
     child: Option<Child>,
     answers: BTreeMap<&'static str, Vec<String>>,
@@ -58,7 +61,8 @@ impl Side {
         let monitoring = free_port();
         let ports = cases.iter().map(|case| (case.name, free_port())).collect();
         let directory = tempfile::tempdir().unwrap();
-        let side = Self { name, directory, ports, monitoring, child: None, answers: BTreeMap::new() };
+        let (peers, answers) = (BTreeMap::new(), BTreeMap::new());
+        let mut side = Self { name, directory, ports, peers, monitoring, child: None, answers };
         for case in cases {
             for folder in ["in"].into_iter().map(String::from).chain((1..=9).map(|n| format!("out{n}"))) {
                 fs::create_dir_all(side.case(case).join(folder)).unwrap();
@@ -72,6 +76,10 @@ impl Side {
                     let time = SystemTime::now() - Duration::from_secs(60 + 60 * age as u64);
                     file.set_modified(time).unwrap();
                 }
+            }
+            if let Some(peer) = case.peer {
+                let running = peer.start(&side.case(case), free_port);
+                side.peers.insert(case.name, running);
             }
         }
         fs::write(side.root().join("flume.conf"), side.configuration(cases)).unwrap();
@@ -131,6 +139,9 @@ impl Side {
             .replace("@G@", &format!("{}_g", case.name))
             .replace("@DIR@", self.case(case).to_str().unwrap())
             .replace("@PORT@", &self.ports[case.name].to_string());
+        if let Some(peer) = self.peers.get(case.name) {
+            line = line.replace("@PEER@", &peer.port().to_string());
+        }
         for n in 1..10 {
             line = line.replace(&format!("@C{n}@"), &format!("{}_c{n}", case.name));
             line = line.replace(&format!("@K{n}@"), &format!("{}_k{n}", case.name));
@@ -181,6 +192,9 @@ impl Side {
 
     /// Whether as many events are written as shall be.
     fn is_done(&self, case: &Case) -> bool {
+        if let Some(peer) = self.peers.get(case.name) {
+            return peer.heard().len() >= case.delivered_by(self.name);
+        }
         let counters = self.counters().unwrap_or_default();
         let prefix = format!("SINK.{}_k", case.name);
         let drained: usize = counters
@@ -269,6 +283,7 @@ impl Side {
             Result {
                 files: files.collect(),
                 inputs: names_below(&self.case(case).join("in"), ""),
+                heard: self.peers.get(case.name).map(peer::Running::heard),
                 answers: self.answers.get(case.name).cloned().unwrap_or_default(),
                 counters: own("SOURCE", "r")
                     .into_iter()

@@ -1,11 +1,9 @@
 //! The http sink and what it does after each answer, up to the dead letter.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
 
-use crate::world::{PATIENCE, World, eventually};
+use crate::web::{Answer, Request, Web};
+use crate::world::{World, eventually};
 
 /// taildir → file channel → http, to the server at `@PORT@`.
 const TAIL_TO_HTTP: &str = "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n\
@@ -15,87 +13,32 @@ const TAIL_TO_HTTP: &str = "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n\
     a1.sinks.k1.type = http\na1.sinks.k1.endpoint = http://127.0.0.1:@PORT@/in\na1.sinks.k1.channel = c1\n\
     a1.sinks.k1.rollback.2XX = false\na1.sinks.k1.defaultBackoff = false\n";
 
-/// A server that answers a body with what `answer` says, given the body and how often it came.
-pub struct Server {
-    pub port: u16,
-    seen: Arc<Mutex<Vec<String>>>,
-}
-
-impl Server {
-    pub fn start(answer: impl Fn(&str, usize) -> u16 + Send + Sync + 'static) -> Self {
-        let answer = Arc::new(answer);
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let seen = Arc::<Mutex<Vec<String>>>::default();
-        let bodies = seen.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (bodies, answer) = (bodies.clone(), answer.clone());
-                std::thread::spawn(move || serve(stream.unwrap(), &*answer, &bodies));
-            }
-        });
-        Self { port, seen }
-    }
-
-    pub fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
-    }
-}
-
-fn serve(stream: TcpStream, answer: impl Fn(&str, usize) -> u16, seen: &Mutex<Vec<String>>) {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut stream = BufReader::new(stream);
-    loop {
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            if !stream.read_line(&mut line).is_ok_and(|read| read > 0) {
-                return;
-            }
-            if let Some(text) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = text.trim().parse().unwrap();
-            }
-            if line.trim().is_empty() {
-                break;
-            }
-        }
-        let mut body = vec![0; length];
-        stream.read_exact(&mut body).unwrap();
-        let body = String::from_utf8(body).unwrap();
-        let status = {
-            let mut seen = seen.lock().unwrap();
-            seen.push(body.clone());
-            answer(&body, seen.iter().filter(|other| **other == body).count())
-        };
-        write!(stream.get_mut(), "HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n").unwrap();
-    }
-}
-
-fn world(server: &Server, keys: &str) -> World {
+fn world(server: &Web, keys: &str) -> World {
     World::new(&format!("{TAIL_TO_HTTP}{keys}").replace("@PORT@", &server.port.to_string()))
 }
 
 #[test]
 fn an_event_is_posted_until_the_answer_releases_it_and_those_behind_it_wait() {
-    let server = Server::start(|body, times| if body == "two" && times < 3 { 503 } else { 200 });
+    let server =
+        Web::start(|asked, times| Answer::from(if asked.body == "two" && times < 3 { 503 } else { 200 }));
     let world = world(&server, "");
     world.append("in/a.log", "one\ntwo\nthree\n");
     let agent = world.start();
     let all = ["one", "two", "two", "two", "three"];
-    eventually(|| server.seen().len() >= all.len(), || format!("{:?}", server.seen()));
+    eventually(|| server.bodies().len() >= all.len(), || format!("{:?}", server.bodies()));
     agent.stop();
-    assert_eq!(server.seen(), all);
+    assert_eq!(server.bodies(), all);
     // What is released does not come again.
     let agent = world.start();
     world.append("in/a.log", "four\n");
-    eventually(|| server.seen().len() > all.len(), || format!("{:?}", server.seen()));
+    eventually(|| server.bodies().len() > all.len(), || format!("{:?}", server.bodies()));
     agent.stop();
-    assert_eq!(server.seen()[all.len()..], ["four"]);
+    assert_eq!(server.bodies()[all.len()..], ["four"]);
 }
 
 #[test]
 fn a_refused_event_goes_to_the_dead_letters_channel_and_holds_nobody_up() {
-    let server = Server::start(|body, _| if body.starts_with("bad") { 400 } else { 200 });
+    let server = Web::start(|asked, _| Answer::from(if asked.body.starts_with("bad") { 400 } else { 200 }));
     let keys = "a1.channels = c1 c2\na1.channels.c2.type = file\na1.channels.c2.checkpointDir = @DIR@/2/checkpoint\n\
                 a1.channels.c2.dataDirs = @DIR@/2/data\na1.sinks = k1 k2\na1.sinks.k2.type = file_roll\n\
                 a1.sinks.k2.sink.directory = @DIR@/out\na1.sinks.k2.sink.rollInterval = 0\na1.sinks.k2.channel = c2\n\
@@ -107,11 +50,11 @@ fn a_refused_event_goes_to_the_dead_letters_channel_and_holds_nobody_up() {
     let agent = world.start();
     let dead = || String::from_utf8(world.output()).unwrap();
     eventually(
-        || dead().lines().count() == 2 && server.seen().len() == 4,
-        || format!("{} {:?}", dead(), server.seen()),
+        || dead().lines().count() == 2 && server.bodies().len() == 4,
+        || format!("{} {:?}", dead(), server.bodies()),
     );
     agent.stop();
-    assert_eq!(server.seen(), ["one", "bad two", "three", "bad four"], "each is posted once");
+    assert_eq!(server.bodies(), ["one", "bad two", "three", "bad four"], "each is posted once");
     let dead = dead();
     for (line, body) in dead.lines().zip(["bad two", "bad four"]) {
         assert!(line.ends_with(&format!("}} {body}")), "{line}");
@@ -142,8 +85,56 @@ fn a_refused_event_goes_to_the_dead_letters_file_for_any_sink() {
 }
 
 #[test]
+fn in_a_group_a_refused_event_goes_to_the_dead_letter_once_and_nothing_else_is_lost() {
+    fn takes(asked: &Request, _: usize) -> Answer {
+        Answer::from(if asked.body.starts_with("bad") { 400 } else { 200 })
+    }
+    /// Fails at some of them for the first time.
+    fn fails(asked: &Request, times: usize) -> Answer {
+        if asked.body.starts_with("late") && times == 1 { Answer::from(503) } else { takes(asked, times) }
+    }
+    for processor in ["failover", "load_balance"] {
+        let servers = [Web::start(fails), Web::start(takes)];
+        let mut keys = format!(
+            "a1.channels = c1 c2\na1.channels.c2.type = file\na1.channels.c2.checkpointDir = @DIR@/2/checkpoint\n\
+             a1.channels.c2.dataDirs = @DIR@/2/data\na1.sinks = k1 k2 k3\na1.sinks.k3.type = file_roll\n\
+             a1.sinks.k3.sink.directory = @DIR@/out\na1.sinks.k3.sink.rollInterval = 0\na1.sinks.k3.channel = c2\n\
+             a1.sinks.k2.type = http\na1.sinks.k2.endpoint = http://127.0.0.1:{}/in\na1.sinks.k2.channel = c1\n\
+             a1.sinks.k2.rollback.2XX = false\na1.sinks.k2.defaultBackoff = false\na1.sinkgroups = g1\n\
+             a1.sinkgroups.g1.sinks = k1 k2\na1.sinkgroups.g1.processor.type = {processor}\n",
+            servers[1].port
+        );
+        for key in ["refuse.400 = true", "deadLetter.type = channel", "deadLetter.channel = c2"] {
+            keys += &format!("a1.sinks.k1.{key}\na1.sinks.k2.{key}\n");
+        }
+        let world = world(&servers[0], &keys);
+        let kind = |number: usize| match number {
+            1 | 12 => "late",
+            _ if number % 7 == 3 => "bad",
+            _ => "good",
+        };
+        let lines: Vec<String> = (0..40).map(|number| format!("{} {number}", kind(number))).collect();
+        world.append("in/a.log", lines.join("\n") + "\n");
+        let agent = world.start();
+        let dead = || String::from_utf8(world.output()).unwrap();
+        let heard = || servers.iter().flat_map(Web::bodies).collect::<Vec<_>>();
+        let reached = || lines.iter().all(|line| heard().contains(line)) && dead().lines().count() >= 6;
+        eventually(reached, || format!("{:?} {:?}", heard(), dead()));
+        agent.stop();
+        let bad: Vec<&String> = lines.iter().filter(|line| line.starts_with("bad")).collect();
+        assert_eq!(dead().lines().collect::<Vec<_>>(), bad, "{processor}");
+        for line in &lines {
+            let times = heard().iter().filter(|body| *body == line).count();
+            // What one server failed at, the other had.
+            let most = if line.starts_with("late") { 2 } else { 1 };
+            assert!((1..=most).contains(&times), "{processor}: {line} came {times} times");
+        }
+    }
+}
+
+#[test]
 fn a_dead_letter_that_cannot_be_is_found_by_check() {
-    let server = Server::start(|_, _| 200);
+    let server = Web::start(|_, _| Answer::from(200));
     for (keys, expected) in [
         ("type = channel\n", "deadLetter.channel: required key is missing"),
         ("type = channel\na1.sinks.k1.deadLetter.channel = c1\n", "the sink's own channel"),

@@ -30,6 +30,8 @@ mod maven;
 mod monitoring;
 mod mounts;
 mod netcat;
+#[path = "../support/ngircd.rs"]
+mod ngircd;
 mod private;
 mod reload;
 mod scenarios;
@@ -38,4 +40,6 @@ mod signals;
 mod spooldir;
 mod syslog;
 mod tls;
+#[path = "../support/web.rs"]
+mod web;
 mod world;

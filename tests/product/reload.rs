@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::agent::Agent;
-use crate::http_sink::Server;
 use crate::lines::{LINE, Writer, assert_exact};
 use crate::netcat::{ask, connect};
+use crate::web::{Answer, Web};
 use crate::world::{World, delivered, eventually, free_port, output, two_pipelines};
 
 #[test]
@@ -196,15 +196,15 @@ fn a_channel_that_keeps_nothing_is_drained_before_a_reload_replaces_or_removes_i
     let renamed = MEMORY.replace("c1", "c2");
     let other_steps = format!("{SPILLABLE}a1.channels.c1.avgEventSize = 400\n");
     for (before, after) in [(MEMORY, FILE), (MEMORY, &renamed), (SPILLABLE, &other_steps)] {
-        let server = Server::start(|_, _| {
+        let server = Web::start(|_, _| {
             std::thread::sleep(Duration::from_millis(30));
-            200
+            Answer::from(200)
         });
         let port = free_port();
         let world = World::new("");
         let config = to_a_slow_server(port, server.port);
         let (agent, lines) = reload_with_a_backlog(&world, config, port, [before, after]);
-        assert_eq!(server.seen(), lines, "{before} to {after}");
+        assert_eq!(server.bodies(), lines, "{before} to {after}");
         let mut stream = TcpStream::connect(("127.0.0.1", port)).map(BufReader::new).unwrap();
         assert_eq!(ask(&mut stream, "the new one works"), "OK\n");
         let said = agent.stop();
@@ -215,9 +215,9 @@ fn a_channel_that_keeps_nothing_is_drained_before_a_reload_replaces_or_removes_i
 #[test]
 fn what_a_reload_cannot_drain_is_named_and_a_removed_channel_waits_to_be_put_back() {
     let works = Arc::new(AtomicBool::new(false));
-    let server = Server::start({
+    let server = Web::start({
         let works = works.clone();
-        move |_, _| if works.load(Ordering::Acquire) { 200 } else { 503 }
+        move |_, _| Answer::from(if works.load(Ordering::Acquire) { 200 } else { 503 })
     });
     let renamed = MEMORY.replace("c1", "c2");
     let port = free_port();
@@ -229,7 +229,10 @@ fn what_a_reload_cannot_drain_is_named_and_a_removed_channel_waits_to_be_put_bac
     works.store(true, Ordering::Release);
     world.configure(&config(MEMORY));
     agent.signal("HUP");
-    eventually(|| lines.iter().all(|line| server.seen().contains(line)), || format!("{:?}", server.seen()));
+    eventually(
+        || lines.iter().all(|line| server.bodies().contains(line)),
+        || format!("{:?}", server.bodies()),
+    );
     agent.stop();
 
     works.store(false, Ordering::Release);

@@ -9,7 +9,7 @@
 //!         /// Directory that receives the files; must exist.
 //!         pub directory: String = key("sink.directory") { required: true },
 //!         /// How often a new file is begun; 0 is never.
-//!         pub roll_interval: u64 = key("sink.rollInterval") { default: Some("30"), unit: Unit::Seconds, live: true },
+//!         pub roll_interval: u64 = key("sink.rollInterval") { default: Some("30"), unit: Unit::Seconds },
 //!         /// Where to reach it, if at all.
 //!         pub peer: Option<String> = key("peer") { },
 //!     }
@@ -284,7 +284,7 @@ pub struct Key {
     pub on_bad: OnBad,
     /// Never shown in logs or by `check`.
     pub secret: bool,
-    /// A reload changes it in place; else the component restarts.
+    /// A reload changes it in place, which channels alone can; else the component restarts.
     pub live: bool,
     /// Version of Flume or Flumen that has it first, where it matters.
     pub since: &'static str,

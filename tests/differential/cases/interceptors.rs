@@ -115,6 +115,20 @@ pub fn cases() -> Vec<Case> {
         one("regex_filter_drops", &["type = regex_filter", "regex = user", "excludeEvents = true"], LOGIN)
             .delivers(1),
         one(
+            "regex_filter_ignoring_case",
+            &["type = regex_filter", r"regex = (?i)\\u00dc"],
+            &["\u{fc}ber", "x"],
+        )
+        .delivers(0)
+        .differs(1, &["", "OK\nOK\n"], &["{} \\xc3\\xbcber", "OK\nOK\n"]),
+        one("regex_filter_of_lines", &["type = regex_filter", "regex = (?m)^b"], &["a\u{85}b", "b"]).differs(
+            1,
+            &["{} a\\xc2\\x85b\n{} b", "OK\nOK\n"],
+            &["{} b", "OK\nOK\n"],
+        ),
+        one("regex_filter_by_a_block", &["type = regex_filter", r"regex = \\p{InGreek}"], &["\u{3b1}"])
+            .differs(0, &["{} \\xce\\xb1", "OK\n"], &["", "(connection: connection refused)"]),
+        one(
             "regex_extractor",
             &[
                 "type = regex_extractor",

@@ -5,6 +5,7 @@ mod configuration;
 mod exec;
 mod interceptors;
 mod network;
+mod outgoing;
 mod rules;
 mod selectors;
 mod serializers;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Case> {
     all.extend(syslog::cases());
     all.extend(syslog_shapes::cases());
     all.extend(network::cases());
+    all.extend(outgoing::cases());
     all.extend(interceptors::cases());
     all.extend(channels::cases());
     all.extend(selectors::cases());

@@ -53,6 +53,17 @@ pub fn cases() -> Vec<Case> {
             ],
         )
         .delivers(7),
+        by_state("load_balancing_at_random", 2, &["type = load_balancing", "policy = random"])
+            .outputs(Outputs::Together)
+            .delivers(0)
+            .differs(
+                5,
+                &["", "(connection: connection refused)"],
+                &[
+                    "{state=CZ} CZ one\n{state=US} US four\n{state=US} US two\n{state=cz} cz three\n{state=no} none",
+                    "OK\nOK\nOK\nOK\nOK\n",
+                ],
+            ),
         by_state("load_balancing", 2, &["type = load_balancing", "policy = round_robin"])
             .outputs(Outputs::Together)
             .delivers(0)

@@ -1,5 +1,6 @@
 //! Serializers, and names of files, through the `file_roll` sink.
 
+use super::spooldir::AVRO;
 use crate::case::{Case, Feed, Outputs};
 
 const LINES: &[&str] = &["one", "", "two words "];
@@ -24,6 +25,12 @@ pub fn cases() -> Vec<Case> {
         Case::lines("avro_event_with_a_codec_that_avro_has_not", with_header, LINES)
             .sinks(&[(1, &["sink.serializer = AVRO_EVENT", "sink.serializer.compressionCodec = gzip"])])
             .outputs(Outputs::Avro),
+        Case::new("avro_datums", &["type = spooldir", "spoolDir = @DIR@/in", "deserializer = AVRO"])
+            .keys(&["deserializer.schemaType = LITERAL"])
+            .feed(Feed::File("in/a.avro", AVRO.to_vec()))
+            .sinks(&[(1, &["sink.serializer = org.apache.flume.sink.hdfs.AvroEventSerializer$Builder"])])
+            .outputs(Outputs::Avro)
+            .delivers(3),
         Case::new(
             "bytes_that_are_no_text",
             &[

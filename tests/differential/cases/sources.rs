@@ -2,6 +2,8 @@
 
 use crate::case::{Case, Feed, Outputs};
 
+/// Flume knows it by its class name alone.
+const STRESS: &str = "type = org.apache.flume.source.StressSource";
 const NETCAT: &[&str] = &["type = netcat", "bind = 127.0.0.1", "port = @PORT@"];
 const TAILDIR: &[&str] = &[
     "type = TAILDIR",
@@ -38,6 +40,9 @@ pub fn cases() -> Vec<Case> {
         Case::new("seq_counts", &["type = seq", "totalEvents = 25", "batchSize = 10"])
             .counted_otherwise(&[("SOURCE EventReceivedCount", "0", "25")])
             .delivers(25),
+        Case::new("stress", &[STRESS, "size = 12", "batchSize = 10", "maxTotalEvents = 25"]).delivers(25),
+        Case::new("stress_until_so_many_are_taken", &[STRESS, "size = 0", "maxSuccessfulEvents = 3"])
+            .delivers(3),
         Case::new("taildir_lines", TAILDIR)
             .feed(Feed::File("in/a.log", b"one\ntwo words\n\nwith cr\r\n\xff\xfe no text\nno end yet".into()))
             .delivers(5),

@@ -5,7 +5,7 @@ use crate::case::{Case, Feed, Outputs};
 const SPOOLDIR: &[&str] = &["type = spooldir", "spoolDir = @DIR@/in"];
 
 /// Data `one`, `two` and `three` of a record with a string, in blocks of two and one.
-const AVRO: &[u8] = b"Obj\x01\x02\x16avro.schema\x88\x01\
+pub const AVRO: &[u8] = b"Obj\x01\x02\x16avro.schema\x88\x01\
     {\"type\":\"record\",\"name\":\"R\",\"fields\":[{\"name\":\"s\",\"type\":\"string\"}]}\x000123456789abcdef\
     \x04\x10\x06one\x06two0123456789abcdef\x02\x0c\nthree0123456789abcdef";
 
@@ -47,6 +47,19 @@ pub fn cases() -> Vec<Case> {
         )
         .delivers(3),
         spool("spooldir_empty_file", &[], &[("in/a.txt", b"")]).delivers(1),
+        spool(
+            "spooldir_empty_files_at_random",
+            &["consumeOrder = random"],
+            &[("in/a.txt", b""), ("in/b.txt", b"")],
+        )
+        .delivers(1)
+        .differs(2, &["{} "], &["{} \n{} "]),
+        spool("spooldir_files_set_aside", &[], &[("in/a.txt.REJECTED", b"a\n"), ("in/b.txt", b"b\n")])
+            .delivers(2)
+            .differs(1, &["{} a\n{} b"], &["{} b"]),
+        spool("spooldir_avro_without_data", &["deserializer = AVRO"], &[("in/a.avro", &AVRO[..104])])
+            .delivers(1)
+            .differs(0, &["{} "], &[""]),
         spool(
             "spooldir_patterns",
             &["includePattern = .*\\\\.(txt|log)", "ignorePattern = .*\\\\.log"],
