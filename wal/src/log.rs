@@ -6,7 +6,8 @@
 //!                                       acks tickets                        releases ride in later frames
 //! ```
 //!
-//! Every public call but [`Log::open`], [`Log::close`] and reads of a lagging [`Cursor`] is free of I/O.
+//! Free of I/O is every public call but [`Log::open`], [`Log::close`], reads of a lagging [`Cursor`] and
+//! [`Log::append_and_wait`], which writes on its caller's thread where it can.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -110,7 +111,8 @@ pub struct Recovery {
 pub struct Stats {
     /// Number of the first event not released.
     pub first_event: u64,
-    /// Events below this number are acked, and can be taken.
+    /// Events below this number are acked, and can be taken. Under [`Durability::Written`](crate::Durability::Written) the
+    /// youngest of them are written and not yet synced: see [`unsynced_bytes`](Self::unsynced_bytes).
     pub synced_event: u64,
     /// Number of the next event to be appended.
     pub appended_event: u64,
@@ -428,7 +430,9 @@ impl Log {
     }
 
     /// Progress alone. A source's keeps its place behind the commits appended before it: ahead of them, a crash would
-    /// leave a position past events that the log lacks. A sink's rides the next frame, at latest after the release delay.
+    /// leave a position past events that the log lacks. While twice [`staged_bytes_max`](Options::staged_bytes_max) wait to be
+    /// written it is refused with [`LogError::Full`], and nothing of `updates` is known then. A sink's rides the next frame, at
+    /// latest after the release delay.
     pub fn record(&self, updates: Vec<ProgressUpdate>) -> Result<Ticket, LogError> {
         let shared = &*self.0.shared;
         let now = shared.now();
@@ -438,6 +442,11 @@ impl Log {
         sources.iter().for_each(|update| record::put_progress(&mut records, update));
         let mut inner = shared.inner.lock();
         inner.check_open()?;
+        let reserved = records.len() as u64;
+        if reserved > 0 && !inner.room.take_beside(reserved) {
+            let reason = if inner.room.closed { DISK_FULL } else { BUDGET_FULL };
+            return Err(LogError::Full { reason: reason.into() });
+        }
         sources.iter().chain(&sinks).for_each(|update| inner.visible.apply_progress(update));
         let mut ticket = None;
         if !sinks.is_empty() || sources.is_empty() {
@@ -455,11 +464,12 @@ impl Log {
                     events: 0,
                     updates: sources,
                     stage: Arc::default(),
-                    reserved: 0,
+                    reserved,
                 })
             } else {
                 let frame = inner.open_frame(records.len(), first_event, &shared.pool);
                 frame.committers = None;
+                frame.reserved += reserved;
                 frame.region(records.len()).bytes().copy_from_slice(&records);
                 frame.updates.extend(sources);
                 Ticket::new(&frame.stage)
@@ -617,3 +627,6 @@ fn block_on<F: Future + Unpin>(mut future: F) -> F::Output {
         }
     }
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests;

@@ -45,7 +45,8 @@ pub struct Shared {
     pub pool: Arc<Pool>,
     /// Threads may be started. A log that is driven by hand has none.
     pub threaded: bool,
-    /// Events below this number may be read.
+    /// Events below this number are acked and may be read. They are synced, or only written where that is all that an ack
+    /// waits for.
     pub synced_event: AtomicU64,
 }
 
@@ -113,7 +114,7 @@ pub struct Inner {
     /// Frames of commits in flight: what else is in flight holds no commit up.
     pub commits_in_flight: usize,
     pub gathering: Gathering,
-    /// Threads shall end without closing the log properly.
+    /// The failed log shall end: without a proper close, unless a reopen that is under way makes one possible.
     pub abandoned: bool,
     /// The failure that the log was closed with: what was on its way then is unknown, and what was acked before its sync was
     /// not synced.
@@ -132,6 +133,8 @@ pub struct Counters {
     pub raw_bytes: u64,
     pub control_frames: u64,
     pub rolls: u64,
+    /// Times the state was encoded for a roll.
+    pub snapshots: u64,
     pub reopens: u64,
     pub recycled: u64,
     /// Events that were damaged, set aside and passed over.
@@ -197,6 +200,7 @@ impl Inner {
         let known: BTreeMap<_, _> = life.segments.iter().map(|summary| (summary.segment, *summary)).collect();
         let segments = Segments {
             sealed: life.live.iter().map(|number| (*number, known.get(number).copied())).collect(),
+            bounds: BTreeMap::new(),
             active: life.active.number(),
             prepared: VecDeque::new(),
             spares: life.spares.clone(),
@@ -269,7 +273,12 @@ impl Inner {
         let (found_damage, found_missing) = (std::mem::take(&mut self.found_damage), self.found_missing);
         let room = std::mem::replace(&mut self.room, Room::new(options.staged_bytes_max));
         let ages = std::mem::take(&mut self.ages);
+        // Whoever closed the log while it was being reopened waits for its end: what was said meanwhile holds for the new life.
+        let closing = self.abandoned;
         *self = Self::new(life, options, now);
+        if closing {
+            self.status = Status::Closing;
+        }
         for &(first, end) in &pending.released {
             self.visible.apply_release(first, end);
         }

@@ -1,24 +1,26 @@
 //! The log over a directory of the test's own: one with large blocks, and one in which something happens between two of a
-//! reader's steps.
+//! reader's steps, or in the middle of a reopen.
 
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use flumen_wal::storage::faulty::{Fault, FaultyDisk};
 use flumen_wal::storage::memory::MemoryDirectory;
 use flumen_wal::storage::{Directory, Entry, File, Lock, WriteQueue};
-use flumen_wal::{Commit, Directories, Driver, Log, Options, System};
+use flumen_wal::{Commit, Directories, Driver, Log, LogError, Options, System};
 use parking_lot::Mutex;
 
 type Before = Box<dyn FnOnce() + Send>;
 
-/// A directory in memory, with an alignment, and with something to do before a file of this name is opened.
+/// A directory with an alignment, and with something to do before a file of this name is opened, or all are listed.
 #[derive(Clone)]
 struct Around {
-    inner: MemoryDirectory,
+    inner: Arc<dyn Directory>,
     alignment: usize,
     before_open: Arc<Mutex<Option<(String, Before)>>>,
+    before_list: Arc<Mutex<Option<Before>>>,
 }
 
 impl std::fmt::Debug for Around {
@@ -29,7 +31,11 @@ impl std::fmt::Debug for Around {
 
 impl Around {
     fn new(alignment: usize) -> Self {
-        Self { inner: MemoryDirectory::new("d"), alignment, before_open: Arc::default() }
+        Self::over(Arc::new(MemoryDirectory::new("d")), alignment)
+    }
+
+    fn over(inner: Arc<dyn Directory>, alignment: usize) -> Self {
+        Self { inner, alignment, before_open: Arc::default(), before_list: Arc::default() }
     }
 }
 
@@ -59,6 +65,9 @@ impl Directory for Around {
     }
 
     fn list(&self) -> io::Result<Vec<Entry>> {
+        if let Some(act) = self.before_list.lock().take() {
+            act();
+        }
         self.inner.list()
     }
 
@@ -170,4 +179,31 @@ fn a_segment_that_is_recycled_while_a_reader_comes_to_it_is_no_damage() {
         take(39);
         assert!(recycled.load(Ordering::Relaxed), "the reader never came to {}", names[target]);
     }
+}
+
+/// Goal: a close that meets a reopen which succeeds ends the log all the same. Method: it comes in the middle of the recovery.
+#[test]
+fn a_close_in_the_middle_of_a_reopen_that_succeeds_is_not_forgotten() {
+    let disk = FaultyDisk::new(1);
+    let dir = Around::over(disk.directory("d"), 4096);
+    let options = || Options { lock_wait: std::time::Duration::ZERO, ..Options::default() };
+    let (log, mut driver) = open(&dir, options());
+    append(&log, &mut driver, 0, 100);
+    disk.fail_at(disk.operations(), Fault::Io);
+    let body = payload(1, 100);
+    let failed = log.append_and_wait(Commit { events: 1, payload: &body, progress: vec![] });
+    assert!(matches!(failed, Err(LogError::Failed(_))), "{failed:?}");
+    let closing = log.clone();
+    *dir.before_list.lock() = Some(Box::new(move || closing.begin_close()));
+    // The last checkpoint is written behind the end.
+    let turns = (0..100).filter(|_| driver.turn()).count();
+    assert!(turns > 0);
+    assert!(dir.before_list.lock().is_none(), "the reopen listed the directory");
+    let stats = log.stats();
+    assert_eq!((stats.reopens, stats.failure), (1, None));
+    assert!(matches!(log.try_reserve(1), Err(LogError::Closed)));
+    drop(driver);
+    let (again, _driver) = open(&dir, options());
+    assert_eq!((again.recovery().rewritten, again.recovery().cut), (0, 0), "it was closed properly");
+    assert!((1..=2).contains(&again.recovery().backlog));
 }

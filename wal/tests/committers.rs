@@ -1,12 +1,13 @@
 //! Threads that append and wait: they write for themselves, share frames, and none waits in vain.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use flumen_wal::storage::Directory;
 use flumen_wal::storage::faulty::{Fault, FaultyDisk};
 use flumen_wal::storage::memory::MemoryDirectory;
-use flumen_wal::{Commit, Directories, Driver, Log, LogError, Options, Payload, System};
+use flumen_wal::{Commit, Directories, Driver, Key, Keys, Log, LogError, Options, Payload, System};
 
 fn dirs(dir: Arc<dyn Directory>) -> Directories {
     Directories { data: dir.clone(), checkpoint: dir }
@@ -153,4 +154,39 @@ fn a_control_frame_in_flight_holds_no_commit_up() {
     assert_eq!(disk.writes_in_flight(), 2, "the commit goes out beside the releases");
     disk.advance(Duration::from_secs(2));
     assert!(driver.settle(1000) && matches!(second.try_wait(), Some(Ok(()))));
+}
+
+/// Goal: what an envelope adds to a frame counts where a committer asks whether it fits in the segment. Method: payloads that
+/// fill their block with and without it, over several segments each.
+#[test]
+fn an_encrypted_commit_that_fills_the_segments_end_is_left_to_the_next_one() {
+    let key = Key::new("k1", b"0123456789abcdef0123456789abcdef").unwrap();
+    let keys = Keys::new(vec![key], Some("k1")).unwrap();
+    let options = Options { segment_bytes: 64 << 10, frame_bytes: 16 << 10, keys, ..Options::default() };
+    let dirs = dirs(Arc::new(MemoryDirectory::new("d")));
+    let (log, mut driver) = Log::open_driven(dirs, options, Arc::new(System::default())).unwrap();
+    assert!(driver.settle(1000));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // What no committer may do for itself.
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                driver.settle(1000);
+                std::thread::sleep(Duration::from_micros(100));
+            }
+        });
+        let written = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for bytes in 3900..4100 {
+                let body = vec![bytes as u8; bytes];
+                for _ in 0..40 {
+                    log.append_and_wait(one(&body)).unwrap();
+                    let take = log.cursor().try_take(1, 1 << 20).unwrap().unwrap();
+                    assert!(take.pieces[0].payload[..] == body[..]);
+                    log.cursor().release(take.first_event, take.events, vec![]);
+                }
+            }
+        }));
+        done.store(true, Ordering::Relaxed);
+        written.unwrap();
+    });
 }

@@ -97,6 +97,60 @@ fn progress_alone_does_not_overtake_commits_that_wait() {
     assert!(behind.try_wait().is_none(), "durable before the commit that it follows");
 }
 
+/// Goal: what sources say while the disk is full costs no more memory than a budget, and what is refused is not said. Method: a
+/// hundred thousand records of one key on a disk at its capacity; then space, and one more.
+#[test]
+fn progress_alone_is_refused_when_too_much_of_it_waits_for_space() {
+    const BUDGET: u64 = 64 << 10;
+    let disk = FaultyDisk::new(1);
+    let clock = Arc::new(Moved::default());
+    let advance = |ms| clock.0.fetch_add(ms, std::sync::atomic::Ordering::Relaxed);
+    let dirs = Directories { data: disk.directory("d"), checkpoint: disk.directory("c") };
+    let options = Options { staged_bytes_max: BUDGET, ..options() };
+    let (log, mut driver) = Log::open_driven(dirs, options, clock.clone()).unwrap();
+    assert!(driver.settle(1000));
+    disk.set_capacity(0);
+    let body = vec![1u8; 9000];
+    while log.stats().full.is_none() {
+        if let Ok(room) = log.try_reserve(9000) {
+            drop(log.append(room, Commit { events: 1, payload: &body, progress: vec![] }).unwrap());
+        }
+        advance(1);
+        driver.settle(1000);
+    }
+    let (mut accepted, mut refused) = (0, 0);
+    for to in 1..=100_000 {
+        match log.record(vec![set(to)]) {
+            Ok(_unwaited) => accepted = to,
+            Err(flumen_wal::LogError::Full { .. }) => refused += 1,
+            Err(error) => panic!("{error}"),
+        }
+        if to % 1000 == 0 {
+            advance(100);
+            driver.settle(1000);
+        }
+    }
+    let stands = || log.progress_of(Space::Source, &"r1".into(), "k").map(|value| value.to);
+    assert_eq!(stands(), Some(accepted));
+    let stats = log.stats();
+    assert!(refused > 0 && stats.staged_bytes <= 2 * BUDGET, "{refused} refused, {stats:?}");
+    disk.set_capacity(u64::MAX);
+    let ticket = loop {
+        advance(600);
+        driver.settle(1000);
+        match log.record(vec![set(100_001)]) {
+            Ok(ticket) => break ticket,
+            Err(error) => assert!(clock.0.load(std::sync::atomic::Ordering::Relaxed) < 100_000, "{error}"),
+        }
+    };
+    (0..10).for_each(|_| {
+        advance(600);
+        driver.settle(1000);
+    });
+    assert!(matches!(ticket.try_wait(), Some(Ok(()))), "{:?}", log.stats());
+    assert_eq!((stands(), log.stats().staged_bytes), (Some(100_001), 0));
+}
+
 /// Goal: a commit that finds no space leaves the reserve alone, and the log comes to rest. Method: a commit far larger than
 /// the space, then time for many attempts, then a small release must still be written.
 #[test]

@@ -1,9 +1,12 @@
 //! The writer's completions: acks in order, for the unbroken prefix of durable frames only (of written ones, where that is
 //! asked for: see [`super::unsynced`]).
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Duration;
+
+use bytes::Bytes;
 
 use super::unsynced::Behind;
 use super::writer::Writer;
@@ -37,6 +40,7 @@ impl Writer {
         let shared = Arc::clone(&self.shared);
         let mut inner = shared.inner.lock();
         let mut readable = false;
+        let mut to_copy = Vec::new();
         let gathered = inner.open.as_ref().and_then(|open| open.committers).unwrap_or(0);
         inner.gathering.expect(gathered + self.in_flight.iter().map(|sent| sent.committers).sum::<u32>());
         while self.in_flight.front().is_some_and(|sent| sent.done)
@@ -69,30 +73,19 @@ impl Writer {
                         }
                         None => sent.buffer,
                     };
-                    inner.cache.insert(
-                        body,
-                        sent.header.raw_len as usize,
-                        sent.header.first_event,
-                        end,
-                        &self.shared.pool,
-                    );
+                    let first = sent.header.first_event;
+                    let raw_len = sent.header.raw_len as usize;
+                    let body = inner.cache.insert(body, raw_len, first, end, &self.shared.pool);
+                    to_copy.extend(body.map(|body| (first, body)));
                 }
-                if inner.ages.back().is_none_or(|(_, since)| now - *since >= AGE_STEP) {
-                    inner.ages.push_back((end, now));
-                } else if let Some(last) = inner.ages.back_mut() {
-                    last.0 = end;
-                }
+                note_age(&mut inner.ages, end, now);
             } else {
                 self.shared.recycle(sent.buffer);
             }
+            inner.segments.snapshot_synced |= sent.snapshot;
             if let Some(checkpoint) = sent.checkpoint {
-                inner.segments.snapshot_synced = true;
-                // The snapshot itself bounds recovery: a checkpoint at each roll of a fast log would only cost syncs.
-                if now - self.last_checkpoint >= ROLL_CHECKPOINT_INTERVAL {
-                    self.checkpoint_frame = checkpoint.frame;
-                    inner.checkpoint_due = Some(checkpoint);
-                    self.last_checkpoint = now;
-                }
+                self.checkpoint_frame = checkpoint.frame;
+                inner.checkpoint_due = Some(checkpoint);
             }
             // A close mark, or a frame that only vouched for others, needs nobody to vouch for it.
             let has_content = sent.stage.is_some() || !sent.controls.is_empty();
@@ -112,24 +105,70 @@ impl Writer {
             inner.ages.pop_front();
         }
         let keep = inner.segments.releasable(inner.synced_low).is_some()
-            || inner.segments.unknown_oldest().is_some()
+            || inner.segments.unknown().is_some()
             || inner.checkpoint_due.is_some();
         drop(inner);
         if keep {
             self.shared.keeper.notify_all();
         }
+        for (first, body) in to_copy {
+            let copy = Bytes::copy_from_slice(&body);
+            self.shared.inner.lock().cache.replace(first, copy);
+        }
         wakers
     }
 }
 
-/// Checkpoints at rolls come no more often than this.
-const ROLL_CHECKPOINT_INTERVAL: Duration = Duration::from_millis(250);
-
-/// Resolution of the age of the oldest event.
+/// Resolution of the age of the oldest event, while few are held.
 const AGE_STEP: Duration = Duration::from_millis(100);
+
+/// With more ages than this the old ones melt together, until they are wrong by this part: a consumer may stand still for months.
+const AGES_MAX: usize = 1024;
+const AGE_ERROR: u32 = 32;
+
+/// Events up to `end` became readable at `now`.
+fn note_age(ages: &mut VecDeque<(u64, Duration)>, end: u64, now: Duration) {
+    match ages.back_mut() {
+        Some(last) if now - last.1 < AGE_STEP => last.0 = end,
+        _ => ages.push_back((end, now)),
+    }
+    if ages.len() > AGES_MAX {
+        // The older, the coarser. Of neighbours the later end, and the earlier time: an age is never told as less than it is.
+        let mut all = std::mem::take(ages).into_iter().peekable();
+        while let Some((end, since)) = all.next() {
+            let until = all.peek().map_or(now, |(_, next)| *next);
+            match ages.back_mut() {
+                Some(last) if until - last.1 <= (now - until) / AGE_ERROR => last.0 = end,
+                _ => ages.push_back((end, since)),
+            }
+        }
+    }
+}
 
 impl Shared {
     pub(super) fn recycle(&self, buffer: Arc<AlignedBuf>) {
         self.pool.put(buffer);
+    }
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+
+    /// Goal: a consumer that stands still costs no memory, and the age of its oldest event stays about right, also when it goes on.
+    /// Method: a month of one commit a second.
+    #[test]
+    fn ages_are_few_however_long_nothing_is_released() {
+        const MONTH: u64 = 30 * 86_400;
+        let mut ages = VecDeque::new();
+        for second in 0..MONTH {
+            note_age(&mut ages, second + 1, Duration::from_secs(second));
+            assert!(ages.len() <= AGES_MAX);
+        }
+        for event in (0..MONTH).step_by(61) {
+            let (_, since) = ages.iter().find(|(end, _)| *end > event).unwrap();
+            let (age, told) = (MONTH - event, MONTH - since.as_secs());
+            assert!((age..=age + age / 32 + 1).contains(&told), "{age} s old, it is said: {told}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use crate::append::writer::{EVENTS_RESERVE, Writer};
+use crate::format::frame;
 use crate::shared::{Inner, Shared, Status};
 use crate::storage::{Completion, Write};
 use crate::sync::{Mutex, thread};
@@ -61,7 +62,7 @@ impl Writer {
         let at_once =
             |len: u64| self.active.file.parts(self.offset, len as usize).is_none_or(|parts| parts.len() < 2);
         let open = inner.open.take_if(|open| {
-            let len = self.align(open.len as u64);
+            let len = self.framed(open.len - frame::HEADER_LEN);
             open.is_whole() && !open.stage.is_spoilt() && len <= left && at_once(len)
         })?;
         inner.gathering.goes(open.committers.unwrap_or(0));

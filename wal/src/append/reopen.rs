@@ -157,7 +157,8 @@ impl Writer {
         self.close_marked = false;
         self.shared.keeper.notify_all();
         wakers.into_iter().for_each(Waker::wake);
-        (true, None)
+        // What was carried over is due, and the log may have been closed meanwhile.
+        (true, Some(Duration::ZERO))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::Waker;
+use std::time::Duration;
 
 use super::staging::{OpenFrame, Pending, Span};
 use super::writer::{Sent, Writer};
@@ -17,20 +18,28 @@ use crate::shared::Inner;
 use crate::storage::{AlignedBuf, Write};
 
 impl Writer {
-    pub(super) fn encode_snapshot(&self, inner: &Inner) -> Vec<u8> {
+    /// The state behind the last sealed frame, encoded; taken from where a roll left it that had to wait.
+    pub(super) fn encoded_snapshot(&mut self, inner: &mut Inner) -> Vec<u8> {
+        if let Some((_, known)) = self.snapshot.take().filter(|(frame, _)| *frame == self.last_frame) {
+            return known;
+        }
         let mut segments = inner.segments.table();
         if segments.len() == Snapshot::SEGMENTS_MAX {
             segments.remove(0);
         }
         segments.push(self.summary);
-        let snapshot = Snapshot { next_event: self.sealed_event, state: self.sealed.clone(), segments };
+        inner.counters.snapshots += 1;
+        // Lent for the moment: the log's lock is held, and the state may be large.
+        let state = std::mem::take(&mut self.sealed);
+        let snapshot = Snapshot { next_event: self.sealed_event, state, segments };
         let mut bytes = Vec::new();
         record::put_snapshot(&mut bytes, &snapshot);
+        self.sealed = snapshot.state;
         bytes
     }
 
     /// Goes over to the next prepared segment, whose snapshot is the first write to it.
-    pub(super) fn roll(&mut self, inner: &mut Inner, snapshot: Vec<u8>) {
+    pub(super) fn roll(&mut self, inner: &mut Inner, snapshot: &[u8]) {
         let next = inner.segments.prepared.pop_front().expect("checked by the caller");
         inner.segments.sealed.insert(self.active.number(), Some(self.summary));
         inner.segments.active = next.number();
@@ -49,18 +58,25 @@ impl Writer {
         };
         self.active = next;
         let mut buffer = AlignedBuf::zeroed(self.align((frame::HEADER_LEN + snapshot.len()) as u64) as usize);
-        buffer[frame::HEADER_LEN..frame::HEADER_LEN + snapshot.len()].copy_from_slice(&snapshot);
+        buffer[frame::HEADER_LEN..frame::HEADER_LEN + snapshot.len()].copy_from_slice(snapshot);
         let behind = self.offset + self.framed(snapshot.len());
         let place = Place { segment: self.active.number(), offset: behind };
-        let checkpoint = Checkpoint {
+        // The snapshot itself bounds recovery: a checkpoint at each roll of a fast log would only cost syncs.
+        let now = self.shared.now();
+        let due = now - self.last_checkpoint >= ROLL_CHECKPOINT_INTERVAL;
+        let checkpoint = due.then(|| Checkpoint {
             log_id: inner.log_id,
             frame: self.last_frame.next(),
             place,
             snapshot: Snapshot { next_event: self.sealed_event, state: self.sealed.clone(), segments: table },
-        };
+        });
+        if due {
+            self.last_checkpoint = now;
+        }
         inner.in_flight = self.in_flight.len() + 1;
         self.seal_bytes(Arc::new(buffer), Stored::plain(snapshot.len()), 0, (self.sealed_event, 0), |sent| {
-            sent.checkpoint = Some(checkpoint);
+            sent.snapshot = true;
+            sent.checkpoint = checkpoint;
             sent.durable = true;
         });
         self.shared.keeper.notify_all();
@@ -249,6 +265,7 @@ impl Writer {
             committers: 0,
             controls: Pending::default(),
             low: self.sealed.cursor.low,
+            snapshot: false,
             checkpoint: None,
             closes: false,
             durable: self.shared.options.durability == Durability::Synced,
@@ -280,6 +297,9 @@ impl Writer {
         self.outgoing.push(Write { token, file, buffer, from: 0, len: padded, offset, durable });
     }
 }
+
+/// Checkpoints at rolls come no more often than this.
+const ROLL_CHECKPOINT_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Room kept for a close mark in a frame of control records.
 const CLOSE_MARK_LEN: usize = 16;

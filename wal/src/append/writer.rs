@@ -53,6 +53,8 @@ pub struct Writer {
     pub(super) syncing: Option<Unsynced>,
     /// Number of the event after the last sealed one.
     pub(super) sealed_event: u64,
+    /// The state behind this frame as a roll that must wait has encoded it.
+    pub(super) snapshot: Option<(FrameNumber, Vec<u8>)>,
     /// The state behind the last sealed frame.
     pub(super) sealed: State,
     /// Frames that were submitted, oldest first.
@@ -107,7 +109,9 @@ pub(super) struct Sent {
     pub(super) controls: Pending,
     /// The cursor's low mark behind it.
     pub(super) low: u64,
-    /// Its state as a checkpoint, if it is a segment's first frame.
+    /// It is a segment's first frame.
+    pub(super) snapshot: bool,
+    /// Its state as a checkpoint, if one is due with it.
     pub(super) checkpoint: Option<Checkpoint>,
     /// The close mark.
     pub(super) closes: bool,
@@ -139,6 +143,7 @@ impl Writer {
             unsynced: Unsynced::default(),
             syncing: None,
             sealed_event: life.next_event,
+            snapshot: None,
             summary: life.summary,
             offset: life.offset,
             last_frame: life.last_frame,
@@ -340,6 +345,7 @@ impl Writer {
         pending.released.iter().for_each(|&(first, end)| self.sealed.apply_release(first, end));
         pending.updates.iter().for_each(|update| self.sealed.apply_progress(update));
         inner.pending.stage = pending.stage;
+        self.snapshot = None;
     }
 
     /// Nothing is left to write but the close mark; behind it the log is closed.
@@ -453,8 +459,16 @@ impl Writer {
         if self.offset + padded <= self.active.len {
             return Fit::Now;
         }
+        // Woken by their end; what comes now is long to work out, and would be worked out again.
+        if self.in_flight.len() > broken::IN_FLIGHT_AT_A_ROLL {
+            return Fit::Later;
+        }
+        if self.has_unsynced() {
+            self.ask_for_sync(inner);
+            return Fit::Later;
+        }
         // A segment must hold its header, the snapshot, and what we came for.
-        let snapshot = self.encode_snapshot(inner);
+        let snapshot = self.encoded_snapshot(inner);
         let snapshot_len = self.framed(snapshot.len());
         let wanted = self.active.header.data_offset() + snapshot_len + padded;
         let left = inner.segments.reserve().saturating_sub(1);
@@ -469,16 +483,10 @@ impl Writer {
             if events && failed {
                 inner.room.closed = true;
             }
+            self.snapshot = Some((self.last_frame, snapshot));
             return if failed { Fit::NoSpace } else { Fit::Later };
         }
-        if self.in_flight.len() > broken::IN_FLIGHT_AT_A_ROLL {
-            return Fit::Later;
-        }
-        if self.has_unsynced() {
-            self.ask_for_sync(inner);
-            return Fit::Later;
-        }
-        self.roll(inner, snapshot);
+        self.roll(inner, &snapshot);
         // The snapshot may have taken the last slot.
         if self.in_flight.len() < self.shared.options.in_flight { Fit::Now } else { Fit::Later }
     }

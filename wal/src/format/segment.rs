@@ -10,11 +10,12 @@
 //! ```
 //!
 //! `crc` covers bytes 12..128. `version` 1; a newer one, or a feature bit that is not known, refuses the whole log and
-//! changes nothing. `features` bit 0: frames may be compressed by lz4; bit 1: frames may be encrypted. A log's newest segment has the bits of all those that
-//! hold events to be delivered, so that an older program refuses the log at its start, and does not take what it cannot read
-//! for damage later. `lane` is 0 (one data directory). `alignment` is that of all frames. `salt` is random and fresh at
-//! every use of the file: a frame of an earlier use never verifies. `size` is the file's length when the segment was
-//! prepared. The copies are equal; where both are intact and differ, the file is a spare that was being prepared.
+//! changes nothing. `features` bit 0: frames may be compressed by lz4; bit 1: frames may be encrypted. A segment has the bits
+//! of what its life writes, and of all that was to be delivered when the life began: so an older program, which reads the newest
+//! segment at its start, refuses the log there, and does not take what it cannot read for damage later. `lane` is 0: several data
+//! directories are one to the log. `alignment` is that of all frames. `salt` is random and fresh at every use of the file: a
+//! frame of an earlier use never verifies. `size` is the file's length when the segment was prepared. The copies are equal;
+//! where both are intact and differ, the file is a spare that was being prepared.
 //!
 //! `keys`, all zero without bit 1: up to four of { key id 8 bytes, end event u64 }, for the keys by which events below that number
 //! may be encrypted that are not delivered; 2^64 - 1 for the life's own. By the newest segment's a start knows of a missing key

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::check;
 use super::world::{Air, Body, World, options, together};
 use crate::sync::thread;
-use crate::{Log, LogError, Options};
+use crate::{Log, LogError, Options, Stats};
 
 fn failing() -> Options {
     Options { reopen_delay_max: Duration::from_millis(20), ..options() }
@@ -100,6 +100,28 @@ fn a_close_while_the_log_reopens_ends_every_commit() {
         world.close();
         let (_, early) = air.recoveries();
         assert_eq!(early, 0, "a recovery began while a write was in the air");
+    });
+}
+
+/// Method: who closes the log has seen that it failed, so that the close meets a reopen, or the log behind it.
+#[test]
+fn a_close_that_meets_a_reopen_ends_the_log() {
+    check(|| {
+        let air = Air::new(true);
+        let world = World::on(air.clone(), failing());
+        air.fail_write(1);
+        let shared = world.clone();
+        together(2, move |who| match who {
+            0 => {
+                let seen = |stats: Stats| stats.failure.is_some() || stats.reopens > 0;
+                while !seen(shared.log.stats()) {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                shared.log.close();
+            }
+            _ => drop(shared.append_and_wait(Body::new(who, 0, 300))),
+        });
+        world.close();
     });
 }
 

@@ -60,8 +60,9 @@ impl Cache {
         Self { frames: VecDeque::new(), bytes: 0, max, read_at: None, charged: 0 }
     }
 
-    /// Takes a synced frame's buffer. A buffer that is mostly empty is copied if lending it would push out what a reader
-    /// is about to read.
+    /// Takes a synced frame's buffer. One that is mostly empty is to be copied if lending it would push out what a reader is
+    /// about to read: then the body comes back, for a copy that is made without any lock and [put in its place](Self::replace).
+    #[must_use]
     pub fn insert(
         &mut self,
         buffer: Arc<AlignedBuf>,
@@ -69,19 +70,29 @@ impl Cache {
         first_event: u64,
         end_event: u64,
         pool: &Arc<Pool>,
-    ) {
+    ) -> Option<Bytes> {
         debug_assert!(self.frames.back().is_none_or(|last| last.end_event <= first_event));
         let pack =
             self.read_at.is_some() && body_len * 4 < buffer.len() && self.bytes + buffer.len() > self.max / 2;
         let charge = if pack { body_len } else { buffer.len() };
         let lent = Lent { buffer: Some(buffer), body_len, pool: Arc::clone(pool) };
-        let body = if pack { Bytes::copy_from_slice(lent.as_ref()) } else { Bytes::from_owner(lent) };
+        let body = Bytes::from_owner(lent);
+        let to_copy = pack.then(|| body.clone());
         self.bytes += charge;
         self.frames.push_back(CachedFrame { first_event, end_event, body, charge, at: self.charged });
         self.charged += charge as u64;
         while self.bytes > self.max {
             let Some(oldest) = self.frames.pop_front() else { break };
             self.bytes -= oldest.charge;
+        }
+        to_copy
+    }
+
+    /// Puts a copy of a frame's body, which is found by its first event, in place of what is lent; no matter if it is gone.
+    pub fn replace(&mut self, first_event: u64, copy: Bytes) {
+        let at = self.frames.partition_point(|frame| frame.first_event < first_event);
+        if let Some(frame) = self.frames.get_mut(at).filter(|frame| frame.first_event == first_event) {
+            frame.body = copy;
         }
     }
 
@@ -111,5 +122,42 @@ impl Cache {
     /// Bytes held.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_copied_gives_its_buffer_back() {
+        let pool = Arc::new(Pool::new(64 << 10, 0, 8));
+        let mut cache = Cache::new(256 << 10);
+        let mut kept = Vec::new();
+        for event in 0..16u8 {
+            let mut buffer = pool.get();
+            let start = std::ptr::from_ref(&buffer[0]).addr();
+            Arc::get_mut(&mut buffer).unwrap()[frame::HEADER_LEN..][..100].fill(event);
+            let first = u64::from(event);
+            let body = cache.insert(buffer, 100, first, first + 1, &pool);
+            if let Some(body) = body {
+                assert_eq!(body[..], [event; 100]);
+                cache.replace(first, Bytes::copy_from_slice(&body));
+                drop(body);
+                let free = pool.get();
+                assert_eq!(
+                    std::ptr::from_ref(&free[0]).addr(),
+                    start,
+                    "event {event}: its buffer is free again"
+                );
+                pool.put(free);
+                kept.push(event);
+            }
+            // A reader that keeps up.
+            assert_eq!(cache.find(first).unwrap().body[..], [event; 100]);
+        }
+        assert_eq!(kept, (2..16).collect::<Vec<_>>(), "as soon as lending would fill half of it");
+        cache.replace(99, Bytes::new());
+        assert!((0..16u8).all(|event| cache.find(event.into()).unwrap().body[..] == [event; 100]));
     }
 }

@@ -405,7 +405,7 @@ fn find(shared: &Shared, event: u64) -> Result<At, ReadError> {
 /// Whether the table says that a segment below the one that begins before `event` may hold it nevertheless.
 fn may_hold(shared: &Shared, number: SegmentNumber, event: u64) -> bool {
     let known = shared.inner.lock().segments.sealed.get(&number).copied().flatten();
-    known.is_some_and(|summary| event < summary.end_event && summary.end_event < u64::MAX)
+    known.is_some_and(|summary| event < summary.end_event)
 }
 
 /// Whether a frame of the segment says that it holds the event.

@@ -110,8 +110,6 @@ fn places_of(shared: &Shared, number: SegmentNumber, ceiling: u64) -> io::Result
         Err(error) => return Err(error),
     };
     let summary = shared.inner.lock().segments.sealed.get(&number).copied().flatten();
-    // One of which nothing could be learnt says so with an end that no event has.
-    let summary = summary.filter(|summary| summary.end_event < u64::MAX);
     let found = extents(&file, Bounds { summary, begins: None, ceiling })?;
     Ok(Segment::Read { readable: found.readable, bad: found.bad })
 }

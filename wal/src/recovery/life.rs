@@ -274,6 +274,8 @@ pub fn begin(
         }
         Ok(())
     });
+    // What was unvouched there stands in the new life.
+    empty.append(&mut recovered.emptied);
     // Also where the checkpoint failed and the start with it: attempts that leave a segment each would eat the disk.
     tidy(data, &mut life, last_segment.as_ref(), empty)?;
     written.map(|()| life)

@@ -89,6 +89,8 @@ pub struct Recovered {
     pub missing_from: u64,
     /// Files with a segment's name that hold nothing.
     pub empty: Vec<SegmentNumber>,
+    /// Files that hold nothing but what is unvouched: as empty as these once that is written again, and not before.
+    pub emptied: Vec<SegmentNumber>,
     /// Spare files.
     pub spares: Vec<SegmentNumber>,
     /// Numbers of all segments that hold frames.
@@ -302,7 +304,8 @@ fn recover_from(dirs: &Directories, known: Known, rebuild: bool) -> Result<Recov
     // Within the table's reach, a file that it does not name was prepared by an earlier life and never used.
     let reach = recovered.segments.first().map_or(SegmentNumber(u64::MAX), |summary| summary.segment);
     for &number in &numbers {
-        if recovered.empty.contains(&number) || recovered.live.contains(&number) {
+        if [&recovered.empty, &recovered.emptied, &recovered.live].iter().any(|known| known.contains(&number))
+        {
             continue;
         }
         let unnamed = number >= reach && !recovered.segments.iter().any(|summary| summary.segment == number);

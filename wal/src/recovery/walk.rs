@@ -160,7 +160,12 @@ pub(super) fn walk(
             what: "the file is shorter than it was made",
         });
     }
-    recovered.empty.extend(files.iter().map(SegmentFile::number).filter(|n| !summaries.contains_key(n)));
+    for number in files.iter().map(SegmentFile::number).filter(|number| !summaries.contains_key(number)) {
+        match recovered.unvouched.iter().any(|unvouched| unvouched.file.number() == number) {
+            true => recovered.emptied.push(number),
+            false => recovered.empty.push(number),
+        }
+    }
     // Behind a damaged first frame the first one that is left may be one that is written again, or cut: a table that names it
     // and not the last kept one before it is refused by the next start.
     let ends_behind_its_begin = |summary: SegmentSummary| SegmentSummary {

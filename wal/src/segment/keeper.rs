@@ -11,7 +11,7 @@ use crate::broken;
 use crate::format::checkpoint::Checkpoint;
 use crate::numbers::SegmentNumber;
 use crate::recovery::life::write_checkpoint;
-use crate::recovery::{ScanError, read_snapshot_frame};
+use crate::recovery::read_snapshot_frame;
 use crate::segment::file::{self, NewSegment, Opened};
 use crate::shared::{PrepareFailure, Shared, Status};
 use crate::storage::Directory;
@@ -22,7 +22,7 @@ use crate::sync::Mutex;
 pub struct Keeper {
     shared: Arc<Shared>,
     closed: bool,
-    /// When to look again at a segment whose neighbour could not be read.
+    /// When to look again at a segment none of whose neighbours could be read.
     learn_at: Duration,
     /// Without a keeper nothing rolls, and nothing is synced that was only written: the log ends with it.
     _guard: Guard,
@@ -33,13 +33,16 @@ enum Job {
     Sync(SyncJob),
     Checkpoint(Checkpoint),
     Recycle(SegmentNumber),
-    /// Learn where the oldest segment's events end.
+    /// Learn where a segment's events end.
     Learn(SegmentNumber),
     Prepare,
 }
 
 /// How long after a failure to prepare a segment the next attempt comes: a full disk may have space again.
 const RETRY: Duration = Duration::from_millis(500);
+
+/// How many neighbours are asked where a segment's events end, before the active one is: each is a read or two.
+const NEIGHBOURS_MAX: usize = 8;
 
 impl Keeper {
     pub fn new(shared: Arc<Shared>, writer: Arc<Mutex<Writer>>) -> Self {
@@ -120,7 +123,7 @@ impl Keeper {
             return Some(Job::Prepare);
         }
         let learns = inner.synced_low > 0 && now >= self.learn_at;
-        segments.unknown_oldest().filter(|_| learns).map(Job::Learn)
+        segments.unknown().filter(|_| learns).map(Job::Learn)
     }
 
     fn sync(&self, job: &SyncJob) {
@@ -151,6 +154,7 @@ impl Keeper {
             if inner.segments.sealed.remove(&number).is_some() {
                 inner.counters.recycled += 1;
             }
+            inner.segments.bounds.remove(&number);
             inner.segments.stuck.retain(|(stuck, _)| *stuck != number);
             let low = inner.synced_low;
             inner.cache.release(low);
@@ -187,34 +191,33 @@ impl Keeper {
         }
     }
 
-    /// Reads where the events of the oldest segment end: where those of the next one begin.
+    /// Reads where the events of a segment end: in the table of the next one whose first frame can be read. Where that does not
+    /// name it, they end below those that begin there.
     fn learn(&mut self, number: SegmentNumber) {
         let data = &*self.shared.dirs.data;
-        let Some(successor) = self.shared.inner.lock().segments.successor(number) else { return };
-        let first = match file::open(data, successor) {
-            Ok(Opened::Segment(file)) => read_snapshot_frame(&file),
-            Ok(Opened::Spare | Opened::Headerless | Opened::Newer(_)) => Ok(None),
-            Err(error) => Err(ScanError::Io(error)),
+        let above: Vec<_> = {
+            let inner = self.shared.inner.lock();
+            let next = inner.segments.above(number).take(NEIGHBOURS_MAX);
+            next.chain([inner.segments.active]).collect()
         };
-        let summary = match first {
-            Ok(first) => first.and_then(|first| {
-                first.snapshot.segments.into_iter().find(|summary| summary.segment == number)
-            }),
-            Err(ScanError::Format(..)) => None,
-            Err(ScanError::Io(..)) => {
-                self.learn_at = self.shared.now() + RETRY;
-                return;
-            }
+        // What rotted and what the disk cannot read says nothing here; its reader will say so.
+        let first = above.into_iter().find_map(|above| match file::open(data, above) {
+            Ok(Opened::Segment(file)) => read_snapshot_frame(&file).ok().flatten(),
+            Ok(Opened::Spare | Opened::Headerless | Opened::Newer(_)) | Err(_) => None,
+        });
+        let Some(first) = first else {
+            self.learn_at = self.shared.now() + RETRY;
+            return;
         };
+        let snapshot = first.snapshot;
+        let summary = snapshot.segments.into_iter().find(|summary| summary.segment == number);
         let mut inner = self.shared.inner.lock();
-        if let Some(known) = inner.segments.sealed.get_mut(&number) {
-            // An unreadable neighbour leaves it as a segment that nothing releases: its reader will say so.
-            *known = Some(summary.unwrap_or(crate::format::record::SegmentSummary {
-                segment: number,
-                end_event: u64::MAX,
-                end_offset: u64::MAX,
-                ..Default::default()
-            }));
+        let segments = &mut inner.segments;
+        if let Some(known) = segments.sealed.get_mut(&number) {
+            *known = summary;
+            if summary.is_none() {
+                segments.bounds.insert(number, snapshot.next_event);
+            }
         }
     }
 
@@ -274,9 +277,12 @@ impl Keeper {
                 next.into_iter().for_each(std::task::Waker::wake);
                 for segment in passed {
                     let number = segment.number();
-                    // One that keeps its name is found to be empty at the next start.
-                    if data.rename(&number.file_name(), &number.spare_name()).is_ok() {
-                        shared.inner.lock().segments.spares.push(number);
+                    let renamed = data.rename(&number.file_name(), &number.spare_name());
+                    let segments = &mut shared.inner.lock().segments;
+                    match renamed {
+                        Ok(()) => segments.spares.push(number),
+                        // A segment's name without a frame: beyond a table's reach a start takes it for one with events.
+                        Err(_) => segments.stuck.push((number, shared.now() + RETRY)),
                     }
                 }
             }

@@ -13,6 +13,8 @@ use crate::segment::file::SegmentFile;
 pub struct Segments {
     /// Sealed segments with frames, oldest first; `None`: not read yet in this life.
     pub sealed: BTreeMap<SegmentNumber, Option<SegmentSummary>>,
+    /// Of those of which no table could be read: all their events are below this one.
+    pub bounds: BTreeMap<SegmentNumber, u64>,
     /// The one that is written.
     pub active: SegmentNumber,
     /// Header, name and directory entry are durable: the next ones to be written, in order.
@@ -34,10 +36,9 @@ pub struct Segments {
 impl Segments {
     /// Summaries for a snapshot, oldest first.
     pub fn table(&self) -> Vec<SegmentSummary> {
+        // Without holes: what a table that reaches below a segment does not name is empty to a start.
         let mut table: Vec<_> =
             self.sealed.values().rev().take(Snapshot::SEGMENTS_MAX).map_while(|summary| *summary).collect();
-        // One whose end is not known is not for others to rely on.
-        table.retain(|summary| summary.end_event < u64::MAX);
         table.reverse();
         table
     }
@@ -52,12 +53,25 @@ impl Segments {
             let end = if broken::trims_early() { summary.first_event + 1 } else { summary.end_event };
             end <= synced_low || summary.first_event == summary.end_event
         };
-        self.sealed.iter().find(|(_, summary)| summary.as_ref().is_some_and(done)).map(|(number, _)| *number)
+        let below = |number: &SegmentNumber| self.bounds.get(number).is_some_and(|end| *end <= synced_low);
+        let ends = |(number, summary): &(&SegmentNumber, &Option<SegmentSummary>)| match summary {
+            Some(summary) => done(summary),
+            None => below(number),
+        };
+        self.sealed.iter().find(ends).map(|(number, _)| *number)
     }
 
-    /// The oldest sealed segment if nothing is known of it.
-    pub fn unknown_oldest(&self) -> Option<SegmentNumber> {
-        self.sealed.first_key_value().filter(|(_, summary)| summary.is_none()).map(|(number, _)| *number)
+    /// The first sealed segment of which nothing is known, if all before it are of no use to anybody or may be: behind one
+    /// whose events are still to be delivered none can be given back.
+    pub fn unknown(&self) -> Option<SegmentNumber> {
+        let mut oldest = self.sealed.iter().take_while(|(_, summary)| summary.is_none());
+        oldest.find(|(number, _)| !self.bounds.contains_key(number)).map(|(number, _)| *number)
+    }
+
+    /// The segments behind `number` that hold frames, the active one last.
+    pub fn above(&self, number: SegmentNumber) -> impl Iterator<Item = SegmentNumber> {
+        let sealed = self.sealed.range(number.next()..).map(|(number, _)| *number);
+        sealed.chain([self.active])
     }
 
     /// The segment after `number` that holds frames: sealed, or the active one.

@@ -134,51 +134,77 @@ fn is_there(world: &World, name: &str) -> bool {
 }
 
 #[test]
-fn a_neighbour_that_cannot_be_read_is_asked_again_and_not_all_the_time() {
+fn neighbours_that_cannot_be_read_are_asked_again_and_not_all_the_time() {
     let mut world = world_with_an_unknown_segment();
-    let segments = world.segments();
-    let oldest = segments[0].file_name();
-    let neighbour = format!("data/{}", segments[1].file_name());
+    let files: Vec<_> = world.segments().iter().map(|number| number.file_name()).collect();
+    let (oldest, neighbours) = files.split_first().unwrap();
+    let neighbours: Vec<_> = neighbours.iter().map(|name| format!("data/{name}")).collect();
     release(&world, 20);
-    world.disk.fail_reads(&neighbour, 0, 4 * BLOCK).unwrap();
+    neighbours.iter().for_each(|name| world.disk.fail_reads(name, 0, 4 * BLOCK).unwrap());
     world.rest();
     let before = world.disk.operations();
     for _ in 0..5000 {
         world.pass(1);
     }
     let asked = world.disk.operations() - before;
-    assert!((5..100).contains(&asked), "{asked} operations in 5 s");
-    assert!(is_there(&world, &oldest));
-    world.disk.heal(&neighbour).unwrap();
+    assert!((5..400).contains(&asked), "{asked} operations in 5 s");
+    assert!(is_there(&world, oldest));
+    neighbours.iter().for_each(|name| world.disk.heal(name).unwrap());
     for _ in 0..600 {
         world.pass(1);
     }
-    assert!(!is_there(&world, &oldest), "what is released is given back");
+    assert!(!is_there(&world, oldest), "what is released is given back");
     assert_eq!(world.take_from(20).0, 1100);
 }
 
+/// Goal: a first frame that rotted, or that the disk cannot read, keeps no segment from being given back. Method: a backlog of
+/// more segments than a table names, of which one begins with one, or more than are asked; all events are released, at once, or a
+/// part before a restart and a part behind it.
 #[test]
-fn a_segment_beside_a_damaged_one_stays() {
-    for offset in [30, 2 * BLOCK + 100] {
-        let mut world = world_with_an_unknown_segment();
-        let segments = world.segments();
-        let neighbour = format!("data/{}", segments[1].file_name());
-        for copy in if offset < BLOCK { vec![offset, BLOCK + offset] } else { vec![offset] } {
-            world.disk.flip_bit(&neighbour, copy, 1).unwrap();
+fn segments_beside_damaged_ones_are_given_back() {
+    for (damage, neighbours) in [("header", 1), ("frame", 1), ("frame", 12), ("error", 1), ("error", 12)] {
+        for restarts in [false, true] {
+            let mut world = world_with_an_unknown_segment();
+            let segments: Vec<_> = world.segments().iter().map(|number| number.file_name()).collect();
+            let (active, sealed) = segments.split_last().unwrap();
+            for name in &segments[1..=neighbours] {
+                let name = format!("data/{name}");
+                match damage {
+                    "header" => {
+                        for copy in [30, BLOCK + 30] {
+                            world.disk.flip_bit(&name, copy, 1).unwrap();
+                        }
+                    }
+                    "frame" => world.disk.flip_bit(&name, 2 * BLOCK + 100, 1).unwrap(),
+                    _ => world.disk.fail_reads(&name, 2 * BLOCK, 4 * BLOCK).unwrap(),
+                }
+            }
+            let what = format!("{neighbours} of {damage}, restarts: {restarts}");
+            if restarts {
+                world.log().cursor().release(0, 10, vec![]);
+                (0..200).for_each(|_| world.pass(1));
+                world.reopen();
+            }
+            world.log().cursor().release(0, 1100, vec![]);
+            (0..200).for_each(|_| world.pass(1));
+            let before = world.disk.operations();
+            (0..600).for_each(|_| world.pass(1));
+            assert!(world.disk.operations() - before < 50, "{what}: asked once");
+            let left: Vec<_> = sealed.iter().filter(|name| is_there(&world, name)).collect();
+            assert!(left.is_empty() && (restarts || is_there(&world, active)), "{what}: {left:?}");
+            if damage == "error" {
+                // The disk refuses to read these files also where they are used again.
+                continue;
+            }
+            // Puts, rolls and restarts go on.
+            world.append_all(1100..1130);
+            world.rest();
+            world.reopen();
+            assert_eq!(world.log().stats().appended_event, 1130);
+            let recovery = world.log().recovery();
+            assert_eq!((recovery.damage.len(), recovery.missing_below), (0, None), "{what}");
+            assert_eq!(world.take_from(1100).0, 1130, "{what}");
         }
-        release(&world, 10);
-        world.rest();
-        let before = world.disk.operations();
-        for _ in 0..2000 {
-            world.pass(1);
-        }
-        assert!(world.disk.operations() - before < 50, "asked once");
-        assert!(is_there(&world, &segments[0].file_name()));
-        // Puts, rolls and restarts go on.
-        world.append_all(1100..1130);
-        world.rest();
-        world.reopen();
-        assert_eq!(world.log().stats().appended_event, 1130);
     }
 }
 

@@ -1,4 +1,7 @@
-//! A start that ends at any of its operations, and whose first frame, if it got so far, rots before the next one.
+//! A start that ends at any of its operations, and whose first frame, if it got so far, rots before the next one; or that finds
+//! no file to use but one with something in it.
+
+use flumen_wal::storage::faulty::Fault;
 
 use crate::world::{BLOCK, World, payload};
 
@@ -83,4 +86,61 @@ fn a_large_commit_is_written_again_as_a_whole_after_starts_that_ended() {
             break;
         }
     }
+}
+
+/// A log, killed, whose newest segment holds one event, acked behind a first frame that was synced before; nothing vouches for
+/// the event, and beside the segments that hold something there is no file. How many events there are.
+fn without_reserve() -> (World, u64) {
+    let mut world = World::closed();
+    // The snapshot takes the only slot: what follows it vouches for it.
+    world.options.in_flight = 1;
+    world.open().unwrap();
+    for count in 1.. {
+        world.append_all(count - 1..count);
+        let frames = world.frames();
+        let (first, last) = (&frames[frames.len() - 2], &frames[frames.len() - 1]);
+        if count < 30 || (first.offset, first.events, last.events) != (2 * BLOCK, 0, 1) {
+            continue;
+        }
+        assert!(last.claims == first.number && !last.vouched);
+        world.kill();
+        world.without_checkpoints();
+        let holds_some: Vec<_> = frames.iter().map(|frame| &frame.file).collect();
+        for name in world.disk.directory("data").list().unwrap().into_iter().map(|entry| entry.name) {
+            if name != "lock" && !holds_some.contains(&&name) {
+                world.remove("data", &name);
+            }
+        }
+        world.flip(first, 10);
+        return (world, count);
+    }
+    unreachable!("segments fill")
+}
+
+/// Goal: what is to be written again stays where it is until it is. Method: the first frame of its segment is lost, so that no
+/// table names it; there is no spare; the start ends at each of its operations in turn, by a crash or for lack of space.
+#[test]
+fn a_start_uses_no_file_again_that_holds_what_it_is_to_write_again() {
+    let (before, events) = without_reserve();
+    for operations in 0.. {
+        let mut world = World { disk: before.disk.fork(), ..World::closed() };
+        world.disk.kill();
+        world.disk.crash_at(world.disk.operations() + operations);
+        let ended = world.open().is_err();
+        world.kill();
+        world.open().unwrap_or_else(|error| panic!("operation {operations}: {error}"));
+        let (next, error) = world.take_from(0);
+        assert!(next == events && error.is_none(), "operation {operations}: {next}: {error:?}");
+        if !ended {
+            break;
+        }
+    }
+    let mut world = World { disk: before.disk.fork(), ..World::closed() };
+    let files = world.files();
+    world.disk.fail_next("allocate", Fault::NoSpace);
+    world.open().expect_err("no space for a segment");
+    let kept: Vec<_> = files.iter().filter(|(name, bytes)| world.files().get(*name) != Some(bytes)).collect();
+    assert!(kept.is_empty(), "{:?}", kept.iter().map(|(name, _)| name).collect::<Vec<_>>());
+    world.open().unwrap();
+    world.assert_all_there(events);
 }

@@ -217,7 +217,8 @@ impl Planner {
                 self.copy(last.number(), (end, last.len), what, Numbers::default());
             }
         }
-        for number in self.plan.recovered.empty.clone() {
+        let recovered = &self.plan.recovered;
+        for number in [&recovered.empty[..], &recovered.emptied].concat() {
             let named =
                 self.tables.get(&number).is_some_and(|summary| summary.first_event < summary.end_event);
             if named || self.plan.recovered.live.is_empty() {
