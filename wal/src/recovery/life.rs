@@ -199,8 +199,9 @@ pub fn begin(
         first_event: recovered.next_event,
         event_count: 0,
         previous_crc: 0,
-        // It cannot claim itself or what is behind it in its own header; the life record says how many were rewritten.
-        synced_frame: recovered.last_seen,
+        // It cannot claim itself or what is behind it in its own header; the life record says how many were rewritten. Nor what
+        // was cut: where this frame lands in part, its header counts and cuts nothing, and the next start would call that damaged.
+        synced_frame: recovered.last_kept,
     };
     match keys.active() {
         Some(key) => codec::encrypt(key, &header, &body, &mut random, &mut first[frame::HEADER_LEN..]),

@@ -62,6 +62,25 @@ fn what_a_start_writes_again_stays_where_it_was_until_a_checkpoint_vouches_for_i
     assert!(rotten > 4, "{rotten} operations behind the first frame");
 }
 
+/// What a start cut off, as a write that was never acked, the next one must cut off as well when the first frame of the one
+/// before landed in part: were it called damaged, takes would stop at it for good.
+#[test]
+fn a_torn_end_is_no_damage_to_the_start_after_one_whose_first_frame_is_torn() {
+    let mut world = World::with_events(EVENTS);
+    let last = world.frame_of(EVENTS - 1);
+    assert!(!last.vouched);
+    world.kill();
+    world.flip(&last, 100);
+    let rotten = rotten_starts(&world, |mut world, operation| {
+        let damage = &world.log().recovery().damage;
+        assert!(damage.is_empty(), "operation {operation}: {damage:?}");
+        let (next, error) = world.take_from(0);
+        assert!(next == EVENTS - 1 && error.is_none(), "operation {operation}: {next}: {error:?}");
+        world.append_all(EVENTS - 1..EVENTS + 1);
+    });
+    assert!(rotten > 0);
+}
+
 /// Evidence ends within the commit, and starts that end leave copies of it behind.
 #[test]
 fn a_large_commit_is_written_again_as_a_whole_after_starts_that_ended() {
