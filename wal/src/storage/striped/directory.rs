@@ -95,8 +95,11 @@ impl StripedDirectory {
         // Otherwise what was said before is true still: a full disk must not keep a log from starting.
         if said.is_ok() {
             for lane in count..self.lanes.len() {
-                // Nothing of the log is there any more, and the directory is free for other uses.
-                self.lanes[lane].remove(super::descriptor::FILE_NAME).ok();
+                // Nothing of the log is there any more, and the directory is free for other uses: once no power cut can bring
+                // a piece back, which without a descriptor would look like another log's.
+                if self.lanes[lane].sync().is_ok() {
+                    self.lanes[lane].remove(super::descriptor::FILE_NAME).ok();
+                }
                 names.described[lane] = None;
             }
         }

@@ -179,6 +179,27 @@ fn a_directory_left_out_serves_until_nothing_of_it_is_needed() {
     assert_eq!(pieces("2"), 1);
 }
 
+/// A piece that a power cut brings back, in a directory that no longer says whose it is, would be another log's.
+#[test]
+fn a_directory_that_is_not_needed_any_more_may_be_added_again_after_a_power_cut() {
+    for seed in 0..100 {
+        let disk = FaultyDisk::new(seed);
+        log(&disk, &[0, 1, 2], 1);
+        let directory = open_named(&disk, &[0, 1]).unwrap();
+        make_segment(&*directory, 2, 6).unwrap();
+        directory.remove(&SegmentNumber(1).file_name()).unwrap();
+        drop(directory);
+        // A life's first change says which directories there are; no sync of the directories follows it.
+        let directory = open_named(&disk, &[0, 1]).unwrap();
+        directory.create(&SegmentNumber(3).spare_name()).unwrap();
+        drop(directory);
+        disk.power_cut(seed);
+        let directory = open_named(&disk, &[0, 1, 2]).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        assert_holds(&*directory, &SegmentNumber(2).file_name(), 6, 2);
+        make_segment(&*directory, 4, 6).unwrap();
+    }
+}
+
 #[test]
 fn only_the_directories_added_last_may_be_left_out_and_none_while_others_are_added() {
     let disk = FaultyDisk::new(1);
