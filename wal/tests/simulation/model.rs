@@ -472,7 +472,9 @@ impl Simulation {
         let until = self.world.disk.now() + limit;
         let mut fresh = None;
         while self.world.disk.now() < until {
-            if fresh.is_none() && self.tickets.is_empty() {
+            // One that a failure of before still met is lost, and its source comes again.
+            let flows = fresh.is_some_and(|id| self.book.is_there(id));
+            if !flows && self.tickets.is_empty() {
                 fresh = self.append(3, 100);
             }
             self.turn();
