@@ -280,9 +280,18 @@ impl Cluster {
     /// A file's bytes, as a Java client reads them.
     #[track_caller]
     pub fn read(&self, path: &str) -> Vec<u8> {
-        let (status, body) = self.web("GET", path, "OPEN");
-        assert_eq!(status, 200, "{path}: {}", String::from_utf8_lossy(&body));
-        body
+        let target = format!("/webhdfs/v1{}?op=OPEN&user.name=root", encoded(path));
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let said = match self.http("GET", &target) {
+                Some((200, body)) => return body,
+                Some((status, body)) => format!("{status} {}", String::from_utf8_lossy(&body)),
+                // The NameNode sends a reader to a DataNode that was killed, for as long as it does not know.
+                None => "no answer".to_string(),
+            };
+            assert!(Instant::now() < deadline, "{path}: {said}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// Status and body of a request to the NameNode, redirects followed; `None` while nobody answers.
