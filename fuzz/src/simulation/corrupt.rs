@@ -101,7 +101,7 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
     }
     damage.inflict(world);
     world.progress_from = if damage.hides_progress() { damage.commits } else { 0 };
-    world.book.releases_may_be_lost();
+    world.releases_may_be_lost();
     world.report.faults += damage.frames.len() as u64;
     world.damaged.extend(damage.frames.iter().cloned());
     if dead {
@@ -135,7 +135,7 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
     } else if world.setting().quarantines && !unreadable.iter().any(|numbered| world.has_seen(numbered)) {
         // It has given them up by itself; but what it still had in memory.
         world.rest()?;
-        world.book.releases_may_be_lost();
+        world.releases_may_be_lost();
     } else {
         for numbered in unreadable {
             world.book.release(numbered.id, numbered.skip..numbered.skip + numbered.events, 0);
@@ -149,7 +149,7 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
         }
         world.rest()?;
         // Which releases were lost of events behind the place where takes stopped, no look has seen yet.
-        world.book.releases_may_be_lost();
+        world.releases_may_be_lost();
     }
     world.crash();
     start(world, &damage)?;

@@ -1,7 +1,7 @@
 //! Mode `eio`: reads, writes and syncs that fail, in a process that goes on or in one that then ends.
 //!
 //! A failed write may be there in any part; after a failed sync what was written is read as if it were there, and is gone
-//! when the power is cut. So one life in four ends while the disk fails, or right after it.
+//! when the power is cut. So one life in four ends while the disk fails, or right after it; in some worlds it is closed then.
 
 use std::time::Duration;
 
@@ -59,7 +59,10 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
         world.disk.recent().iter().filter(|step| step.index >= first && !step.ok).count() as u64;
     world.report.reopens += stats.reopens - before.reopens;
     if end || world.disk.crashed() {
-        world.crash();
+        match world.extras().closes && !world.disk.crashed() {
+            true => close(world)?,
+            false => world.crash(),
+        }
         heal(world);
         world.restart(|world| if world.random.one_in(2) { plan(world, 80) } else { maybe_crash(world) })?;
         world.may_fail = false;
@@ -70,12 +73,19 @@ pub fn cycle(world: &mut World) -> Result<(), Broken> {
         recover(world)?;
         world.report.reopens += world.stats().reopens - stats.reopens;
         world.may_fail = false;
+        world.expect_no_damage()?;
         world.look(Since::Nothing)?;
     }
     world.fresh_event()?;
     world.drain()?;
     // A cycle's errors must not hide what the one before left behind.
     if world.random.one_in(4) { world.rest() } else { Ok(()) }
+}
+
+/// Closes the log while the disk fails, or while the log reopens: it ends whatever it meets, and leaves nobody waiting.
+fn close(world: &mut World) -> Result<(), Broken> {
+    plan(world, 20);
+    world.close()
 }
 
 /// Lets one of the next operations fail, or several in a row.

@@ -225,7 +225,7 @@ fn violation(options: &Options, index: u64, broken: Broken, world: Option<World>
 
 #[cfg(test)]
 mod tests {
-    use super::setting::Settings;
+    use super::setting::{Extras, Settings};
     use super::*;
 
     fn run_some(mode: Mode, cycles: u64) -> Report {
@@ -265,6 +265,15 @@ mod tests {
     }
 
     #[test]
+    fn a_close_while_the_disk_fails_loses_nothing_and_leaves_nobody_waiting() {
+        for seed in 1..6 {
+            let extras = Extras { closes: true, sink_says: true };
+            let settings = Settings::of(Mode::Eio, seed).with_extras(extras);
+            run_world(World::with(seed, settings, |directory| directory).unwrap(), Mode::Eio, seed);
+        }
+    }
+
+    #[test]
     fn a_few_hundred_full_disks_lose_nothing() {
         let report = run_some(Mode::Enospc, 120);
         assert!(report.faults > 60, "{report}");
@@ -298,7 +307,9 @@ mod tests {
     #[test]
     fn what_has_not_ended_yet_is_not_held_against_the_log() {
         for seed in [14_264_654_759_408_213_216, 1_065_545_216_331_485_117, 9_974_914_367_318_207_471] {
-            run_world(World::new(Mode::Eio, seed).unwrap(), Mode::Eio, seed);
+            // They were found before anything was done besides.
+            let settings = Settings::of(Mode::Eio, seed).with_extras(Extras::default());
+            run_world(World::with(seed, settings, |directory| directory).unwrap(), Mode::Eio, seed);
         }
     }
 
@@ -314,8 +325,8 @@ mod tests {
             (Mode::Enospc, 3_054_717_614_501_726_792),
         ];
         for (mode, seed) in found {
-            // They were found before logs were encrypted.
-            let settings = Settings::of(mode, seed).in_clear();
+            // They were found before logs were encrypted, and before anything was done besides.
+            let settings = Settings::of(mode, seed).in_clear().with_extras(Extras::default());
             run_world(World::with(seed, settings, |directory| directory).unwrap(), mode, seed);
         }
     }

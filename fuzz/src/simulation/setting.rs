@@ -8,7 +8,8 @@
 //! | durability | acks behind the sync, or before it by some interval or number of bytes | in some worlds |
 //! | damage | takes stop, or set aside and pass over (mode `corrupt`) | in some worlds |
 //!
-//! It is drawn from a stream of its own: what is done with a log does not depend on how it is set.
+//! It is drawn from a stream of its own: what is done with a log does not depend on how it is set. What is done besides in some
+//! worlds ([`Extras`]) has a stream too, so that seeds mean what they meant before there was such a thing.
 
 use std::time::Duration;
 
@@ -101,6 +102,23 @@ impl Setting {
     }
 }
 
+/// What is done besides in some worlds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// A life that ends while the disk fails is closed, not killed.
+    pub closes: bool,
+    /// A sink says with each release how far it is.
+    pub sink_says: bool,
+}
+
+impl Extras {
+    /// Those of the world with this seed.
+    fn of(seed: u64) -> Self {
+        let mut random = Random::new(mix(seed ^ 0x6578_7472));
+        Self { closes: random.one_in(3), sink_says: random.one_in(3) }
+    }
+}
+
 /// Settings of all lives of a world.
 #[derive(Clone, Debug)]
 pub enum Settings {
@@ -122,6 +140,7 @@ pub struct Drawn {
     encrypts: Often<bool>,
     late: Often<bool>,
     quarantines: Often<bool>,
+    extras: Extras,
 }
 
 /// How a trait of the lives is chosen.
@@ -160,7 +179,16 @@ impl Settings {
         let mut keys = Random::new(mix(seed ^ 0x6b65_7973));
         let encrypts = often(&mut keys);
         let quarantines = if mode == Mode::Corrupt { often(&mut random) } else { Often::Always(false) };
-        Self::Drawn(Drawn { random, keys, lanes, compresses, encrypts, late, quarantines })
+        let extras = Extras::of(seed);
+        Self::Drawn(Drawn { random, keys, lanes, compresses, encrypts, late, quarantines, extras })
+    }
+
+    /// What is done besides.
+    pub fn extras(&self) -> Extras {
+        match self {
+            Self::Drawn(drawn) => drawn.extras,
+            Self::Plain => Extras::default(),
+        }
     }
 
     /// The same without encryption.
@@ -168,6 +196,15 @@ impl Settings {
     pub fn in_clear(self) -> Self {
         match self {
             Self::Drawn(drawn) => Self::Drawn(Drawn { encrypts: Often::Always(false), ..drawn }),
+            Self::Plain => self,
+        }
+    }
+
+    /// The same with these things done besides.
+    #[cfg(test)]
+    pub fn with_extras(self, extras: Extras) -> Self {
+        match self {
+            Self::Drawn(drawn) => Self::Drawn(Drawn { extras, ..drawn }),
             Self::Plain => self,
         }
     }

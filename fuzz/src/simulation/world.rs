@@ -18,7 +18,7 @@ use super::book::{Book, EVENTS_MAX, Since};
 use super::frames::Frame;
 use super::life::{self, Decorate, Running, Simulated, refused};
 use super::pieces::DATA;
-use super::setting::{Setting, Settings};
+use super::setting::{Extras, Setting, Settings};
 use crate::random::Random;
 use crate::report::Report;
 use crate::violation::{Broken, Kind};
@@ -91,6 +91,9 @@ pub struct World {
     pub given_up_before: u64,
     /// Progress need not say anything of commits below this one.
     pub progress_from: usize,
+    /// What the sink said last, and where the log had it when it rested.
+    sink_said: u64,
+    sink_holds: u64,
     /// What was done, for the report; its `cycles` is the cycle that is going on.
     pub report: Report,
     /// How long each start took.
@@ -129,6 +132,8 @@ impl World {
             damaged: Vec::new(),
             given_up_before: 0,
             progress_from: 0,
+            sink_said: 0,
+            sink_holds: 0,
             report: Report::default(),
             starts: Vec::new(),
         })
@@ -147,6 +152,11 @@ impl World {
     /// Whether commits are on their way.
     pub fn waits(&self) -> bool {
         !self.tickets.is_empty()
+    }
+
+    /// What is done besides in this world.
+    pub fn extras(&self) -> Extras {
+        self.settings.extras()
     }
 
     /// How the life that runs is set.
@@ -265,12 +275,24 @@ impl World {
                 self.turns,
             );
         }
-        self.cursor().release(take.first_event, take.events, vec![]);
+        let mut progress = Vec::new();
+        if self.extras().sink_says {
+            self.sink_said += 1;
+            let op = ProgressOp::Set { generation: 1, from: 0, to: self.sink_said, rest: Bytes::new() };
+            progress.push(ProgressUpdate { space: Space::Sink, owner: "k1".into(), key: "k".into(), op });
+        }
+        self.cursor().release(take.first_event, take.events, progress);
     }
 
     /// Releases events that were never taken, by their numbers: whoever runs the log gives them up.
     pub fn give_up(&self, events: Range<u64>) {
         self.cursor().release(events.start, events.end - events.start, vec![]);
+    }
+
+    /// Bytes of the log were damaged, and with them perhaps any release, and what the sink said with it.
+    pub fn releases_may_be_lost(&mut self) {
+        self.book.releases_may_be_lost();
+        self.sink_holds = 0;
     }
 
     /// Lets a millisecond pass, and the log do what is due.
@@ -345,6 +367,7 @@ impl World {
         }
         self.book.all_synced();
         self.book.rest();
+        self.sink_holds = self.sink_stands();
         Ok(true)
     }
 
@@ -364,7 +387,13 @@ impl World {
         let may_fail = std::mem::replace(&mut self.may_fail, true);
         let closed = (0..TURNS_MAX).try_for_each(|_| self.turn());
         self.may_fail = may_fail;
-        let whole = !self.disk.crashed() && self.stats().failure.is_none();
+        let crashed = self.disk.crashed();
+        let whole = !crashed && self.stats().failure.is_none();
+        let ends = crashed || matches!(self.cursor().try_take(1, 1), Err(ReadError::Closed));
+        if closed.is_ok() && (!ends || self.waits()) {
+            let what = format!("the log does not close, or keeps commits waiting: {:?}", self.stats());
+            return Err(Broken::new(Kind::Stuck, what));
+        }
         self.disk.kill();
         self.forget_flight();
         if whole {
@@ -440,14 +469,14 @@ impl World {
         Ok(())
     }
 
-    /// A start on a disk whose bytes are as they were written finds no damage.
+    /// A start, or a reopen, on a disk whose bytes are as they were written finds no damage.
     pub fn expect_no_damage(&self) -> Result<(), Broken> {
-        let recovery = self.running.log.recovery();
-        if let Some(below) = recovery.missing_below {
+        let (recovery, stats) = (self.running.log.recovery(), self.stats());
+        if let Some(below) = recovery.missing_below.or(stats.reopen_missing_below) {
             let what = format!("segments with events below {below} are missing");
             return Err(Broken::new(Kind::Lost, what));
         }
-        let damage = &recovery.damage;
+        let damage = [&recovery.damage[..], &stats.reopen_damage].concat();
         if damage.is_empty() {
             return Ok(());
         }
@@ -508,8 +537,24 @@ impl World {
         broken.map(|()| stop.is_some())
     }
 
-    /// The source's progress goes with its events: not behind the acked ones, nor behind those that are there.
+    /// How far the sink is, says the log.
+    fn sink_stands(&self) -> u64 {
+        let keys = self.running.log.progress(Space::Sink, "k1");
+        keys.and_then(|keys| Some(keys.get("k")?.to)).unwrap_or(0)
+    }
+
+    /// The sink's progress is something that it said, and not before what it had said when the log rested. The source's goes
+    /// with its events: not behind the acked ones, nor behind those that are there.
     pub fn look_at_progress(&self) -> Result<(), Broken> {
+        let sink = self.sink_stands();
+        if !(self.sink_holds..=self.sink_said).contains(&sink) {
+            let kind = if sink < self.sink_holds { Kind::Repeated } else { Kind::NeverWritten };
+            let what = format!(
+                "the sink stands at {sink}; it said {}, and {} is for good",
+                self.sink_said, self.sink_holds
+            );
+            return Err(Broken::new(kind, what));
+        }
         let keys = self.running.log.progress(Space::Source, "r1");
         let to = keys.and_then(|keys| Some(keys.get("k")?.to as usize));
         let known = |id: &usize| *id >= self.progress_from;

@@ -342,7 +342,7 @@ impl Simulation {
     fn source_progress(&mut self) {
         match self.world.log().record(set(Space::Source, "r1", self.book.len() as u64)) {
             Ok(ticket) => self.tickets.push((self.book.append(0, 0), ticket)),
-            Err(LogError::Failed(_) | LogError::Closed) => {}
+            Err(LogError::Failed(_) | LogError::Closed | LogError::Full { .. }) => {}
             Err(error) => panic!("record: {error}"),
         }
     }
