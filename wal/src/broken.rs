@@ -2,7 +2,7 @@
 //! that is built with one of them loses events.
 //!
 //! Each is a cargo feature of this crate, off by default. `fuzz/broken-builds.sh` builds `flumen-crash` with each in turn
-//! and demands that it is caught. A build has one of them or none: where several are on, as with `--all-features`, none
+//! and demands that it is caught, by the tool or by a test. A build has one of them or none: where several are on, as with `--all-features`, none
 //! counts, so that checking a whole workspace does not break a log behind anybody's back.
 //!
 //! | feature | what is wrong | what it breaks |
@@ -19,6 +19,7 @@
 //! | `broken-ignore-write-error` | a write that failed counts as done | its commits are acked and may not be there |
 //! | `broken-ignore-no-space` | a segment that found no space counts as prepared | what is written there fails |
 //! | `broken-forget-progress` | a start forgets how far the sources are | what they have sent comes again |
+//! | `broken-skip-disk-syncs` | nothing is synced on a real disk | a power cut takes acked events; no simulated disk can know |
 
 use crate::recovery::life::NewLife;
 use crate::recovery::{self, Recovered};
@@ -52,6 +53,8 @@ const NAMES: &[&str] = &[
     "broken-ignore-no-space",
     #[cfg(feature = "broken-forget-progress")]
     "broken-forget-progress",
+    #[cfg(feature = "broken-skip-disk-syncs")]
+    "broken-skip-disk-syncs",
 ];
 
 /// The fault that this build has on purpose, for its user to be told; `None` in every build that is of use.
@@ -101,6 +104,10 @@ pub(crate) const fn ignores_no_space() -> bool {
 
 pub(crate) const fn forgets_progress() -> bool {
     COUNT == 1 && cfg!(feature = "broken-forget-progress")
+}
+
+pub(crate) const fn skips_every_disk_sync() -> bool {
+    COUNT == 1 && cfg!(feature = "broken-skip-disk-syncs")
 }
 
 /// With `broken-continue-segment`: a life that goes on in the last segment, behind the last frame that was found intact,

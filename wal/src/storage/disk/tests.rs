@@ -285,3 +285,19 @@ fn a_killed_processes_ring_holds_the_lock_until_its_writes_have_landed() {
 fn a_killed_processes_threads_hold_the_lock_until_their_writes_have_landed() {
     nothing_lands_after_the_lock_is_free(Backend::Std);
 }
+
+/// No simulated disk sees what the kernel is told, and no trace of system calls what stands in a ring. Method: the entry as the
+/// kernel reads it has `rw_flags` in bytes 28 to 31.
+#[test]
+fn an_entry_of_the_ring_asks_for_durability_where_the_write_does() {
+    let bytes = [0u8; 16];
+    for (durable, flags) in [(true, libc::RWF_DSYNC), (false, 0)] {
+        let entry = super::uring::write_entry(7, bytes.as_ptr(), (4096, 16), durable);
+        // SAFETY: an entry is 64 bytes that the kernel reads as they are, with nothing but integers in them.
+        let raw: [u8; 64] = unsafe { std::mem::transmute_copy(&entry) };
+        assert_eq!(size_of_val(&entry), raw.len());
+        let field = |at: usize| u32::from_ne_bytes(raw[at..at + 4].try_into().expect("four bytes"));
+        assert_eq!((field(4), field(8), field(24)), (7, 4096, 16), "descriptor, offset, length");
+        assert_eq!(field(28), flags as u32, "durable: {durable}");
+    }
+}

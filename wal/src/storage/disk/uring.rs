@@ -26,7 +26,7 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread::{self, ThreadId};
@@ -37,6 +37,7 @@ use rustix::event::EventfdFlags;
 use rustix::fs::FlockOperation;
 
 use super::word::Word;
+use crate::broken;
 use crate::storage::{Completion, Lock, Wake, Write, WriteQueue, aligned};
 
 /// Tags of entries that are no writes; those have the number of their slot.
@@ -48,6 +49,20 @@ const ENTRY_BYTES_MAX: usize = 1 << 30;
 
 /// Longer timeouts are cut into parts of this length, for the kernel's clock ends before `Duration`'s.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
+
+/// What the kernel is told to write: `len` bytes from `bytes` on, at `offset`.
+pub(super) fn write_entry(
+    descriptor: RawFd,
+    bytes: *const u8,
+    (offset, len): (u64, u32),
+    durable: bool,
+) -> squeue::Entry {
+    let durable = durable && !broken::skips_every_disk_sync();
+    opcode::Write::new(types::Fd(descriptor), bytes, len)
+        .offset(offset)
+        .rw_flags(if durable { libc::RWF_DSYNC } else { 0 })
+        .build()
+}
 
 #[derive(Debug)]
 struct Slot {
@@ -150,12 +165,9 @@ impl UringQueue {
         let Some(descriptor) = write.file.descriptor() else { return };
         let bytes = &write.buffer[write.from + *written..write.from + write.len];
         let len = bytes.len().min(ENTRY_BYTES_MAX) as u32;
-        let entry = opcode::Write::new(types::Fd(descriptor.as_raw_fd()), bytes.as_ptr(), len)
-            .offset(write.offset + *written as u64)
-            .rw_flags(if write.durable { libc::RWF_DSYNC } else { 0 })
-            .build()
-            .user_data(index as u64);
-        self.push(&entry);
+        let place = (write.offset + *written as u64, len);
+        let entry = write_entry(descriptor.as_raw_fd(), bytes.as_ptr(), place, write.durable);
+        self.push(&entry.user_data(index as u64));
     }
 
     fn arm_wake(&mut self) {
