@@ -87,6 +87,25 @@ mod mariadb {
         locked(server_or_return!(shared(Sort::MariaDb))).await;
     }
 
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_put_that_is_longer_than_the_server_takes_at_once_is_refused_alone() {
+        let server = server_or_return!(Server::start_with(Sort::MariaDb, &["--max-allowed-packet=1M"]));
+        let subject = InServer::new(&server);
+        let channel = subject.open(&[]);
+        let of = |bytes: usize| {
+            let mut batch = Batch::new();
+            batch.push(&vec![0; bytes]);
+            batch
+        };
+        let error = put(&*channel, &of(1 << 20)).await.expect_err("above max_allowed_packet");
+        assert!(matches!(&error, PutError::TooLarge { .. }), "{error}");
+        assert!(error.to_string().contains("max_allowed_packet"), "{error}");
+        put(&*channel, &of((1 << 20) - 512)).await.expect("what fits passes");
+        put(&*channel, &located(0, 3)).await.expect("others pass");
+        assert_eq!(drain(&channel).await, [0, 0, 1, 2]);
+        channel.close().await;
+    }
+
     /// The server commits and its answer is lost: the put fails, its events are there once, and its source finds them known.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_commit_whose_answer_is_lost_fails_its_put_and_is_not_repeated() {

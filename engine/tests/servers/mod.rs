@@ -33,6 +33,8 @@ pub struct Server {
     pub sort: Kind,
     pub port: u16,
     folder: PathBuf,
+    /// Further arguments of its program.
+    arguments: Vec<String>,
     child: Option<Child>,
 }
 
@@ -59,6 +61,11 @@ fn skipped(why: &str) {
 impl Server {
     /// Makes the files of one and starts it; `None`, with the reason said, if there is none on this machine.
     pub fn start(sort: Kind) -> Option<Self> {
+        Self::start_with(sort, &[])
+    }
+
+    /// The same, its program with further arguments.
+    pub fn start_with(sort: Kind, arguments: &[&str]) -> Option<Self> {
         let folder = tempfile::Builder::new().prefix("flumen-sql-").tempdir().expect("a directory").keep();
         let made = match sort {
             Kind::MariaDb => make_mariadb(&folder),
@@ -70,7 +77,8 @@ impl Server {
             return None;
         }
         let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("bound").port();
-        let mut server = Self { sort, port, folder, child: None };
+        let arguments = arguments.iter().map(ToString::to_string).collect();
+        let mut server = Self { sort, port, folder, arguments, child: None };
         server.run();
         Some(server)
     }
@@ -124,7 +132,7 @@ impl Server {
         let log = fs::File::create(self.folder.join("log")).expect("a log");
         let watch = "folder=$0; \"$@\" & pid=$!; read _; kill -9 $pid; wait; [ -e \"$folder/keep\" ] || rm -rf \"$folder\"";
         let mut command = Command::new("sh");
-        command.args(["-c", watch]).arg(&self.folder).args(words).stdin(Stdio::piped());
+        command.args(["-c", watch]).arg(&self.folder).args(words).args(&self.arguments).stdin(Stdio::piped());
         let child = command.stdout(log.try_clone().expect("a log")).stderr(log).spawn();
         self.child = Some(child.expect("a shell"));
         let begun = Instant::now();

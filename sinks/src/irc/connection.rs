@@ -7,7 +7,8 @@
 //! ```
 //!
 //! The protocol acknowledges no message. A server answers in order, so the answer to a `PING` behind the messages says
-//! that it has taken them, and complaints about them have come before it.
+//! that it has taken them, and complaints about them have come before it. One that concerns a message alone (404) leaves the
+//! connection as it is.
 
 use std::time::Duration;
 
@@ -28,8 +29,10 @@ const SERVER_LINE_MAX: usize = 16 << 10;
 /// How many times another nick is tried.
 const NICKS_MAX: usize = 5;
 
-/// Replies that are complaints about a message to a channel, or about a join.
-const CHANNEL_ERRORS: [u16; 14] = [403, 404, 405, 407, 437, 442, 461, 471, 473, 474, 475, 476, 477, 489];
+/// Replies that are complaints about a join, or about messages to the channel whatever they are.
+const CHANNEL_ERRORS: [u16; 13] = [403, 405, 407, 437, 442, 461, 471, 473, 474, 475, 476, 477, 489];
+/// "Cannot send to channel": for what the message is, or for who sends it.
+const CANNOT_SEND: u16 = 404;
 
 /// Where to connect, and as whom.
 #[derive(Clone, Debug)]
@@ -53,6 +56,8 @@ pub(super) struct Connection {
     channel: String,
     text_max: usize,
     unconfirmed: usize,
+    /// What the server said of a message that it did not take, since the last confirmation.
+    refused: Option<String>,
     tokens: u64,
 }
 
@@ -75,6 +80,7 @@ impl Connection {
             channel: account.channel.clone(),
             text_max: 0,
             unconfirmed: 0,
+            refused: None,
             tokens: 0,
         };
         connection.register(account).await?;
@@ -123,7 +129,7 @@ impl Connection {
             let message = self.next().await?;
             match message.number() {
                 Some(366) => return Ok(()),
-                Some(number) if CHANNEL_ERRORS.contains(&number) => {
+                Some(number) if number == CANNOT_SEND || CHANNEL_ERRORS.contains(&number) => {
                     return Err(format!("cannot join {}: {number} {}", self.channel, message.text()));
                 }
                 _ => {}
@@ -138,14 +144,19 @@ impl Connection {
             self.send(&format!("PRIVMSG {} :{piece}\r\n", self.channel)).await?;
             self.unconfirmed += 1;
             if self.unconfirmed >= UNCONFIRMED_MAX {
-                self.confirm().await?;
+                self.settle().await?;
             }
         }
         Ok(())
     }
 
-    /// Returns once the server has taken all that was said.
-    pub async fn confirm(&mut self) -> Result<(), String> {
+    /// Returns once the server has taken what was said since the last time; or refused some of it, with its words.
+    pub async fn confirm(&mut self) -> Result<Option<String>, String> {
+        self.settle().await?;
+        Ok(self.refused.take())
+    }
+
+    async fn settle(&mut self) -> Result<(), String> {
         if self.unconfirmed == 0 {
             return Ok(());
         }
@@ -175,6 +186,8 @@ impl Connection {
         while let Ok(message) = timeout_at(Instant::now(), self.next()).await {
             self.look_at(&message?)?;
         }
+        // Nothing of ours is unconfirmed: it is said of no message that waits.
+        self.refused = None;
         Ok(())
     }
 
@@ -186,7 +199,10 @@ impl Connection {
     }
 
     /// Whether a line means that our messages do not get through.
-    fn look_at(&self, message: &Message) -> Result<(), String> {
+    fn look_at(&mut self, message: &Message) -> Result<(), String> {
+        if message.number() == Some(CANNOT_SEND) {
+            self.refused = Some(format!("{}: {CANNOT_SEND} {}", self.channel, message.text()));
+        }
         if let Some(number) = message.number().filter(|number| CHANNEL_ERRORS.contains(number)) {
             return Err(format!("{}: {number} {}", self.channel, message.text()));
         }

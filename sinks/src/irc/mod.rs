@@ -4,12 +4,17 @@
 //! that was sent behind its messages, so what a dying connection swallows comes again. Texts that are longer than a line
 //! of the protocol are said in several, and a line end inside a message is a blank: in Flume what follows it is a command
 //! to the server.
+//!
+//! A server that does not take a message does not say which. With a dead letter for it to go to, the take is said once more,
+//! one event after the other; where none at all is taken it is not the events' fault.
 
 mod connection;
 mod message;
 mod settings;
 #[cfg(test)]
 mod tests;
+
+use std::ops::Range;
 
 use async_trait::async_trait;
 use flumen_api::TakeLimit;
@@ -93,9 +98,32 @@ impl IrcSink {
         })
     }
 
-    async fn say(&mut self, events: &Events) -> Result<(), String> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
+    /// Says all; the error is what the server refused of it.
+    async fn say(&mut self, events: &Events) -> Result<Result<(), SinkError>, String> {
+        self.connect().await?;
+        let said = self.say_range(events, 0..events.len()).await?;
+        let (Some(why), Some(context)) = (said, &self.running) else { return Ok(Ok(())) };
+        let context = context.clone();
+        if events.len() < 2 || context.refuse("", vec![0]).refused.is_empty() {
+            return Err(why);
+        }
+        let (mut refused, mut reason) = (Vec::new(), why);
+        for at in 0..events.len() {
+            if let Some(why) = self.say_range(events, at..at + 1).await? {
+                refused.push(at as u32);
+                reason = why;
+            }
+        }
+        match refused.len() {
+            0 => Ok(Ok(())),
+            all if all == events.len() => Err(reason),
+            _ => Ok(Err(context.refuse(reason, refused))),
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), String> {
+        match &self.connection {
+            Some(_) => Ok(()),
             None => {
                 let opened = Connection::open(&self.account).await;
                 if let Some(context) = &self.running {
@@ -109,10 +137,16 @@ impl IrcSink {
                 let opened = opened?;
                 let Account { host, port, channel, .. } = &self.account;
                 tracing::info!("in {channel} at {host}:{port} as {}", opened.nick());
-                self.connection.insert(opened)
+                self.connection = Some(opened);
+                Ok(())
             }
-        };
-        for event in events.iter() {
+        }
+    }
+
+    /// Says some of the events, and returns what the server says of one that it does not take.
+    async fn say_range(&mut self, events: &Events, range: Range<usize>) -> Result<Option<String>, String> {
+        let Some(connection) = &mut self.connection else { return Err("there is no connection".into()) };
+        for event in events.iter().skip(range.start).take(range.len()) {
             let body = String::from_utf8_lossy(event.body);
             match self.split {
                 true => {
@@ -126,10 +160,10 @@ impl IrcSink {
         connection.confirm().await
     }
 
-    fn after(&mut self, result: Result<(), String>) -> Result<(), SinkError> {
-        result.map_err(|why| {
+    fn after(&mut self, result: Result<Result<(), SinkError>, String>) -> Result<(), SinkError> {
+        result.unwrap_or_else(|why| {
             self.hang_up();
-            SinkError::plain(why)
+            Err(SinkError::plain(why))
         })
     }
 

@@ -126,6 +126,34 @@ async fn complaints_about_messages_fail_the_delivery() {
 }
 
 #[tokio::test]
+async fn a_message_that_the_server_refuses_goes_to_the_dead_letter_without_its_neighbours() {
+    let server = Server::start(|_, line| match line.starts_with("PRIVMSG") && line.contains("bad") {
+        true => ":s 404 flumen #logs :Cannot send to channel (your message was filtered)\r\n".into(),
+        false => friendly(line),
+    })
+    .await;
+    let mut sink = built(&server, &[]);
+    sink.start(&context_over(&FakeChannel::new()).with_dead_letter(true)).await.expect("started");
+    let long_and_bad = format!("{} bad", "0123456789".repeat(2000));
+    let error = sink.deliver(&events(&["one", "bad", "two", &long_and_bad])).await.expect_err("refused");
+    assert_eq!(error.refused, [1, 3], "{error}");
+    assert!(error.to_string().contains("filtered"), "{error}");
+    assert!(sink.connection.is_some(), "the connection has nothing to do with it");
+    sink.deliver(&events(&["three"])).await.expect("delivered");
+
+    // Of one alone, or of all, nobody knows whether it is the message or who sends it.
+    for texts in [&["bad"][..], &["bad", "worse than bad"]] {
+        let error = sink.deliver(&events(texts)).await.expect_err("refused");
+        assert!(error.refused.is_empty(), "{error}");
+    }
+    // Nowhere to go: nothing is said twice to find out.
+    let mut sink = started(&server, &[]).await;
+    let before = server.said().len();
+    let error = sink.deliver(&events(&["one", "bad"])).await.expect_err("refused");
+    assert!(error.refused.is_empty() && server.said().len() == before + 2, "{error} {:?}", server.said());
+}
+
+#[tokio::test]
 async fn a_nick_in_use_is_changed_and_a_refused_join_or_password_is_an_error() {
     let server = Server::start(|_, line| match line {
         "NICK flumen" => ":s 433 * flumen :Nickname is already in use\r\n".into(),

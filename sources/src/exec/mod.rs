@@ -39,6 +39,8 @@ use process::{Process, TO_OBEY};
 use puts::Puts;
 pub use settings::ExecSettings;
 
+/// A batch is put once it has so many bytes, whatever the number of its lines.
+const BATCH_BYTES_MAX: u64 = 1 << 20;
 /// How much is read at once.
 const READ_BYTES: usize = 64 << 10;
 /// How much of a command's output is read once it was told to end.
@@ -251,7 +253,7 @@ impl<'a> Reader<'a> {
         let pending = &mut self.pending;
         self.lines.feed(&self.buffer[..count], |body| {
             pending.push(body);
-            if pending.len() == size {
+            if pending.len() == size || pending.body_bytes() >= BATCH_BYTES_MAX {
                 full.push(std::mem::take(pending));
             }
         });

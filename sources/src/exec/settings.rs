@@ -18,7 +18,7 @@ settings! {
         },
         /// Logs what the command writes to its standard error, which is read in any case.
         pub log_std_err: bool = key("logStdErr") { default: Some("false") },
-        /// Most lines of one put.
+        /// Most lines of one put, which is made with fewer once they have 1 MiB.
         pub batch_size: usize = key("batchSize") {
             default: Some("20"), unit: Unit::Events, min: Some(1), max: Some(10_000_000)
         },

@@ -63,6 +63,15 @@ fn batches_are_full_or_as_late_as_the_timeout() {
 }
 
 #[test]
+fn a_batch_has_about_a_mebibyte_at_most_whatever_its_size_is_to_be() {
+    let engine = FakeEngine::new();
+    let command = "head -c 3000000 /dev/zero | tr '\\0' x | fold -w 999";
+    let late = [("batchSize", "10000000"), ("batchTimeout", "100000000")];
+    start(&engine, &[SHELL, ("command", command), late[0], late[1]]).join();
+    assert_eq!(engine.state().puts, [1050, 1050, 904]);
+}
+
+#[test]
 fn what_a_channel_refuses_is_kept_and_put_again_in_order() {
     let engine = FakeEngine::new();
     engine.state().fates = [Fate::Full, Fate::Full, Fate::Failing, Fate::KeptAndAcked, Fate::Full].into();

@@ -4,9 +4,10 @@
 //! | --- | --- |
 //! | `y` | the year; `yy` is the year within 80 years back and 20 ahead |
 //! | `M` | the month's number, or from `MMM` on its English name, short or long |
-//! | `d H h m s S` | day, hour (0–23, 12-hour), minute, second, milliseconds |
-//! | `a E` | AM or PM, the day of the week (which says nothing more) |
-//! | `Z z X` | `+0800`, `Z`, `GMT`, `UTC`, also with a colon |
+//! | `d D m s S` | day, day of the year, minute, second, milliseconds |
+//! | `H k h K` | hour: 0–23, 1–24, and of half a day 1–12, 0–11 |
+//! | `a E` | AM or PM of an `h` or `K`, the day of the week (which says nothing more) |
+//! | `Z z X` | `+0800`, `Z`, also with a colon; `GMT`, `UTC`, `UT` and the names of North America's zones, `EST` to `PDT` |
 //! | `'…'` | itself; any other character that is no letter too |
 //!
 //! Numbers may have any length unless another number follows at once. What stands behind the pattern's end is left alone,
@@ -15,6 +16,13 @@
 use jiff::tz::TimeZone;
 
 use super::times::{Clock, month};
+
+/// The letters of fields.
+const LETTERS: &str = "yMdDHkhKmsSaEZzX";
+
+/// Names of zones, in hours from UTC. Java reads summer's names as summer's offset, whatever the date.
+const ZONES: [(&str, i64); 8] =
+    [("EST", -5), ("EDT", -4), ("CST", -6), ("CDT", -5), ("MST", -7), ("MDT", -6), ("PST", -8), ("PDT", -7)];
 
 /// A pattern, taken apart.
 #[derive(Debug)]
@@ -43,9 +51,10 @@ impl DateFormat {
                     }
                 },
                 _ if c.is_ascii_alphabetic() => {
-                    if !"yMdHhmsSaEZzX".contains(c) {
+                    if !LETTERS.contains(c) {
+                        let known = LETTERS.split("").collect::<Vec<_>>().join(" ");
                         return Err(format!(
-                            "the letter `{c}` of `{pattern}` is not known here; known are y M d H h m s S a E Z z X"
+                            "the letter `{c}` of `{pattern}` is not known here; known are{known}"
                         ));
                     }
                     let mut count = 1;
@@ -64,7 +73,8 @@ impl DateFormat {
     pub fn parse(&self, text: &str, zone: &TimeZone) -> Option<i64> {
         let mut rest = text;
         let mut clock = Clock { year: 1970, month: 1, day: 1, hour: 0, minute: 0, second: 0 };
-        let (mut millis, mut afternoon, mut offset) = (0, None, None);
+        let (mut millis, mut afternoon, mut offset) = (0, 0, None);
+        let (mut half_day_hour, mut day_of_year) = (None, None);
         for (at, part) in self.0.iter().enumerate() {
             let (letter, count) = match part {
                 Part::Text(c) => {
@@ -82,25 +92,28 @@ impl DateFormat {
             match letter {
                 'E' => drop(word(&mut rest)),
                 'a' => {
-                    afternoon = Some(match word(&mut rest).to_ascii_uppercase().as_str() {
+                    afternoon = match word(&mut rest).to_ascii_uppercase().as_str() {
                         "AM" => 0,
                         "PM" => 12,
                         _ => return None,
-                    });
+                    };
                 }
                 'Z' | 'z' | 'X' => offset = Some(zone_offset(&mut rest)?),
                 _ => {
                     let adjacent = matches!(self.0.get(at + 1), Some(Part::Field(next, width))
-                        if "yMdHhmsS".contains(*next) && (*next != 'M' || *width < 3));
+                        if "yMdDHkhKmsS".contains(*next) && (*next != 'M' || *width < 3));
                     let digits = digits(&mut rest, if adjacent { count } else { 9 })?;
                     let value: i64 = digits.parse().ok()?;
                     match letter {
                         'y' if count <= 2 && digits.len() == 2 => clock.year = near_year(value),
                         'y' => clock.year = i16::try_from(value).ok()?,
                         'M' => clock.month = value,
-                        'd' => clock.day = value,
-                        'H' => clock.hour = value,
-                        'h' => clock.hour = value % 12,
+                        'd' => (clock.day, day_of_year) = (value, None),
+                        'D' => day_of_year = Some(value),
+                        'H' => (clock.hour, half_day_hour) = (value, None),
+                        'k' => (clock.hour, half_day_hour) = (if value == 24 { 0 } else { value }, None),
+                        'h' => half_day_hour = Some(if value == 12 { 0 } else { value }),
+                        'K' => half_day_hour = Some(value),
                         'm' => clock.minute = value,
                         's' => clock.second = value,
                         _ => millis = value,
@@ -108,7 +121,12 @@ impl DateFormat {
                 }
             }
         }
-        clock.hour += afternoon.unwrap_or(0);
+        if let Some(hour) = half_day_hour {
+            clock.hour = hour + afternoon;
+        }
+        if let Some(day) = day_of_year {
+            (clock.month, clock.day) = (1, day);
+        }
         let start = match offset {
             Some(offset) => clock.in_zone(&TimeZone::UTC)?.checked_sub(offset)?,
             None => clock.in_zone(zone)?,
@@ -136,6 +154,9 @@ fn digits<'a>(rest: &mut &'a str, most: usize) -> Option<&'a str> {
 /// The zone at the beginning in milliseconds, taken off.
 fn zone_offset(rest: &mut &str) -> Option<i64> {
     let name = word(rest);
+    if let Some((_, hours)) = ZONES.iter().find(|(zone, _)| zone.eq_ignore_ascii_case(name)) {
+        return Some(hours * 3_600_000);
+    }
     if !["", "Z", "GMT", "UTC", "UT"].contains(&name) {
         return None;
     }
@@ -177,6 +198,15 @@ mod tests {
             ("yyyy-MM-dd HH:mm:ss XXX", "2012-04-13 11:11:11 -02:00 and more", 1_334_322_671_000),
             ("yyyy-MM-dd", "2012-14-32", 1_362_355_200_000),
             ("MMMM d, yyyy 'at' H 'o''clock'", "April 13, 2012 at 11 o'clock", 1_334_314_800_000),
+            ("yyyy-MM-dd kk:mm", "2012-04-13 24:05", 1_334_275_500_000),
+            ("yyyy-MM-dd kk:mm", "2012-04-13 11:05", 1_334_315_100_000),
+            ("yyyy-MM-dd KK:mm a", "2012-04-13 00:05 PM", 1_334_318_700_000),
+            ("yyyy-MM-dd hh:mm a", "2012-04-13 12:05 AM", 1_334_275_500_000),
+            ("yyyy-MM-dd HH:mm a", "2012-04-13 11:05 PM", 1_334_315_100_000),
+            ("yyyyDDD HH", "2012104 11", 1_334_314_800_000),
+            ("yyyy-MM-dd HH:mm z", "2012-04-13 11:05 PDT", 1_334_340_300_000),
+            ("yyyy-MM-dd HH:mm z", "2012-04-13 11:05 PST", 1_334_343_900_000),
+            ("HH:mm zzz yyyy-MM-dd", "11:05 est 2012-04-13", 1_334_333_100_000),
         ] {
             assert_eq!(parse(pattern, text), Some(millis), "{pattern} {text}");
         }

@@ -17,10 +17,14 @@ mod class;
 mod replacement;
 mod translate;
 
-use fancy_regex::{Captures, Regex};
+use fancy_regex::{Captures, CompileError, Error, Regex, RegexBuilder};
 
 pub use replacement::Replacement;
 use translate::translate;
+
+/// Most bytes of an expression's automaton. Java counts repetitions as it reads; here each stands for itself, and
+/// `\p{L}{1,1000}` takes 20 MiB.
+const SIZE_MAX: usize = 64 << 20;
 
 /// A compiled expression.
 #[derive(Clone, Debug)]
@@ -48,10 +52,7 @@ impl JavaRegex {
     }
 
     fn between(before: &str, pattern: &str, after: &str) -> Result<Self, String> {
-        let compile = |text: &str| {
-            Regex::new(&format!("{before}{text}{after}"))
-                .map_err(|error| format!("`{pattern}` is not a regular expression: {error}"))
-        };
+        let compile = |text: &str| compiled(&format!("{before}{text}{after}"), pattern, SIZE_MAX);
         let plain = translate(pattern, false)?;
         let with_line_end = match plain.has_end {
             true => Some(compile(&translate(pattern, true)?.text)?),
@@ -129,6 +130,18 @@ impl JavaRegex {
         }
         Ok(replaced.map(|replaced| replaced + &text[copied..]))
     }
+}
+
+/// Compiles `text`, which is what `pattern` was translated to.
+fn compiled(text: &str, pattern: &str, size_max: usize) -> Result<Regex, String> {
+    RegexBuilder::new(text).delegate_size_limit(size_max).build().map_err(|error| match &error {
+        Error::CompileError(CompileError::InnerError(inner)) if inner.size_limit().is_some() => {
+            format!(
+                "`{pattern}` takes more than {size_max} bytes: its repetitions are too many, or of too much"
+            )
+        }
+        _ => format!("`{pattern}` is not a regular expression: {error}"),
+    })
 }
 
 #[cfg(test)]

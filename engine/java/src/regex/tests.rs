@@ -215,3 +215,11 @@ fn what_is_left_of_a_difference_is_as_the_migration_page_says() {
         .collect();
     assert!(wrong.is_empty(), "expression, text, expected, found: {wrong:#?}");
 }
+
+#[test]
+fn large_repetitions_are_counted_out_up_to_a_bound() {
+    let letters = JavaRegex::new("^\\p{L}{1,1000}").expect("it is not too large");
+    assert_eq!(letters.is_match(&"é".repeat(1000)), Ok(true));
+    let error = compiled("\\p{L}{1,100}", "\\p{L}{1,100}", 1 << 16).expect_err("nobody has room for it");
+    assert!(error.contains("p{L}{1,100}` takes more than 65536 bytes"), "{error}");
+}

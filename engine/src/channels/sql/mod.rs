@@ -33,6 +33,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -105,6 +106,8 @@ struct Shared {
     place: String,
     metrics: ChannelMetrics,
     limits: RwLock<ChannelLimits>,
+    /// The longest chunk that the database takes.
+    chunk_max: Arc<AtomicU64>,
     gate: Arc<Gate<Held>>,
     held: Arc<Held>,
     /// `None` when the channel is closed: the file is free then.
@@ -176,8 +179,9 @@ impl Room for SqlRoom {
 impl SqlChannel {
     fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Self, OpenError> {
         let settings = read(config).map_err(OpenError::Config)?;
+        let chunk_max = Arc::new(AtomicU64::new(u64::MAX));
         let (mut database, place) = match Place::read(config, &settings, &mut Problems::default()) {
-            Some(place) => in_server(place, settings.create_schema)?,
+            Some(place) => in_server(place, settings.create_schema, &chunk_max)?,
             None => in_file(config, &settings, context.ignore_flume_data)?,
         };
         let content =
@@ -203,6 +207,7 @@ impl SqlChannel {
             place,
             metrics: context.metrics,
             limits: RwLock::new(limits(&settings)),
+            chunk_max,
             gate: Gate::new(limit(&settings), held.clone()),
             held,
             database: Mutex::new(Some(database)),
@@ -246,11 +251,11 @@ fn in_file(
 }
 
 #[cfg(any(feature = "sql-mysql", feature = "sql-postgres"))]
-fn in_server(place: Place, create: bool) -> Result<Opened, OpenError> {
+fn in_server(place: Place, create: bool, chunk_max: &Arc<AtomicU64>) -> Result<Opened, OpenError> {
     let (name, prefix) = (place.name(), place.prefix.clone());
     let connect: server::Connect = match place.kind {
         #[cfg(feature = "sql-mysql")]
-        place::Kind::Mysql => mysql::connect(place),
+        place::Kind::Mysql => mysql::connect(place, chunk_max.clone()),
         #[cfg(feature = "sql-postgres")]
         place::Kind::Postgres => postgres::connect(place),
         #[allow(unreachable_patterns, reason = "a build may have one of them alone")]
@@ -261,7 +266,7 @@ fn in_server(place: Place, create: bool) -> Result<Opened, OpenError> {
 }
 
 #[cfg(not(any(feature = "sql-mysql", feature = "sql-postgres")))]
-fn in_server(place: Place, _create: bool) -> Result<Opened, OpenError> {
+fn in_server(place: Place, _create: bool, _chunk_max: &Arc<AtomicU64>) -> Result<Opened, OpenError> {
     Err(OpenError::Config(format!("{} is not built in", place.kind.db_type())))
 }
 
@@ -314,6 +319,14 @@ impl Shared {
         let transaction_capacity = self.limits.read().transaction_capacity;
         if space.events > transaction_capacity {
             let reason = super::over_transaction_capacity(space.events, transaction_capacity);
+            return Err(PutError::TooLarge { channel: self.name.clone(), reason });
+        }
+        let chunk_max = self.chunk_max.load(Ordering::Relaxed);
+        if space.events > 0 && space.chunk_bytes > chunk_max {
+            let reason = format!(
+                "{} bytes are more than the {chunk_max} that the server takes at once: raise its max_allowed_packet",
+                space.chunk_bytes
+            );
             return Err(PutError::TooLarge { channel: self.name.clone(), reason });
         }
         let slots = if space.events == 0 { 0 } else { space.chunk_bytes.min(QUEUE_BYTES_MAX) };

@@ -1,5 +1,8 @@
 //! A session with a MySQL or MariaDB server: InnoDB's tables, prepared statements, and a lock by `GET_LOCK`, which ends with its session.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use bytes::Bytes;
 use mysql::prelude::Queryable;
 use mysql::{Conn, OptsBuilder, Params, Value as Sent};
@@ -9,11 +12,14 @@ use super::server::{CONNECT_WAIT, Connect, STATEMENT_WAIT, Session, Value, Words
 
 /// Statements that the server keeps prepared.
 const STATEMENTS: usize = 32;
+/// What a statement that inserts a chunk takes beside it, and more.
+const AROUND_CHUNK: u64 = 256;
 
 struct Mysql(Conn);
 
-/// Sessions with the server at `place`.
-pub(super) fn connect(place: Place) -> Connect {
+/// Sessions with the server at `place`. Each tells in `chunk_max` how long a chunk the server takes: one that is longer fails the
+/// transaction, and all that wait with it, however often it is tried.
+pub(super) fn connect(place: Place, chunk_max: Arc<AtomicU64>) -> Connect {
     Box::new(move || {
         let options = OptsBuilder::new()
             .ip_or_hostname(Some(place.host.as_str()))
@@ -39,6 +45,12 @@ pub(super) fn connect(place: Place) -> Connect {
                 place.name()
             );
         }
+        let packet = session.query("SELECT CAST(@@max_allowed_packet AS SIGNED)", Vec::new())?;
+        let packet = match packet.first().and_then(|row| row.first()) {
+            Some(Value::Number(bytes)) => bytes.unsigned_abs(),
+            _ => return Err("the server does not say its max_allowed_packet".into()),
+        };
+        chunk_max.store(packet.saturating_sub(AROUND_CHUNK), Ordering::Relaxed);
         Ok(Box::new(session) as Box<dyn Session>)
     })
 }

@@ -9,6 +9,9 @@
 //!
 //! The tracker file is further only if Flume went on in between.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
 use super::*;
 
 /// A listing may use this fraction of the time at most (one part in so many).
@@ -134,7 +137,7 @@ impl Spooler<'_> {
     }
 
     fn open(&mut self, candidate: &Candidate) -> io::Result<Option<Reading>> {
-        let path = std::path::absolute(&candidate.path)?;
+        let path = absolute(&std::env::current_dir()?, &candidate.path);
         let (file, status) = files::open(&candidate.path)?;
         if status.id != candidate.status.id || !status.regular {
             return Ok(None);
@@ -267,5 +270,33 @@ fn standing(id: FileId, position: Position, retire: bool) -> Progress {
         to: position.to,
         rest: position.rest,
         retire,
+    }
+}
+
+/// The path, seen from `directory`, as Java's `getAbsolutePath` has it: `.` and `..` stay, slashes that repeat are one.
+fn absolute(directory: &Path, path: &Path) -> PathBuf {
+    let mut bytes = directory.join(path).into_os_string().into_vec();
+    bytes.dedup_by(|byte, before| *byte == b'/' && *before == b'/');
+    OsString::from_vec(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_made_absolute_as_java_does_it() {
+        for (path, expected) in [
+            ("in/a", "/home/in/a"),
+            ("./in/a", "/home/./in/a"),
+            ("../in//a", "/home/../in/a"),
+            ("/srv//in/./a", "/srv/in/./a"),
+        ] {
+            assert_eq!(absolute(Path::new("/home"), Path::new(path)), Path::new(expected), "{path}");
+            assert_eq!(
+                absolute(Path::new("/home"), Path::new(path)).as_os_str().as_bytes(),
+                expected.as_bytes()
+            );
+        }
     }
 }
