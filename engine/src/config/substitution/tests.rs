@@ -63,7 +63,17 @@ fn an_escaped_reference_is_literal() {
 
 #[test]
 fn what_cannot_be_resolved_stays_verbatim_and_is_named() {
-    for text in ["${nope}", "${env:NOPE}", "${x", "${", "${}", "a}b", "${date:ww}", "${java:version}", "${f1[\"key\"]}"] {
+    for text in [
+        "${nope}",
+        "${env:NOPE}",
+        "${x",
+        "${",
+        "${}",
+        "a}b",
+        "${date:ww}",
+        "${java:version}",
+        "${f1[\"key\"]}",
+    ] {
         assert_eq!(one(text), text);
     }
     assert_eq!(one("${nope ${base}}"), "${nope ${base}}");
