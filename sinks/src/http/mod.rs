@@ -146,8 +146,18 @@ impl HttpSink {
             self.rest();
             return Ok(());
         }
-        // A stop waits for the answer, too: without it the event would be sent twice.
-        let status = client.post(Bytes::copy_from_slice(body)).await.map_err(SinkError::plain)?;
+        // A stop waits for the answer, too: without it the event would be sent twice. But not for one that comes and comes.
+        let stopped_for_long = async {
+            context.shutdown.cancelled().await;
+            tokio::time::sleep(self.request_timeout).await;
+        };
+        let status = tokio::select! {
+            biased;
+            status = client.post(Bytes::copy_from_slice(body)) => status.map_err(SinkError::plain)?,
+            () = stopped_for_long => {
+                return Err(SinkError::plain("the sink stops, and an answer does not come to its end"));
+            }
+        };
         let backoff = self.backoff.get(status);
         if self.increment.get(status) {
             context.metrics.event_drain_success.inc();

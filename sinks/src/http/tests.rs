@@ -25,6 +25,8 @@ enum Answer {
     Nothing,
     /// No answer, ever.
     Silence,
+    /// An answer that has no end, a byte each twentieth of a second.
+    Trickle,
 }
 
 /// A server that answers as scripted, with 200 in the end.
@@ -96,6 +98,14 @@ async fn serve(
             Answer::Close(status) => (format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"), false),
             Answer::Nothing => (String::new(), false),
             Answer::Silence => return std::future::pending().await,
+            Answer::Trickle => {
+                let mut part = &b"HTTP/1.1 200 X\r\nEndless: "[..];
+                while stream.write_all(part).await.is_ok() {
+                    part = b"x";
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                return;
+            }
         };
         if stream.write_all(text.as_bytes()).await.is_err() || !goes_on {
             return;
@@ -318,6 +328,16 @@ async fn an_answer_that_does_not_come_is_a_failure_after_the_request_timeout() {
     let error = sink.deliver(&events(&["one"])).await.expect_err("no answer");
     assert!(error.to_string().contains("no answer within 50 ms"), "{error}");
     sink.deliver(&events(&["one"])).await.expect("delivered on a new connection");
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_an_answer_without_an_end() {
+    let server = Server::start(&[Answer::Trickle]).await;
+    let (mut sink, context) = start(&server, &[USUAL[0], USUAL[1], ("requestTimeout", "1000")], false).await;
+    context.shutdown.cancel();
+    let (one, limit) = (events(&["one"]), Duration::from_secs(30));
+    let delivered = tokio::time::timeout(limit, sink.deliver(&one)).await.expect("it comes back");
+    assert!(delivered.is_err());
 }
 
 #[tokio::test]
