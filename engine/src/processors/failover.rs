@@ -54,6 +54,7 @@ fn build(config: &ComponentConfig, sinks: &[String], problems: &mut Problems) ->
     }
     let ranks = ranks(config, sinks, |key, message| problems.warn(config, key, message));
     warn_of_ascending(config, sinks, problems);
+    warn_of_missing(config, sinks, problems);
     Some(Box::new(Failover::new(&ranks, Duration::from_millis(settings.max_penalty))))
 }
 
@@ -68,6 +69,20 @@ fn warn_of_ascending(config: &ComponentConfig, sinks: &[String], problems: &mut 
              {first} is to come first, give it the highest number",
             priorities[priorities.len() - 1],
             priorities[0]
+        );
+        problems.warn(config, &format!("priority.{first}"), message);
+    }
+}
+
+/// Of sinks without a priority Flume takes the one first that its map has first: it never says which.
+fn warn_of_missing(config: &ComponentConfig, sinks: &[String], problems: &mut Problems) {
+    let lacking = sinks.iter().filter(|sink| config.get(&format!("priority.{sink}")).is_none());
+    let lacking: Vec<&str> = lacking.map(String::as_str).collect();
+    if let [first, _, ..] = lacking[..] {
+        let message = format!(
+            "{} have no priority: they come in this order, {first} first, and behind all that have one. In Flume it depends \
+             on how their names hash: give each its own",
+            lacking.join(", ")
         );
         problems.warn(config, &format!("priority.{first}"), message);
     }
@@ -216,7 +231,7 @@ mod tests {
     fn a_sink_without_a_priority_stands_behind_those_before_it() {
         let (mut group, problems) = built(&[]);
         let now = Instant::now();
-        assert_eq!((group.pick(now), problems), (Ok(0), vec![]));
+        assert_eq!((group.pick(now), problems.len()), (Ok(0), 1));
         group.failed(0, now, None);
         assert_eq!(group.pick(now), Ok(1));
         let (mut group, _) = built(&[("priority.k1", "-9")]);
@@ -309,6 +324,19 @@ mod tests {
         let now = Instant::now();
         group.failed(0, now, None);
         assert_eq!(group.pick(now), Ok(2));
+    }
+
+    #[test]
+    fn sinks_without_a_priority_come_in_the_groups_order_and_are_warned_of() {
+        let said = |keys: &[(&str, &str)]| {
+            let (_, problems) = built(keys);
+            problems.iter().filter(|text| text.contains("have no priority")).cloned().collect::<Vec<_>>()
+        };
+        let all = said(&[]);
+        assert!(all.len() == 1 && all[0].contains("priority.k1: k1, k2, k3 have"), "{all:?}");
+        assert!(said(&[("priority.k1", "5")])[0].contains("k2, k3 have no priority"));
+        assert_eq!(said(&[("priority.k1", "5"), ("priority.k3", "7")]), [""; 0], "one comes last");
+        assert_eq!(built(&[]).0.pick(Instant::now()), Ok(0));
     }
 
     #[test]

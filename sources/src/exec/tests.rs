@@ -179,3 +179,11 @@ fn keys_that_are_wrong_are_refused_by_name() {
     assert!(of(&[("command", "tail -F x | grep y")]).contains("warning"));
     assert_eq!(of(&[("command", "tail -F x | grep y"), SHELL]), "");
 }
+
+#[test]
+fn a_character_set_that_is_not_known_is_an_error_with_its_name() {
+    for name in ["UTF-32", "Cp850", "IBM037", "klingon"] {
+        let said = problems(&spec(), &[("command", "x"), ("charset", name)]).join("; ");
+        assert!(said.contains("error") && said.contains(&format!("`{name}` is no character set")), "{said}");
+    }
+}
