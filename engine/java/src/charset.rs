@@ -4,6 +4,7 @@
 //! Who has to know where each character ends, or what is malformed, goes character by character with
 //! [`Charset::first`].
 
+mod jis;
 mod stream;
 
 use std::borrow::Cow;
@@ -28,6 +29,8 @@ pub enum Charset {
         /// Written with a byte order mark, and read by the one that is there.
         mark: bool,
     },
+    /// Shift_JIS or EUC-JP with the characters that Java has, where the Internet has Windows'.
+    Jis(&'static Encoding),
     /// Any other.
     Other(&'static Encoding),
 }
@@ -49,7 +52,11 @@ impl Charset {
             "utf-16" | "utf16" => Self::Utf16 { little: false, mark: true },
             "utf-16be" => Self::Utf16 { little: false, mark: false },
             "utf-16le" => Self::Utf16 { little: true, mark: false },
-            other => Self::Other(Encoding::for_label(other.as_bytes())?),
+            "windows-932" | "cswindows31j" => Self::Other(encoding_rs::SHIFT_JIS),
+            other => match jis::named(other) {
+                Some(encoding) => Self::Jis(encoding),
+                None => Self::Other(Encoding::for_label(other.as_bytes())?),
+            },
         })
     }
 
@@ -63,6 +70,7 @@ impl Charset {
                 .map(|byte| if byte.is_ascii() { char::from(*byte) } else { char::REPLACEMENT_CHARACTER })
                 .collect(),
             Self::Utf16 { little, mark } => decode_utf16(bytes, little, mark).into(),
+            Self::Jis(encoding) => jis::text_from_windows(encoding.decode_without_bom_handling(bytes).0),
             Self::Other(encoding) => encoding.decode_without_bom_handling(bytes).0,
         }
     }
@@ -73,7 +81,7 @@ impl Charset {
         match self {
             Self::Utf8 | Self::Latin1 | Self::Ascii => true,
             Self::Utf16 { .. } => false,
-            Self::Other(encoding) => encoding.is_ascii_compatible(),
+            Self::Jis(encoding) | Self::Other(encoding) => encoding.is_ascii_compatible(),
         }
     }
 
@@ -125,8 +133,18 @@ impl Charset {
             Self::Ascii if byte >= 0x80 => Some((Err(Malformed), 1)),
             Self::Latin1 | Self::Ascii => Some((Ok(char::from(byte).encode_utf8(room)), 1)),
             Self::Utf16 { little, .. } => first_utf16(bytes, last, little, room),
-            Self::Other(encoding) if byte < 0x80 && encoding.is_ascii_compatible() => {
+            Self::Jis(encoding) | Self::Other(encoding) if byte < 0x80 && encoding.is_ascii_compatible() => {
                 Some((Ok(char::from(byte).encode_utf8(room)), 1))
+            }
+            Self::Jis(encoding) => {
+                let (found, length) = first_other(encoding, bytes, last, room)?;
+                let c = found.ok().and_then(|text| text.chars().next());
+                // A sign of three bytes is none of JIS X 0208.
+                let c = c.map(|c| if length < 3 { jis::from_windows(c) } else { c });
+                match c {
+                    Some(c) => Some((Ok(c.encode_utf8(room)), length)),
+                    None => Some((Err(Malformed), length)),
+                }
             }
             Self::Other(encoding) => first_other(encoding, bytes, last, room),
         }
@@ -146,6 +164,7 @@ impl Charset {
                 let units = mark.into_iter().chain(text.encode_utf16());
                 units.flat_map(|unit| if little { unit.to_le_bytes() } else { unit.to_be_bytes() }).collect()
             }
+            Self::Jis(encoding) => encode_other(encoding, &jis::text_to_windows(text)).into(),
             Self::Other(encoding) => encode_other(encoding, text).into(),
         }
     }
@@ -313,6 +332,34 @@ mod tests {
         assert_eq!(Charset::Utf8.settled(b"\xef\xbb\xbf"), (Charset::Utf8, 0));
         assert!(Charset::named("ISO-2022-JP").expect("a set").has_states());
         assert!(!utf16.has_states() && !Charset::named("GBK").expect("a set").has_states());
+    }
+
+    /// All signs of Java's Shift_JIS and EUC-JP that Windows' table has as others: in Shift_JIS, in EUC-JP, Java's, Windows'.
+    const SIGNS_OF_JIS: &[(&[u8], &[u8], &str, &str)] = &[
+        (b"\x81\x5c", b"\xa1\xbd", "\u{2014}", "\u{2015}"),
+        (b"\x81\x60", b"\xa1\xc1", "\u{301c}", "\u{ff5e}"),
+        (b"\x81\x61", b"\xa1\xc2", "\u{2016}", "\u{2225}"),
+        (b"\x81\x7c", b"\xa1\xdd", "\u{2212}", "\u{ff0d}"),
+        (b"\x81\x91", b"\xa1\xf1", "\u{a2}", "\u{ffe0}"),
+        (b"\x81\x92", b"\xa1\xf2", "\u{a3}", "\u{ffe1}"),
+        (b"\x81\xca", b"\xa2\xcc", "\u{ac}", "\u{ffe2}"),
+    ];
+
+    #[test]
+    fn japanese_sets_have_javas_signs_and_not_those_of_windows() {
+        let named = |name| Charset::named(name).expect("a set");
+        for &(shift_jis, euc_jp, java, windows) in SIGNS_OF_JIS {
+            for (name, bytes) in [("Shift_JIS", shift_jis), ("SJIS", shift_jis), ("EUC-JP", euc_jp)] {
+                assert_eq!(named(name).decode(bytes), java, "{name}");
+                assert_eq!(&*named(name).encode(java), bytes, "{name}");
+                assert_eq!(&*named(name).encode(&format!("a{windows}")), b"a?", "{name}");
+                assert_eq!(steps(name, bytes, true), format!("{java}2"));
+            }
+            for name in ["windows-31j", "MS932"] {
+                assert_eq!(named(name).decode(shift_jis), windows, "{name}");
+            }
+        }
+        assert_eq!(steps("EUC-JP", b"\x8f\xa2\xb7\xa4\xa2a\xff", true), "\u{ff5e}3\u{3042}2a1!1");
     }
 
     #[test]

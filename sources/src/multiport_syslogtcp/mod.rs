@@ -159,6 +159,7 @@ fn text(charset: Charset, bytes: &[u8]) -> Option<Cow<'_, str>> {
             (Charset::Utf16 { little: true, .. }, mark) => exactly(UTF_16LE, &bytes[mark..]),
             (_, mark) => exactly(UTF_16BE, &bytes[mark..]),
         },
+        Charset::Jis(encoding) => exactly(encoding, bytes).map(|_| charset.decode(bytes)),
         Charset::Other(encoding) => exactly(encoding, bytes),
     }
 }

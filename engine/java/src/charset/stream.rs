@@ -2,7 +2,7 @@
 
 use encoding_rs::{CoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 
-use super::Charset;
+use super::{Charset, jis};
 
 /// Decodes one stream. What is malformed becomes U+FFFD.
 pub struct Decoder {
@@ -30,7 +30,7 @@ impl Decoder {
             Charset::Utf8 => Some(UTF_8),
             Charset::Utf16 { little: true, .. } => Some(UTF_16LE),
             Charset::Utf16 { little: false, .. } => Some(UTF_16BE),
-            Charset::Other(encoding) => Some(encoding),
+            Charset::Jis(encoding) | Charset::Other(encoding) => Some(encoding),
         };
         self.charset = charset;
         self.inner = encoding.map(Encoding::new_decoder_without_bom_handling);
@@ -54,13 +54,18 @@ impl Decoder {
             text.push_str(&self.charset.decode(bytes));
             return;
         };
+        let before = text.len();
         loop {
             text.reserve(decoder.max_utf8_buffer_length(bytes.len()).unwrap_or(4096));
             let (result, read, _) = decoder.decode_to_string(bytes, text, false);
             bytes = &bytes[read..];
             if result == CoderResult::InputEmpty {
-                return;
+                break;
             }
+        }
+        if matches!(self.charset, Charset::Jis(_)) {
+            let decoded = text.split_off(before);
+            text.push_str(&jis::text_from_windows(decoded.into()));
         }
     }
 }
@@ -80,6 +85,7 @@ mod tests {
     fn characters_survive_being_cut_in_pieces() {
         assert_eq!(text("utf-8", &[b"\xe4\xb8", b"\xad\n"]), "中\n");
         assert_eq!(text("GBK", &[b"\xd6", b"\xd0"]), "中");
+        assert_eq!(text("Shift_JIS", &[b"\x81", b"\x60\x83\x41"]), "\u{301c}\u{30a2}");
         assert_eq!(text("UTF-16", &[b"\0a\0", b"\n"]), "a\n");
         assert_eq!(text("UTF-16", &[b"\xff", b"\xfea", b"\0"]), "a");
         assert_eq!(text("UTF-16LE", &[b"a\0\n"]), "a");
