@@ -62,10 +62,10 @@ fn messages_arrive_with_their_headers_and_garbage_costs_nobody_else_anything() {
     good.write_all(b":16Z web2 second\n").unwrap();
     let lines = wait(&world, 20_000 / 2500 + 3);
     let has = |line: &str| assert!(lines.iter().any(|one| one == line), "{line} is missing in {lines:?}");
-    has("{Facility=1, Severity=5, priority=13, version=1, timestamp=1065910455003, host=web1} first");
-    has("{Facility=4, Severity=2, priority=34, version=1, timestamp=1065910456000, host=web2} second");
-    has("{Facility=0, Severity=0, flume.syslog.status=Invalid} no priority");
-    has("{Facility=1, Severity=2} <10> no shape");
+    has("{host=web1, Severity=5, Facility=1, priority=13, version=1, timestamp=1065910455003} first");
+    has("{host=web2, Severity=2, Facility=4, priority=34, version=1, timestamp=1065910456000} second");
+    has("{flume.syslog.status=Invalid, Severity=0, Facility=0} no priority");
+    has("{Severity=2, Facility=1} <10> no shape");
     let (_, metrics) = get(monitoring, "/metrics").unwrap();
     let attributes: serde_json::Value = serde_json::from_str(&metrics).unwrap();
     let count = |name: &str| attributes["SOURCE.r1"][name].as_str().unwrap().parse::<u64>().unwrap();
@@ -97,7 +97,7 @@ fn a_full_channel_makes_clients_wait_and_loses_nothing() {
     fs::create_dir(world.path("later")).unwrap();
     sender.join().unwrap();
     let later = world.path("later");
-    let line = "{Facility=1, Severity=5, priority=13, host=h} 00000000 \n".len() + 1000;
+    let line = "{host=h, Severity=5, Facility=1, priority=13} 00000000 \n".len() + 1000;
     eventually(|| delivered(&later) >= (COUNT * line) as u64, || format!("{} bytes", delivered(&later)));
     agent.stop();
     let text = String::from_utf8(output(&later)).unwrap();
@@ -135,10 +135,10 @@ fn many_ports_speak_tls_with_a_key_store_of_javas() {
     }
     let mut lines = wait(&world, 4);
     lines.sort();
-    let good = "{Priority=13, Facility=1, Severity=5, timestamp=1345194840000, host=h, port=";
+    let good = "Priority=13, host=h, Severity=5, Facility=1, timestamp=1345194840000} hello";
     for port in ports {
-        assert!(lines.contains(&format!("{good}{port}}} hello")), "{lines:?}");
-        assert!(lines.contains(&format!("{{flume.syslog.status=Invalid, port={port}}} blah")), "{lines:?}");
+        assert!(lines.contains(&format!("{{port={port}, {good}")), "{lines:?}");
+        assert!(lines.contains(&format!("{{port={port}, flume.syslog.status=Invalid}} blah")), "{lines:?}");
     }
     let said = agent.stop();
     assert!(said.contains("no TLS with a client") && !said.contains("changeit"), "{said}");
@@ -150,7 +150,7 @@ fn datagrams_become_events() {
         (
             &["type = syslogudp", "host = 127.0.0.1"][..],
             "<13>1 2003-10-11T22:14:15.003Z web1 hello",
-            "{Facility=1, Severity=5, priority=13, version=1, timestamp=1065910455003, host=web1} hello",
+            "{host=web1, Severity=5, Facility=1, priority=13, version=1, timestamp=1065910455003} hello",
         ),
         (&["type = netcatudp", "bind = 127.0.0.1"], "hello\nand what follows", "{} hello"),
     ] {

@@ -1,7 +1,11 @@
 //! One event as components see it: headers and a body of any bytes.
 
+mod order;
+
 use std::collections::HashMap;
 use std::fmt;
+
+pub use order::AsJava;
 
 /// From this many headers on a set has an index: a list is quicker below, and beyond, a peer that sends thousands would
 /// make every one cost a walk over all.
@@ -86,6 +90,11 @@ impl Headers {
         (0..self.ends.len()).map(|at| self.pair(at))
     }
 
+    /// To be printed in the order in which Java's map has them, which is Flume's.
+    pub fn as_java(&self) -> AsJava<'_> {
+        AsJava(self)
+    }
+
     /// How many headers are set.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -154,7 +163,7 @@ impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Headers {
     }
 }
 
-/// Java's map text, as Flume prints headers: `{k=v, k2=v2}`.
+/// Java's map text, in the order in which the headers were set: `{k=v, k2=v2}`.
 impl fmt::Display for Headers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;

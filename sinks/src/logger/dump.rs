@@ -1,12 +1,12 @@
 //! An event as Flume's logger prints it.
 //!
 //! ```text
-//! { headers:{k=v, k2=v2} body: 68 65 6C 6C 6F                                  hello }
+//! { headers:{k2=v2, k=v} body: 68 65 6C 6C 6F                                  hello }
 //!                              |<- 16 columns of two digits and a blank ----->||text
 //! ```
 //!
-//! A body longer than 16 bytes goes on in further lines, each with its eight-digit offset in front; the first line's is
-//! left out. Bytes outside 0x20..=0x7E are `.` in the text. An empty body is nothing: `{ headers:{} body: }`.
+//! Headers come in the order of Java's map. A body longer than 16 bytes goes on in further lines, each with its
+//! eight-digit offset in front; the first line's is left out. Bytes outside 0x20..=0x7E are `.` in the text. An empty body is nothing: `{ headers:{} body: }`.
 
 use std::fmt::{self, Write};
 
@@ -21,7 +21,7 @@ pub struct Dump<'a>(pub EventRef<'a>, pub usize);
 impl fmt::Display for Dump<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(event, max_bytes) = self;
-        write!(f, "{{ headers:{} body:", event.headers)?;
+        write!(f, "{{ headers:{} body:", event.headers.as_java())?;
         let body = &event.body[..event.body.len().min(*max_bytes)];
         for (i, line) in body.chunks(COLUMNS).enumerate() {
             if i > 0 {
@@ -57,7 +57,7 @@ mod tests {
     fn a_short_body_is_one_line_with_padded_columns() {
         assert_eq!(
             dump(&[("k", "v"), ("k2", "v2")], b"hello", 16),
-            "{ headers:{k=v, k2=v2} body: 68 65 6C 6C 6F                                  hello }"
+            "{ headers:{k2=v2, k=v} body: 68 65 6C 6C 6F                                  hello }"
         );
     }
 

@@ -1,4 +1,4 @@
-//! `HEADER_AND_TEXT`: the headers as Java prints a map, a blank, the body, and a newline unless `appendNewline` is
+//! `HEADER_AND_TEXT`: the headers as Java prints a map, in its order, a blank, the body, and a newline unless `appendNewline` is
 //! false. Nothing is escaped, so the text cannot be read back when headers hold `, ` or `=`.
 
 use std::io::Write;
@@ -35,7 +35,7 @@ impl HeaderAndText {
 
 impl EventSerializer for HeaderAndText {
     fn append(&mut self, event: EventRef<'_>, out: &mut Vec<u8>) -> Result<(), AppendError> {
-        write!(out, "{} ", event.headers).expect("a Vec takes all that is written");
+        write!(out, "{} ", event.headers.as_java()).expect("a Vec takes all that is written");
         out.extend_from_slice(event.body);
         if self.newline {
             out.push(b'\n');
