@@ -8,7 +8,32 @@ const LINES: &[&str] = &["one", "", "two words "];
 pub fn cases() -> Vec<Case> {
     let with_header =
         &["interceptors = i1", "interceptors.i1.type = static", "interceptors.i1.value = v{}=, w"];
+    // More than a table of sixteen holds, and two whose hashes are equal.
+    let names = [
+        "timestamp",
+        "host",
+        "Facility",
+        "Severity",
+        "file",
+        "byteoffset",
+        "BB",
+        "category",
+        "Aa",
+        "topic",
+        "dc",
+        "user",
+        "priority",
+        "path",
+    ];
+    let mut many = vec![format!("interceptors = {}", names.map(|name| format!("of-{name}")).join(" "))];
+    for name in names {
+        for (key, value) in [("type", "static"), ("key", name), ("value", "v")] {
+            many.push(format!("interceptors.of-{name}.{key} = {value}"));
+        }
+    }
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
     vec![
+        Case::lines("header_and_text_of_many_headers", &many, LINES).outputs(Outputs::Bytes),
         Case::lines("text", with_header, LINES)
             .sinks(&[(1, &["sink.serializer = text"])])
             .outputs(Outputs::Bytes),
