@@ -40,7 +40,8 @@ fn masked(case: &Case, text: &str) -> String {
 
 /// Sources of Flume that copy an event's headers into a map of another size, or fill it in one go: behind a memory channel
 /// their order is that map's. All else is in the order that a file channel gives it on both sides.
-const OF_ANOTHER_SIZE: &[&str] = &["type = syslog", "type = multiport_syslog", "type = TAILDIR"];
+const OF_ANOTHER_SIZE: &[&str] =
+    &["type = syslog", "type = multiport_syslog", "type = http", "type = TAILDIR"];
 
 /// Events as HEADER_AND_TEXT writes them, a line each; where their order means nothing, with their headers by name.
 fn events(case: &Case, bytes: &[u8]) -> Vec<String> {
