@@ -33,9 +33,8 @@ enum Command {
     Wal(commands::wal::WalArguments),
     /// Print the version.
     Version,
-    /// Flume's command that sends a file to an avro source (not built into this version).
-    #[command(disable_help_flag = true)]
-    AvroClient(Anything),
+    /// Send the lines of a file, of a directory's files or of stdin to an avro source.
+    AvroClient(commands::avro_client::AvroClientArguments),
     /// Flume's file channel integrity tool (this program's channels do not need it).
     #[command(disable_help_flag = true)]
     Tool(Anything),
@@ -195,13 +194,13 @@ pub fn main(registry: Registry) -> Exit {
         Command::Check(arguments) => commands::check::run(&arguments, &registry),
         Command::Wal(arguments) => commands::wal::run(&arguments),
         Command::Version => commands::version::run(),
-        Command::AvroClient(_) => commands::advice::avro_client(),
+        Command::AvroClient(arguments) => commands::avro_client::run(&arguments),
         Command::Tool(_) => commands::advice::tool(),
     }
 }
 
 /// `key=value`, or `key` alone, which Java sets to the empty text.
-fn definition(text: &str) -> Result<(String, String), String> {
+pub fn definition(text: &str) -> Result<(String, String), String> {
     match text.split_once('=').unwrap_or((text, "")) {
         ("", _) => Err("a key is missing before the =".into()),
         (key, value) => Ok((key.into(), value.into())),
@@ -228,6 +227,12 @@ fn rewritten(arguments: Vec<OsString>) -> Vec<OsString> {
         ("zkConnString", "--zkConnString"),
         ("zkBasePath", "--zkBasePath"),
         ("auth-provider", "--auth-provider"),
+        ("host", "--host"),
+        ("port", "--port"),
+        ("rpcProps", "--rpcProps"),
+        ("filename", "--filename"),
+        ("dirname", "--dirname"),
+        ("headerFile", "--headerFile"),
         ("help", "--help"),
     ];
     let rewrite = |argument: OsString| -> OsString {
@@ -300,6 +305,25 @@ mod tests {
         assert!(refusal("flumen agent -n a -user u -pwd p -u http://h/").contains("HTTP"));
         assert!(refusal("flumen agent -n a").contains("-f FILE"));
         assert_eq!(agent("flumen agent -n a -f x").config.refusal(), None);
+    }
+
+    #[test]
+    fn avro_client_takes_flumes_options() {
+        for line in [
+            "flumen avro-client -H h -p 1",
+            "flumen avro-client --host h --port 1 -F file -R headers --conf conf",
+            "flumen avro-client -P rpc.properties --dirname in -Djavax.net.ssl.trustStore=x",
+            "flumen avro-client -host h -port 1 -filename f -headerFile r",
+        ] {
+            assert!(matches!(parse(line).unwrap().command, Command::AvroClient(_)), "{line}");
+        }
+        for line in [
+            "flumen avro-client -H h",
+            "flumen avro-client -p 1",
+            "flumen avro-client -H h -p 1 -F f --dirname d",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 
     #[test]

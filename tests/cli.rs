@@ -225,7 +225,7 @@ fn usage_errors_end_with_2_and_advice() {
         (&["agent", "-n", "a1", "-u", "http://host/x"], "fetch it to a file"),
         (&["agent", "-n", "a1", "-f", "x", "-Dflume.root.logger=LOUD"], "LOUD"),
         (&["agent", "-n", "a1", "-f", "x", "-Dflume.monitoring.type=ganglia"], "ganglia"),
-        (&["avro-client", "-H", "host", "-p", "1"], "not built into this version"),
+        (&["avro-client", "-H", "host"], "--port"),
         (&["tool", "fcintegritytool", "-l", "/x"], "fcintegritytool"),
         (&["nonsense"], "nonsense"),
         (&[], "Usage"),

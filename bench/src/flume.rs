@@ -4,6 +4,7 @@
 //!   mvn package     target/bench-flume/flume-channels.jar   the Java program of `bench/flume`
 //!                   target/bench-flume/lib/                 Flume and what it needs, from Maven Central
 //!   java -cp …      ChannelBench                            put and take at once through one of Flume's channels
+//!                   WireLoad                                Flume's RPC client, as a load for an avro source
 //!                   org.apache.flume.node.Application       Flume's agent, as its own launcher starts it
 //! ```
 
@@ -59,6 +60,13 @@ impl Flume {
     /// `ChannelBench` with `words`.
     pub fn channels(&self, words: &[String]) -> Command {
         let mut command = self.command("ChannelBench");
+        command.args(words);
+        command
+    }
+
+    /// `WireLoad` with `words`.
+    pub fn load(&self, words: &[String]) -> Command {
+        let mut command = self.command("WireLoad");
         command.args(words);
         command
     }

@@ -8,6 +8,7 @@
 //!   agent     the whole agent: access-log lines -> taildir -> file channel -> file_roll
 //!   drain     a cold backlog, beside the device's own reads
 //!   restart   SIGKILL with a backlog, start again, time to the first event delivered
+//!   wire      Avro RPC: our client and Flume's Java client against Flumen and Flume, and agent to agent
 //! ```
 //!
 //! A rival implements [`contender::Contender`]. Those that need crates of their own live in `rivals/`, a package outside
@@ -32,6 +33,7 @@ pub mod raw;
 pub mod report;
 pub mod restart;
 pub mod table;
+pub mod wire;
 
 mod flume;
 mod lines;

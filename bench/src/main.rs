@@ -1,4 +1,4 @@
-//! `flumen-bench agent|channel|drain|restart|append|latency|growth [--option value]...`, from the repository's root. `bench/run` builds what is needed.
+//! `flumen-bench agent|channel|drain|restart|wire|append|latency|growth [--option value]...`, from the repository's root. `bench/run` builds what is needed.
 
 use std::process::ExitCode;
 
@@ -6,10 +6,10 @@ use flumen_bench::failure::Failure;
 use flumen_bench::options::Options;
 use flumen_bench::ours::Ours;
 use flumen_bench::raw::Raw;
-use flumen_bench::{agent, append, channel, drain, growth, latency, restart, table};
+use flumen_bench::{agent, append, channel, drain, growth, latency, restart, table, wire};
 
 const USAGE: &str =
-    "usage: flumen-bench agent|channel|drain|restart|append|latency|growth [--option value]...";
+    "usage: flumen-bench agent|channel|drain|restart|wire|append|latency|growth [--option value]...";
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         "channel" => Options::parse(words, channel::OPTIONS).and_then(|options| channel::run(&options)),
         "drain" => Options::parse(words, drain::OPTIONS).and_then(|options| drain::run(&options)),
         "restart" => Options::parse(words, restart::OPTIONS).and_then(|options| restart::run(&options)),
+        "wire" => Options::parse(words, wire::OPTIONS).and_then(|options| wire::run(&options)),
         "append" => Options::parse(words, append::OPTIONS)
             .and_then(|options| append::run(&[&Ours::URING, &Ours::STD], &options)),
         "growth" => Options::parse(words, growth::OPTIONS).and_then(|options| growth::run(&options)),

@@ -2,15 +2,6 @@
 
 use crate::exit::Exit;
 
-/// `avro-client`
-pub fn avro_client() -> Exit {
-    eprintln!(
-        "flumen avro-client is not built into this version. Flume's own `flume-ng avro-client` works against an avro source, \
-         or send the file through an agent of its own: a spooldir or taildir source and an avro sink."
-    );
-    Exit::Usage
-}
-
 /// `tool`
 pub fn tool() -> Exit {
     eprintln!(

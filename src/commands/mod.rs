@@ -2,6 +2,8 @@
 
 pub mod advice;
 pub mod agent;
+pub mod avro_client;
 pub mod check;
+mod progress;
 pub mod version;
 pub mod wal;

@@ -20,11 +20,15 @@ const KINDS: &[Kind] = &[
 ];
 
 /// Types that have no case, and why.
-const WITHOUT: &[(Kind, &str, &str)] = &[(
-    Kind::Sink,
-    "hdfs",
-    "Flume's needs all of Hadoop: the bytes of its files are compared with Hadoop's, and Hadoop's own readers read them",
-)];
+const WITHOUT: &[(Kind, &str, &str)] = &[
+    (Kind::Source, "avro", "the suite `wire` has Flume's own agents and clients send to it"),
+    (Kind::Sink, "avro", "the suite `wire` has it send to Flume's own agents"),
+    (
+        Kind::Sink,
+        "hdfs",
+        "Flume's needs all of Hadoop: the bytes of its files are compared with Hadoop's, and Hadoop's own readers read them",
+    ),
+];
 
 /// What is used where no key names it.
 const DEFAULTS: &[(Kind, &str)] =

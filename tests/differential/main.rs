@@ -29,35 +29,14 @@ mod web;
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 
 use case::{Case, Feed};
 use peer::Peer;
 use side::Side;
 
-/// Flume, or a word of why the test is skipped.
-fn flume() -> Option<flume::Flume> {
-    // Two tests must not have Maven write the same files.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    match flume::ready() {
-        Ok(flume) => Some(flume),
-        Err(why) => {
-            skipped(&why);
-            None
-        }
-    }
-}
-
-fn skipped(why: &str) {
-    let required = std::env::var_os("FLUMEN_REQUIRE_PEERS").is_some_and(|value| value == "1");
-    assert!(!required, "FLUMEN_REQUIRE_PEERS=1, and {why}");
-    println!("skipped: {why}");
-}
-
 #[test]
 fn a_tailed_file_goes_from_flume_to_flumen_and_back_with_no_line_lost_or_repeated() {
-    let Some(flume) = flume() else { return };
+    let Some(flume) = flume::found(flume::Version::Today) else { return };
     let case = |bytes: &[u8]| {
         let keys = ["type = TAILDIR", "positionFile = @DIR@/position.json", "filegroups = f1"];
         let more = ["filegroups.f1 = @DIR@/in/.*log", "maxBackoffSleep = 200"];
@@ -81,10 +60,10 @@ fn a_tailed_file_goes_from_flume_to_flumen_and_back_with_no_line_lost_or_repeate
 
 #[test]
 fn flumen_does_what_flume_does() {
-    let Some(flume) = flume() else { return };
+    let Some(flume) = flume::found(flume::Version::Today) else { return };
     let mut cases = cases::all();
     if let Err(why) = ngircd::is_there() {
-        skipped(&why);
+        flume::skipped(&why);
         cases.retain(|case| case.peer != Some(Peer::Irc));
     }
     let mut theirs = Side::new("flume", &cases);

@@ -6,6 +6,8 @@
 //! system need to be root.
 
 mod agent;
+mod avro;
+mod avro_client;
 mod bad_input;
 mod blocks;
 mod churn;
@@ -39,6 +41,7 @@ mod selectors;
 mod signals;
 mod spooldir;
 mod syslog;
+mod tiers;
 mod tls;
 #[path = "../support/web.rs"]
 mod web;

@@ -13,6 +13,7 @@
 //! | `image` | the tools and a start over a log with any damage to any of its files |
 //! | `kept` | the file `lanes`, and what a source or a sink notes in the log |
 //! | `text` | what people write: properties, configurations, position files |
+//! | `wire` | what comes over connections |
 
 mod bounds;
 mod formats;
@@ -20,6 +21,7 @@ mod image;
 mod kept;
 mod segment;
 mod text;
+mod wire;
 
 pub use bounds::bounded;
 pub use formats::{chunk, frame_header, records, segment_header};
@@ -27,12 +29,14 @@ pub use image::image;
 pub use kept::{lanes, sink_record, source_record};
 pub use segment::{checkpoint, segment, snapshot};
 pub use text::{configuration, positions, properties};
+pub use wire::avro_rpc;
 
 /// A decoder under test.
 pub type Decoder = fn(&[u8]);
 
 /// All of them, by the name of their corpus; their fuzz targets have the prefix `fuzz_`.
-pub const ALL: [(&str, Decoder); 14] = [
+pub const ALL: [(&str, Decoder); 15] = [
+    ("avro_rpc", avro_rpc),
     ("checkpoint", checkpoint),
     ("chunk", chunk),
     ("configuration", configuration),

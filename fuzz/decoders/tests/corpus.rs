@@ -13,6 +13,9 @@ use bytes::Bytes;
 use flumen_api::batch::Batch;
 use flumen_api::chunk::ChunkWriter;
 use flumen_api::event::Headers;
+use flumen_avro_rpc::frame::Frames;
+use flumen_avro_rpc::session::{Answer, Session, put_reply};
+use flumen_avro_rpc::{Status, call};
 use flumen_sinks::file_roll::record::{Named, Record as SinkRecord};
 use flumen_sources::taildir::position_file::{self, Entry, Record};
 use flumen_sources::taildir::{FileId, Memo};
@@ -137,10 +140,48 @@ fn the_seeds_are_what_the_encoders_write() {
     }
 }
 
+/// In pieces of 7 bytes: an `append` with the handshake in front, as Flume 1.11 sends it.
+const FLUMES_APPEND: &[u8] = b"\x07\0\0\0\x01\0\0\0\x02\0\0\0\x2b\
+    \x86\xaa\xda\xe2\xc4\x54\x74\xc0\xfe\x93\xff\xd0\xf2\x35\x0a\x65\0\
+    \x86\xaa\xda\xe2\xc4\x54\x74\xc0\xfe\x93\xff\xd0\xf2\x35\x0a\x65\x02\0\0\x0cappend\
+    \0\0\0\x09\x02\x02k\x02v\0\x04hi";
+
+/// A handshake and two batches, with headers and without.
+fn avro_batches(server: Option<[u8; 16]>) -> Vec<u8> {
+    let mut out = vec![255];
+    call::put_greeting(&mut out, 0, server);
+    let mut batch = Batch::new();
+    for number in 0..5 {
+        let headers = Headers::from_iter([("n", (number / 2).to_string()), ("host", "h".into())]);
+        let set = batch.add_headers(headers);
+        batch.push_with(format!("body {number}").as_bytes(), set);
+    }
+    call::put_batch(&mut out, 1, batch.len(), batch.iter());
+    call::put_batch(&mut out, 2, 0, std::iter::empty());
+    out
+}
+
+/// What a server answers, as messages.
+fn avro_answers() -> Vec<u8> {
+    let mut out = vec![64];
+    let asked = avro_batches(Some([7; 16]));
+    let (mut frames, mut session) = (Frames::new(1 << 20), Session::default());
+    frames.buffer().extend_from_slice(&asked[1..]);
+    for answer in [Answer::Nothing, Answer::Status(Status::Ok), Answer::Error("no")] {
+        let call = session.read(frames.pop().unwrap().unwrap()).unwrap();
+        put_reply(&mut out, call.head, answer);
+    }
+    out
+}
+
 fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
     let plain = b"a1.sources = r1\na1.channels=c1\n# comment\na1.sources.r1.type : seq\\\n  more\n".to_vec();
     let escapes = b"\xef\xbb\xbfkey\\ one=\\u00e9\\ud83d\\ude00\\tx\r\n!c\r\\:k  v\\\\\nbad=\\u12\n".to_vec();
     vec![
+        ("avro_rpc", "flumes-append", FLUMES_APPEND.into()),
+        ("avro_rpc", "batches", avro_batches(None)),
+        ("avro_rpc", "our-protocol", avro_batches(Some([7; 16]))),
+        ("avro_rpc", "answers", avro_answers()),
         ("checkpoint", "empty", checkpoint(Snapshot::default())),
         ("checkpoint", "full", checkpoint(snapshot())),
         ("checkpoint", "of-the-log", checkpoint_of_the_log()),

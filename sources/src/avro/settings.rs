@@ -1,40 +1,32 @@
-//! Keys of the avro source.
+//! Keys of the `avro` source, beside those of TLS.
 
-use flumen_api::settings::{Commas, Words, settings};
+use flumen_api::settings::{Commas, Unit, settings};
 
 settings! {
-    /// Keys of the avro source.
+    /// Keys of the `avro` source.
     pub struct AvroSourceSettings {
         /// Address or host name to listen on.
         pub bind: String = key("bind") { required: true },
         /// Port to listen on.
-        pub port: u16 = key("port") { required: true },
+        pub port: u16 = key("port") { required: true, min: Some(0), max: Some(65535) },
         /// Most threads.
         pub threads: u32 = key("threads") {
             default: Some("0"), inert: Some("Flume 1.11 does not use it any more, and connections need no threads here")
         },
         /// none or deflate, as the sink has it.
         pub compression_type: String = key("compression-type") { default: Some("none"), one_of: &["none", "deflate"] },
-        /// TLS.
-        pub ssl: bool = key("ssl") { default: Some("false") },
-        /// Store of this side's key and certificate.
-        pub keystore: Option<String> = key("keystore") { },
-        /// Its password.
-        pub keystore_password: Option<String> = key("keystore-password") { secret: true },
-        /// JKS or PKCS12.
-        pub keystore_type: String = key("keystore-type") { default: Some("JKS") },
-        /// TLS versions that are never used, separated by blanks; SSLv3 is always among them.
-        pub exclude_protocols: Words = key("exclude-protocols") { default: Some("SSLv3") },
-        /// TLS versions of which one is used.
-        pub include_protocols: Words = key("include-protocols") { },
-        /// Cipher suites that are never used.
-        pub exclude_cipher_suites: Words = key("exclude-cipher-suites") { },
-        /// Cipher suites of which one is used.
-        pub include_cipher_suites: Words = key("include-cipher-suites") { },
         /// Whether `ipFilterRules` decide who may connect.
         pub ip_filter: bool = key("ipFilter") { default: Some("false") },
-        /// `allow` or `deny`, `ip` or `name`, and a pattern with `*`: `allow:ip:10.*,deny:ip:*`. The first that fits
-        /// decides; where none does, all may.
+        /// `allow` or `deny`, `ip` or `name`, and a pattern with `*` and `?`: `allow:ip:10.*,deny:ip:*`. The first that fits
+        /// decides; where none does, all may. `name:localhost` is this machine.
         pub ip_filter_rules: Commas = key("ipFilterRules") { },
+        /// The longest request; the connection of a longer one is closed.
+        pub max_request_bytes: usize = key("maxRequestBytes") {
+            default: Some("104857600"), unit: Unit::Bytes, min: Some(1024), max: Some(1 << 30), since: "Flumen"
+        },
+        /// Clients that are served at a time; further ones wait.
+        pub max_connections: usize = key("maxConnections") {
+            default: Some("10000"), min: Some(1), max: Some(1_000_000), since: "Flumen"
+        },
     }
 }

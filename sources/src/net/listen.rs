@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
+use super::filter::Filter;
 use super::stream::Stream;
 
 /// How long a client may take for the handshake.
@@ -45,6 +46,9 @@ pub(crate) struct Server {
     places: Arc<Semaphore>,
     /// Whether the log names each client that comes and goes.
     names_clients: bool,
+    /// Whether what goes over the connections is compressed.
+    deflates: bool,
+    filter: Option<Filter>,
 }
 
 /// Listens at `host`, or at all addresses if there is none.
@@ -77,7 +81,24 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 impl Server {
     /// At most `clients` at a time.
     pub fn new(context: SourceContext, tls: Option<TlsAcceptor>, clients: usize) -> Self {
-        Self { context, tls, places: Arc::new(Semaphore::new(clients)), names_clients: true }
+        Self {
+            context,
+            tls,
+            places: Arc::new(Semaphore::new(clients)),
+            names_clients: true,
+            deflates: false,
+            filter: None,
+        }
+    }
+
+    /// Speaks through deflate, if so, inside or outside of TLS as the client has it.
+    pub fn deflated(self, deflates: bool) -> Self {
+        Self { deflates, ..self }
+    }
+
+    /// Serves only clients that the filter admits.
+    pub fn only(self, filter: Option<Filter>) -> Self {
+        Self { filter, ..self }
     }
 
     /// Says nothing of clients that come and go as they should: some come for one request.
@@ -154,10 +175,18 @@ impl Server {
         // Of a client that vanished without a word nothing would ever be heard again.
         let kept = rustix::net::sockopt::set_socket_keepalive(&stream, true);
         let local = kept.map_err(io::Error::from).and_then(|()| stream.local_addr());
-        let ended = match (local, &self.tls) {
-            (Err(error), _) => Err(error),
-            (Ok(local), None) => client(Connection { stream: Stream::Plain(stream), peer, local }).await,
-            (Ok(local), Some(tls)) => match self.handshake(tls, stream, peer).await {
+        if let (Some(filter), Ok(local)) = (&self.filter, &local)
+            && !filter.admits(peer, *local).await
+        {
+            tracing::warn!(source = %name, %peer, "disconnected: a rule denies it");
+            return;
+        }
+        let ended = match local {
+            Err(error) => Err(error),
+            Ok(local) if self.tls.is_none() && !self.deflates => {
+                client(Connection { stream: Stream::Plain(stream), peer, local }).await
+            }
+            Ok(local) => match self.layers(stream, peer).await {
                 None => return,
                 Some(stream) => client(Connection { stream, peer, local }).await,
             },
@@ -172,10 +201,18 @@ impl Server {
         }
     }
 
-    async fn handshake(&self, tls: &TlsAcceptor, stream: TcpStream, peer: SocketAddr) -> Option<Stream> {
-        let handshake = self.context.shutdown.run_until_cancelled(timeout(HANDSHAKE_MAX, tls.accept(stream)));
-        let error = match handshake.await? {
-            Ok(Ok(stream)) => return Some(Stream::Tls(Box::new(stream))),
+    async fn layers(&self, stream: TcpStream, peer: SocketAddr) -> Option<Stream> {
+        let layers = async {
+            match &self.tls {
+                Some(tls) if !self.deflates => Ok(Stream::Tls(Box::new(tls.accept(stream).await?))),
+                tls => flumen_avro_rpc::connect::accept(stream, tls.as_ref(), self.deflates)
+                    .await
+                    .map(Stream::Layered),
+            }
+        };
+        let layers = self.context.shutdown.run_until_cancelled(timeout(HANDSHAKE_MAX, layers));
+        let error = match layers.await? {
+            Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => error,
             Err(_elapsed) => io::Error::new(io::ErrorKind::TimedOut, "the client takes too long"),
         };

@@ -31,8 +31,9 @@ pub(crate) struct ClientHeaders {
     names: Arc<Names>,
 }
 
+/// Names that were asked for.
 #[derive(Debug)]
-struct Names {
+pub(super) struct Names {
     known: Mutex<HashMap<IpAddr, (Instant, String)>>,
     asked: Semaphore,
 }
@@ -40,11 +41,7 @@ struct Names {
 impl ClientHeaders {
     /// The names of the headers for address and host name.
     pub fn new(ip: Option<String>, host: Option<String>) -> Self {
-        Self {
-            ip,
-            host,
-            names: Arc::new(Names { known: Mutex::default(), asked: Semaphore::new(ASKED_MAX) }),
-        }
+        Self { ip, host, names: Arc::new(Names::new()) }
     }
 
     /// The headers of this client.
@@ -61,7 +58,12 @@ impl ClientHeaders {
 }
 
 impl Names {
-    async fn of(&self, address: IpAddr) -> String {
+    pub fn new() -> Self {
+        Self { known: Mutex::default(), asked: Semaphore::new(ASKED_MAX) }
+    }
+
+    /// The name of the host with this address, or the address.
+    pub async fn of(&self, address: IpAddr) -> String {
         let known = self.known.lock().get(&address).cloned();
         if let Some((since, name)) = known
             && since.elapsed() < REMEMBERED

@@ -1,4 +1,4 @@
-//! A connection's bytes, in the clear or through TLS.
+//! A connection's bytes, in the clear, through TLS, or through whatever layers.
 
 use std::io;
 use std::pin::Pin;
@@ -9,10 +9,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A client's connection.
-#[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
     Tls(Box<ServerStream<TcpStream>>),
+    /// Compressed, with or without TLS.
+    Layered(flumen_avro_rpc::connect::Stream),
 }
 
 impl AsyncRead for Stream {
@@ -20,6 +21,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Layered(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -29,6 +31,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Layered(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -36,6 +39,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Layered(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -43,6 +47,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Layered(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -1,0 +1,304 @@
+use std::collections::VecDeque;
+
+use flumen_api::Batch;
+use flumen_avro_rpc::Status;
+use flumen_avro_rpc::frame::Frames;
+use flumen_avro_rpc::session::{Answer, Request, Session, put_reply};
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::testing::{FakeChannel, config, context_over, events};
+
+/// What the server does with a call.
+#[derive(Clone, Copy, Debug)]
+enum Does {
+    Ok,
+    Failed,
+    Error,
+    /// Nothing, ever.
+    Silence,
+    /// Takes it in and closes the connection without a word.
+    Close,
+    /// Garbage in place of an answer.
+    Garbage,
+    /// First of all: a handshake that says nothing of order, as Flume's.
+    LikeFlume,
+    /// Answers OK once it has this many calls that wait.
+    Together(usize),
+}
+
+/// The connection's number and the bodies of each call.
+type Seen = Arc<Mutex<Vec<(usize, Vec<String>)>>>;
+
+struct Server {
+    port: u16,
+    calls: Seen,
+}
+
+impl Server {
+    async fn start(script: &[Does]) -> Self {
+        Self::start_on(TcpListener::bind("127.0.0.1:0").await.unwrap(), script)
+    }
+
+    fn start_on(listener: TcpListener, script: &[Does]) -> Self {
+        let port = listener.local_addr().unwrap().port();
+        let script = Arc::new(Mutex::new(script.iter().copied().collect::<VecDeque<_>>()));
+        let calls = Seen::default();
+        let server = Self { port, calls: calls.clone() };
+        tokio::spawn(async move {
+            for number in 0.. {
+                let Ok((stream, _)) = listener.accept().await else { return };
+                tokio::spawn(serve(number, stream, script.clone(), calls.clone()));
+            }
+        });
+        server
+    }
+
+    fn bodies(&self) -> Vec<Vec<String>> {
+        self.calls.lock().iter().map(|(_, bodies)| bodies.clone()).collect()
+    }
+
+    fn connections(&self) -> Vec<usize> {
+        self.calls.lock().iter().map(|(number, _)| *number).collect()
+    }
+}
+
+fn bodies(batch: &Batch) -> Vec<String> {
+    batch.iter().map(|event| String::from_utf8_lossy(event.body).into_owned()).collect()
+}
+
+async fn serve(number: usize, mut stream: TcpStream, script: Arc<Mutex<VecDeque<Does>>>, calls: Seen) {
+    let (mut frames, mut session) = (Frames::new(1 << 24), Session::default());
+    let mut waiting = Vec::new();
+    loop {
+        while let Some(frame) = frames.pop().unwrap() {
+            let call = session.read(frame).unwrap();
+            let mut out = Vec::new();
+            let Request::AppendBatch(batch) = call.request else {
+                if matches!(script.lock().front(), Some(Does::LikeFlume)) {
+                    script.lock().pop_front();
+                    out.extend_from_slice(&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 4, 0, 0, 0, 0]);
+                } else {
+                    put_reply(&mut out, call.head, Answer::Nothing);
+                }
+                stream.write_all(&out).await.unwrap();
+                continue;
+            };
+            calls.lock().push((number, bodies(&batch)));
+            let does = script.lock().pop_front().unwrap_or(Does::Ok);
+            match does {
+                Does::Ok => put_reply(&mut out, call.head, Answer::Status(Status::Ok)),
+                Does::Failed => put_reply(&mut out, call.head, Answer::Status(Status::Failed)),
+                Does::Error => put_reply(&mut out, call.head, Answer::Error("an exception")),
+                Does::Silence | Does::LikeFlume => {}
+                Does::Close => return,
+                Does::Garbage => out.extend_from_slice(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+                Does::Together(count) => {
+                    waiting.push(call.head);
+                    if waiting.len() == count {
+                        for head in waiting.drain(..) {
+                            put_reply(&mut out, head, Answer::Status(Status::Ok));
+                        }
+                    }
+                }
+            }
+            if stream.write_all(&out).await.is_err() {
+                return;
+            }
+        }
+        if !matches!(stream.read_buf(frames.buffer()).await, Ok(1..)) {
+            return;
+        }
+    }
+}
+
+fn sink(port: u16, keys: &[(&str, &str)]) -> AvroSink {
+    let port = port.to_string();
+    let keys = [&[("hostname", "127.0.0.1"), ("port", port.as_str())], keys].concat();
+    let mut problems = Problems::default();
+    AvroSink::from_config(&config(&keys), &mut problems).unwrap_or_else(|| panic!("{problems:?}"))
+}
+
+async fn start(server: &Server, keys: &[(&str, &str)]) -> (AvroSink, SinkContext) {
+    let mut sink = sink(server.port, keys);
+    let context = context_over(&FakeChannel::new());
+    sink.start(&context).await.unwrap();
+    (sink, context)
+}
+
+/// Delivers and waits for the flush, as the runner does with a window of one.
+async fn send(sink: &mut AvroSink, bodies: &[&str]) -> Result<(), String> {
+    sink.deliver(&events(bodies)).await.map_err(|error| error.to_string())?;
+    sink.flush().await.map(drop).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_take_is_one_call_on_one_connection_and_released_with_its_ok() {
+    let server = Server::start(&[]).await;
+    let (mut sink, context) = start(&server, &[]).await;
+    send(&mut sink, &["one", "two é"]).await.unwrap();
+    send(&mut sink, &["three"]).await.unwrap();
+    assert_eq!(server.bodies(), [vec!["one", "two é"], vec!["three"]]);
+    assert_eq!(server.connections(), [0, 0]);
+    assert_eq!(context.metrics.connection_created.get(), 1);
+    sink.stop().await;
+    assert_eq!(context.metrics.connection_closed.get(), 1);
+    assert_eq!(sink.take_limit().events, 100);
+}
+
+#[tokio::test]
+async fn several_calls_are_on_their_way_at_once() {
+    let server = Server::start(&[Does::Together(3); 3]).await;
+    let (mut sink, _) = start(&server, &[("pipeline", "3")]).await;
+    assert_eq!(sink.window().flushes, 3);
+    let mut flushes = Vec::new();
+    for body in ["one", "two", "three"] {
+        sink.deliver(&events(&[body])).await.unwrap();
+        flushes.push(sink.flush());
+    }
+    for flush in flushes {
+        flush.await.unwrap();
+    }
+    assert_eq!(server.bodies(), [["one"], ["two"], ["three"]]);
+}
+
+#[tokio::test]
+async fn to_a_source_of_flumes_one_call_is_on_its_way_at_a_time() {
+    let server = Server::start(&[Does::LikeFlume, Does::Ok, Does::Silence]).await;
+    let (mut sink, _) = start(&server, &[("request-timeout", "1000")]).await;
+    send(&mut sink, &["one"]).await.unwrap();
+    sink.deliver(&events(&["two"])).await.unwrap();
+    let second = sink.flush();
+    assert!(sink.deliver(&events(&["three"])).await.is_err(), "it waits for the answer to the one before");
+    assert!(second.await.is_err());
+    assert_eq!(server.bodies(), [["one"], ["two"]]);
+}
+
+#[tokio::test]
+async fn after_a_failure_the_next_call_goes_alone_once_nothing_is_on_its_way() {
+    let server = Server::start(&[Does::Failed, Does::Ok, Does::Ok]).await;
+    let (mut sink, _) = start(&server, &[]).await;
+    sink.deliver(&events(&["one"])).await.unwrap();
+    let first = sink.flush();
+    sink.deliver(&events(&["two"])).await.unwrap();
+    let second = sink.flush();
+    let error = first.await.unwrap_err().to_string();
+    assert!(error.contains(&format!("127.0.0.1:{} answered FAILED", server.port)), "{error}");
+    // It went back with the first, whatever its own answer was.
+    drop(second);
+    sink.deliver(&events(&["one"])).await.unwrap();
+    assert_eq!(server.bodies(), [["one"], ["two"], ["one"]], "answered before deliver returned");
+    sink.flush().await.unwrap();
+    assert_eq!(server.connections(), [0, 0, 0]);
+    assert!(send(&mut sink, &["two"]).await.is_ok());
+}
+
+#[tokio::test]
+async fn an_error_of_the_peer_is_repeated_in_the_log() {
+    let server = Server::start(&[Does::Error]).await;
+    let (mut sink, _) = start(&server, &[]).await;
+    assert!(send(&mut sink, &["one"]).await.unwrap_err().contains("answered an exception"));
+    send(&mut sink, &["one"]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_or_garbled_is_made_anew() {
+    for does in [Does::Close, Does::Garbage] {
+        let server = Server::start(&[does]).await;
+        let (mut sink, context) = start(&server, &[]).await;
+        let error = send(&mut sink, &["one"]).await.unwrap_err();
+        assert!(error.contains("is lost"), "{error}");
+        send(&mut sink, &["one"]).await.unwrap();
+        assert_eq!(server.connections(), [0, 1], "{does:?}");
+        assert_eq!(
+            (context.metrics.connection_created.get(), context.metrics.connection_closed.get()),
+            (2, 1)
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_come_in_time_is_a_failure_of_all_that_waits() {
+    let server = Server::start(&[Does::Silence]).await;
+    let (mut sink, _) = start(&server, &[("request-timeout", "1000")]).await;
+    sink.deliver(&events(&["one"])).await.unwrap();
+    let first = sink.flush();
+    let error = first.await.unwrap_err().to_string();
+    assert!(error.contains("no answer within 1000 ms"), "{error}");
+    send(&mut sink, &["one"]).await.unwrap();
+    assert_eq!(server.connections(), [0, 1]);
+}
+
+#[tokio::test]
+async fn nobody_there_fails_the_delivery_with_the_peers_name_and_not_the_start() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let mut sink = sink(port, &[]);
+    let context = context_over(&FakeChannel::new());
+    sink.start(&context).await.unwrap();
+    let error = send(&mut sink, &["one"]).await.unwrap_err();
+    assert!(error.contains(&format!("cannot connect to 127.0.0.1:{port}")), "{error}");
+    assert_eq!(context.metrics.connection_failed.get(), 2);
+    let server = Server::start_on(TcpListener::bind(("127.0.0.1", port)).await.unwrap(), &[]);
+    send(&mut sink, &["one"]).await.unwrap();
+    assert_eq!(server.bodies(), [["one"]]);
+}
+
+#[tokio::test]
+async fn who_is_no_avro_source_is_said() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _gone = stream.write_all(b"220 mail.example.org ESMTP\r\n220 and more of it\r\n").await;
+            let _asked = stream.read(&mut [0; 100]).await;
+        }
+    });
+    let mut sink = sink(port, &[]);
+    sink.start(&context_over(&FakeChannel::new())).await.unwrap();
+    let error = send(&mut sink, &["one"]).await.unwrap_err();
+    assert!(error.contains("does not speak Avro RPC"), "{error}");
+}
+
+#[tokio::test]
+async fn the_connection_is_made_anew_as_often_as_the_key_says() {
+    let server = Server::start(&[]).await;
+    let (mut sink, _) = start(&server, &[("reset-connection-interval", "1")]).await;
+    send(&mut sink, &["one"]).await.unwrap();
+    send(&mut sink, &["two"]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    send(&mut sink, &["three"]).await.unwrap();
+    assert_eq!(server.connections(), [0, 0, 1]);
+}
+
+#[test]
+fn keys_below_their_bounds_become_their_defaults_with_a_warning_and_several_hosts_are_refused() {
+    let load = |keys: &[(&str, &str)]| {
+        let keys = [&[("hostname", "h"), ("port", "41414")], keys].concat();
+        let mut problems = Problems::default();
+        let sink = AvroSink::from_config(&config(&keys), &mut problems);
+        let said: Vec<_> = problems.0.iter().map(ToString::to_string).collect();
+        (sink.map(|sink| sink.destination.settings), said.join("; "))
+    };
+    let (settings, said) = load(&[("batch-size", "0"), ("connect-timeout", "999"), ("request-timeout", "x")]);
+    let settings = settings.unwrap();
+    assert_eq!(
+        (settings.batch_size, settings.connect_timeout, settings.request_timeout),
+        (100, 20_000, 20_000)
+    );
+    assert_eq!(said.matches("the default").count(), 3, "{said}");
+    assert_eq!(load(&[("compression-level", "high")]).0.unwrap().compression_level, 6);
+    assert!(load(&[("maxIoWorkers", "4")]).1.contains("does not read it any more"));
+    for key in ["max-attempts", "host-selector", "maxBackoff"] {
+        assert!(load(&[(key, "1")]).1.contains("one destination"), "{key}");
+    }
+    assert_eq!(load(&[("client.type", "default")]).1, "");
+    for keys in [&[("client.type", "DEFAULT_FAILOVER")][..], &[("hosts", "h1 h2")], &[("hosts.h1", "a:1")]] {
+        let (sink, said) = load(keys);
+        assert!(sink.is_none() && said.contains("a sink group"), "{said}");
+    }
+    assert!(load(&[("client.type", "THRIFT")]).1.contains("`thrift`"));
+}

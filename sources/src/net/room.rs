@@ -1,0 +1,75 @@
+//! Memory for requests: what all clients of a source together may hold that was not put yet.
+//!
+//! A client's small buffer is free. Beyond that each piece of a request has to find room before its bytes are read; who
+//! finds none waits, with its bytes in the system's buffers, for others to be put. So no number of clients, and no length
+//! that they announce, fills the memory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+/// What all requests together may hold, if one request alone may not hold more.
+const TOGETHER_MAX: usize = 128 << 20;
+/// Memory is asked for in such pieces; the first is free.
+const PIECE: usize = 64 << 10;
+/// Requests that are half there may wait for each other: after so long one gives up, and its client sends it again.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Memory for requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Room(Arc<Semaphore>);
+
+/// One client's part of it; given back when dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Held(Option<OwnedSemaphorePermit>);
+
+impl Room {
+    /// For requests of at most `request_max` bytes.
+    pub fn new(request_max: usize) -> Self {
+        Self(Arc::new(Semaphore::new(TOGETHER_MAX.max(2 * request_max).div_ceil(PIECE))))
+    }
+
+    /// Lets `held` stand for `bytes` at least; the error says that there was no room for too long.
+    pub async fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), String> {
+        let pieces = (bytes / PIECE) as u32;
+        let has = held.0.as_ref().map_or(0, |permit| permit.num_permits()) as u32;
+        if pieces <= has {
+            return Ok(());
+        }
+        let wanted = self.0.clone().acquire_many_owned(pieces - has);
+        let Ok(Ok(more)) = timeout(PATIENCE, wanted).await else {
+            return Err(format!("no memory for a request of {bytes} bytes: other requests have taken it"));
+        };
+        match &mut held.0 {
+            Some(permit) => permit.merge(more),
+            none => *none = Some(more),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn small_requests_are_free_and_large_ones_wait_for_each_other_but_not_for_ever() {
+        let room = Room::new(TOGETHER_MAX / 4);
+        let (mut first, mut second, mut small) = (Held::default(), Held::default(), Held::default());
+        room.hold(&mut first, TOGETHER_MAX / 2).await.unwrap();
+        room.hold(&mut first, TOGETHER_MAX / 2).await.unwrap();
+        room.hold(&mut second, TOGETHER_MAX / 2).await.unwrap();
+        room.hold(&mut small, PIECE - 1).await.unwrap();
+        let error = room.hold(&mut second, TOGETHER_MAX / 2 + PIECE).await.unwrap_err();
+        assert!(error.contains("no memory"), "{error}");
+        let waits = room.hold(&mut second, TOGETHER_MAX / 2 + PIECE);
+        let lets_go = async {
+            tokio::time::sleep(PATIENCE / 2).await;
+            drop(first);
+        };
+        let (found, ()) = tokio::join!(waits, lets_go);
+        found.unwrap();
+    }
+}

@@ -1,0 +1,121 @@
+import java.nio.charset.StandardCharsets;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.Collections;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import org.apache.flume.Event;
+import org.apache.flume.api.RpcClient;
+import org.apache.flume.api.RpcClientFactory;
+import org.apache.flume.event.EventBuilder;
+
+/**
+ * Flume's Java clients against two avro sources.
+ *
+ * <pre>
+ *   java Clients.java FIRST_PORT SECOND_PORT DEAD_PORT DEFLATE_PORT TLS_PORT TRUST_STORE
+ *
+ *   default         events of every shape to the first source, one by one and as a batch; a batch through deflate, one through TLS
+ *   failover        200 events, the dead port first in the list
+ *   load balancing  200 events in batches of 10 over both sources
+ * </pre>
+ */
+public final class Clients {
+  public static void main(String[] words) throws Exception {
+    String first = "127.0.0.1:" + words[0];
+    String second = "127.0.0.1:" + words[1];
+    String dead = "127.0.0.1:" + words[2];
+    String deflate = "127.0.0.1:" + words[3];
+    String tls = "127.0.0.1:" + words[4];
+
+    RpcClient client = RpcClientFactory.getInstance(properties("DEFAULT", first));
+    for (Event event : shapes()) {
+      client.append(event);
+    }
+    client.appendBatch(shapes());
+    client.appendBatch(Collections.emptyList());
+    client.close();
+
+    Properties compressed = properties("DEFAULT", deflate);
+    compressed.setProperty("compression-type", "deflate");
+    client = RpcClientFactory.getInstance(compressed);
+    client.appendBatch(shapes());
+    client.close();
+
+    Properties sealed = properties("DEFAULT", tls);
+    sealed.setProperty("ssl", "true");
+    sealed.setProperty("truststore", words[5]);
+    sealed.setProperty("truststore-password", "changeit");
+    client = RpcClientFactory.getInstance(sealed);
+    client.appendBatch(shapes());
+    client.close();
+
+    client = RpcClientFactory.getInstance(properties("DEFAULT_FAILOVER", dead, first));
+    client.appendBatch(numbered("failover", 200));
+    client.close();
+
+    client = RpcClientFactory.getInstance(properties("DEFAULT_LOADBALANCE", first, second));
+    List<Event> events = numbered("balanced", 200);
+    for (int i = 0; i < events.size(); i += 10) {
+      client.appendBatch(events.subList(i, i + 10));
+    }
+    client.close();
+    System.out.println("all sent");
+    System.exit(0);
+  }
+
+  private static Properties properties(String type, String... hosts) {
+    Properties properties = new Properties();
+    properties.setProperty("client.type", type);
+    List<String> names = new ArrayList<>();
+    for (int i = 0; i < hosts.length; i++) {
+      names.add("h" + i);
+      properties.setProperty("hosts.h" + i, hosts[i]);
+    }
+    properties.setProperty("hosts", String.join(" ", names));
+    properties.setProperty("batch-size", "100");
+    return properties;
+  }
+
+  private static List<Event> numbered(String name, int count) {
+    List<Event> events = new ArrayList<>();
+    for (int i = 0; i < count; i++) {
+      events.add(EventBuilder.withBody(name + " " + i, StandardCharsets.UTF_8));
+    }
+    return events;
+  }
+
+  /** The same as in main.rs. */
+  private static List<Event> shapes() {
+    byte[] all = new byte[256];
+    for (int i = 0; i < all.length; i++) {
+      all[i] = (byte) i;
+    }
+    byte[] large = new byte[10_000_000];
+    for (int i = 0; i < large.length; i++) {
+      large[i] = (byte) (i * 31 + i / 256);
+    }
+    char[] value = new char[100_000];
+    Arrays.fill(value, 'v');
+    Map<String, String> many = new LinkedHashMap<>();
+    for (int i = 0; i < 100; i++) {
+      many.put("key" + i, "value" + i);
+    }
+    return Arrays.asList(
+        event(Collections.emptyMap(), "plain".getBytes(StandardCharsets.UTF_8)),
+        event(Collections.singletonMap("empty", ""), new byte[0]),
+        event(Collections.singletonMap("", "no key"), all),
+        event(Collections.singletonMap("schl\u00fcssel \u6f22", "wert \u2713 \ud83d\ude00"),
+            "\u00fc\u6f22\ud83d\ude00".getBytes(StandardCharsets.UTF_8)),
+        event(Collections.singletonMap("line\nend = ,{}", "\ta\\b\r\n"), "signs".getBytes(StandardCharsets.UTF_8)),
+        event(many, "many headers".getBytes(StandardCharsets.UTF_8)),
+        event(Collections.singletonMap("long", new String(value)), "long header".getBytes(StandardCharsets.UTF_8)),
+        event(Collections.singletonMap("size", "large"), large));
+  }
+
+  private static Event event(Map<String, String> headers, byte[] body) {
+    return EventBuilder.withBody(body, new LinkedHashMap<>(headers));
+  }
+}
