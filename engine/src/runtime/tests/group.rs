@@ -130,7 +130,7 @@ fn run_with(
             let sink = Member { name, context: None, log: log.clone(), script: script.clone(), window };
             let metrics = SinkMetrics::default();
             let context = SinkContext::new("a1".into(), name.into(), stop.clone(), metrics, channel.clone());
-            let dead = dead.map(|channel| DeadLetter::Channel(channel.clone()));
+            let dead = dead.map(|channel| DeadLetter::Channel { channel: channel.clone(), beyond: None });
             Slot::new(Box::new(sink), context, board.entry(Kind::Sink, &name.into(), "test"), dead)
         })
         .collect();
