@@ -44,7 +44,7 @@ fn a_file_stdin_and_a_directory_arrive_line_by_line_with_the_headers_of_the_file
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     let mut expected = String::new();
     for body in ["one", "zwei ü", "", "no end"] {
-        expected.push_str(&format!("{{state=CZ, key two=ä}} {body}\n"));
+        expected.push_str(&format!("{{key two=ä, state=CZ}} {body}\n"));
     }
     wait_for(&world, &expected);
 
