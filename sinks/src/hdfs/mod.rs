@@ -16,7 +16,7 @@
 //! A file that is left is finished in the background: the lease is recovered, what follows its released length is cut off
 //! (it comes again, to another file), and it gets its last name.
 //!
-//! `client` is the only room that calls a file system, and puts a limit on each call; [`format`] turns events into bytes;
+//! `client` is the only room that calls a file system, and puts a limit on each call; [`mod@format`] turns events into bytes;
 //! `conf` and `location` say which file system it is.
 
 #[cfg(feature = "hdfs")]
