@@ -71,7 +71,12 @@ const KNOWN: &[Known] = &[
     Known::of(Kind::Source, "jms", &["org.apache.flume.source.jms.JMSSource"], LATER),
     Known::of(Kind::Source, "", &["org.apache.flume.source.kafka.KafkaSource"], LATER),
     Known::of(Kind::Source, "", &["org.apache.flume.source.StressSource"], LATER),
-    Known::of(Kind::Source, "", &["org.apache.flume.source.scribe.ScribeSource"], LATER),
+    Known::of(
+        Kind::Source,
+        "",
+        &["org.apache.flume.source.scribe.ScribeSource"],
+        "not built in, and will not be: Scribe is dead; have those who send use the thrift source, or write to files and tail them",
+    ),
     Known::of(Kind::Source, "", &["org.apache.flume.source.loghub.LogHubSource"], LATER),
     Known::of(
         Kind::Source,

@@ -14,10 +14,10 @@ use crate::peers::Side;
 use crate::world::{World, eventually, free_port};
 
 /// Headers and body.
-type Event = (BTreeMap<String, String>, Vec<u8>);
+pub type Event = (BTreeMap<String, String>, Vec<u8>);
 
 /// The same as in Clients.java.
-fn shapes() -> Vec<Event> {
+pub fn shapes() -> Vec<Event> {
     let one = |key: &str, value: &str, body: &[u8]| {
         (BTreeMap::from([(key.to_string(), value.to_string())]), body.to_vec())
     };
@@ -72,7 +72,7 @@ fn containers(port: u16) -> String {
 }
 
 /// Whatever the containers of a directory hold by now.
-fn events(directory: &Path) -> Vec<Event> {
+pub fn events(directory: &Path) -> Vec<Event> {
     let mut events = Vec::new();
     for entry in fs::read_dir(directory).unwrap() {
         let Ok(reader) = Reader::new(BufReader::new(File::open(entry.unwrap().path()).unwrap())) else {

@@ -20,6 +20,7 @@ mod flume;
 #[path = "../product/lines.rs"]
 mod lines;
 mod peers;
+mod thrift;
 mod tiers;
 #[allow(dead_code, reason = "shared with the product's tests")]
 #[path = "../product/world.rs"]

@@ -13,7 +13,7 @@
 //! | `image` | the tools and a start over a log with any damage to any of its files |
 //! | `kept` | the file `lanes`, and what a source or a sink notes in the log |
 //! | `text` | what people write: properties, configurations, position files |
-//! | `wire` | what comes over connections |
+//! | `thrift`, `wire` | what comes over connections |
 
 mod bounds;
 mod formats;
@@ -21,6 +21,7 @@ mod image;
 mod kept;
 mod segment;
 mod text;
+mod thrift;
 mod wire;
 
 pub use bounds::bounded;
@@ -29,13 +30,14 @@ pub use image::image;
 pub use kept::{lanes, sink_record, source_record};
 pub use segment::{checkpoint, segment, snapshot};
 pub use text::{configuration, positions, properties};
+pub use thrift::thrift;
 pub use wire::avro_rpc;
 
 /// A decoder under test.
 pub type Decoder = fn(&[u8]);
 
 /// All of them, by the name of their corpus; their fuzz targets have the prefix `fuzz_`.
-pub const ALL: [(&str, Decoder); 15] = [
+pub const ALL: [(&str, Decoder); 16] = [
     ("avro_rpc", avro_rpc),
     ("checkpoint", checkpoint),
     ("chunk", chunk),
@@ -51,4 +53,5 @@ pub const ALL: [(&str, Decoder); 15] = [
     ("sink_record", sink_record),
     ("snapshot", snapshot),
     ("source_record", source_record),
+    ("thrift", thrift),
 ];

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use flumen_api::batch::Batch;
 use flumen_api::chunk::ChunkWriter;
-use flumen_api::event::Headers;
+use flumen_api::event::{EventRef, Headers};
 use flumen_avro_rpc::frame::Frames;
 use flumen_avro_rpc::session::{Answer, Session, put_reply};
 use flumen_avro_rpc::{Status, call};
@@ -232,7 +232,36 @@ fn seeds() -> Vec<(&'static str, &'static str, Vec<u8>)> {
         ("snapshot", "empty", content(&Snapshot::default())),
         ("snapshot", "full", content(&snapshot())),
         ("snapshot", "of-the-log", content(&Snapshot { next_event: 3, ..Snapshot::default() })),
+        ("thrift", "compact", thrift_calls(flumen_thrift::Protocol::Compact)),
+        ("thrift", "binary", thrift_calls(flumen_thrift::Protocol::Binary)),
+        ("thrift", "compact-message", thrift_calls(flumen_thrift::Protocol::Compact)[4..].into()),
+        ("thrift", "binary-message", thrift_calls(flumen_thrift::Protocol::Binary)[4..].into()),
+        ("thrift", "compact-reply", thrift_reply(flumen_thrift::Protocol::Compact)),
+        ("thrift", "binary-reply", thrift_reply(flumen_thrift::Protocol::Binary)),
+        ("thrift", "strange-fields", STRANGE_FIELDS.into()),
     ]
+}
+
+/// The arguments of `append`, compact: behind headers and body a truth, a list, a set and a map that nobody knows.
+const STRANGE_FIELDS: &[u8] =
+    b"\x1c\x1b\0\x18\x02hi\x11\x19\x21\x01\x02\x1a\x18\x01a\x1b\x01\x8c\x01k\x05\x02\x04\0\0\0";
+
+/// A call of several events and one of one, framed.
+fn thrift_calls(protocol: flumen_thrift::Protocol) -> Vec<u8> {
+    let sets: [Headers; 2] = [[("host", "h1"), ("k\u{e9}y", "")].into_iter().collect(), Headers::new()];
+    let events = [(0, "one"), (0, "two"), (1, ""), (0, "four")];
+    let events = events.map(|(set, body)| EventRef { headers: &sets[set], body: body.as_bytes() });
+    let mut frames = Vec::new();
+    flumen_thrift::call::put_append_batch(protocol, 1, events.len(), events.into_iter(), &mut frames);
+    flumen_thrift::call::put_append(protocol, -1, events[0], &mut frames);
+    frames
+}
+
+fn thrift_reply(protocol: flumen_thrift::Protocol) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let failed = flumen_thrift::call::Answer::Status(flumen_thrift::Status::Failed);
+    flumen_thrift::call::put_reply(protocol, "append", 7, failed, &mut frame);
+    frame[4..].into()
 }
 
 /// Two files: each kind of component, substitution of each sort, a config filter, a group, an override.

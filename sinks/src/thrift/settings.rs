@@ -1,6 +1,12 @@
-//! Keys of the thrift sink. Flume hands them all to its RPC client, so that the client's own keys work as well.
+//! Keys of the thrift sink, beside those of TLS. Flume hands them all to its RPC client, so that some of the client's own
+//! work as well.
 
 use flumen_api::settings::{Family, Unit, Words, settings};
+
+/// Said of the client's keys for several destinations.
+const ONE: &str = "changes nothing: the thrift sink has one destination, in Flume too. Several are a sink group, or \
+                   the avro sink's";
+const KERBEROS: &str = "changes nothing without Kerberos";
 
 settings! {
     /// Keys of the thrift sink.
@@ -17,51 +23,33 @@ settings! {
         pub request_timeout: i64 = key("request-timeout") { default: Some("20000"), unit: Unit::Millis },
         /// After how long a new connection is made, so that a balancer may choose anew; 0 is never.
         pub reset_connection_interval: u32 = key("reset-connection-interval") { default: Some("0"), unit: Unit::Seconds },
-        /// TLS.
-        pub ssl: bool = key("ssl") { default: Some("false") },
-        /// Takes any certificate.
-        pub trust_all_certs: bool = key("trust-all-certs") { default: Some("false") },
-        /// Store of trusted certificates.
-        pub truststore: Option<String> = key("truststore") { },
-        /// Its password.
-        pub truststore_password: Option<String> = key("truststore-password") { secret: true },
-        /// JKS or PKCS12.
-        pub truststore_type: String = key("truststore-type") { default: Some("JKS") },
-        /// TLS versions that are never used, separated by blanks; SSLv3 is always among them.
-        pub exclude_protocols: Words = key("exclude-protocols") { default: Some("SSLv3") },
-        /// TLS versions of which one is used.
-        pub include_protocols: Words = key("include-protocols") { },
-        /// Cipher suites that are never used.
-        pub exclude_cipher_suites: Words = key("exclude-cipher-suites") { },
-        /// Cipher suites of which one is used.
-        pub include_cipher_suites: Words = key("include-cipher-suites") { },
         /// compact or binary, as the source has it.
         pub protocol: String = key("protocol") { default: Some("compact"), one_of: &["compact", "binary"] },
-        /// Kerberos.
+        /// Name of a destination to use in place of `hostname` and `port`; of several the first.
+        pub hosts: Words = key("hosts") { default: Some("") },
+        /// `hosts.<name>`: `host:port` of that destination.
+        pub host: Family = key("hosts.") { },
+        /// Kerberos: not spoken here; `true` is an error.
         pub kerberos: bool = key("kerberos") { default: Some("false") },
         /// Principal of this side.
-        pub client_principal: Option<String> = key("client-principal") { },
+        pub client_principal: Option<String> = key("client-principal") { inert: Some(KERBEROS) },
         /// Keytab of this side.
-        pub client_keytab: Option<String> = key("client-keytab") { },
+        pub client_keytab: Option<String> = key("client-keytab") { inert: Some(KERBEROS) },
         /// Principal of the source.
-        pub server_principal: Option<String> = key("server-principal") { },
+        pub server_principal: Option<String> = key("server-principal") { inert: Some(KERBEROS) },
         /// Connections.
         pub max_connections: u32 = key("maxConnections") {
             default: Some("1"), inert: Some("the thrift sink has one connection, in Flume too")
         },
-        /// One destination (DEFAULT), or several: DEFAULT_FAILOVER, DEFAULT_LOADBALANCE.
-        pub client_type: String = key("client.type") { default: Some("DEFAULT") },
-        /// Names of several destinations, separated by blanks.
-        pub hosts: Words = key("hosts") { },
-        /// `hosts.<name>`: `host:port` of a destination.
-        pub host: Family = key("hosts.") { },
-        /// With DEFAULT_FAILOVER: tries for each call. Default: as many as there are destinations.
-        pub max_attempts: Option<u32> = key("max-attempts") { },
-        /// With DEFAULT_LOADBALANCE: ROUND_ROBIN or RANDOM.
-        pub host_selector: String = key("host-selector") { default: Some("ROUND_ROBIN") },
-        /// With DEFAULT_LOADBALANCE: destinations that failed rest.
-        pub backoff: bool = key("backoff") { default: Some("false") },
-        /// The longest rest; 0 is 30000.
-        pub max_backoff: u32 = key("maxBackoff") { default: Some("0"), unit: Unit::Millis },
+        /// Which client of Flume's.
+        pub client_type: String = key("client.type") { default: Some("DEFAULT"), inert: Some(ONE) },
+        /// Tries with several destinations.
+        pub max_attempts: Option<u32> = key("max-attempts") { inert: Some(ONE) },
+        /// How one of several destinations is chosen.
+        pub host_selector: String = key("host-selector") { default: Some("ROUND_ROBIN"), inert: Some(ONE) },
+        /// Whether one of several destinations that failed rests.
+        pub backoff: bool = key("backoff") { default: Some("false"), inert: Some(ONE) },
+        /// The longest rest.
+        pub max_backoff: u32 = key("maxBackoff") { default: Some("0"), unit: Unit::Millis, inert: Some(ONE) },
     }
 }

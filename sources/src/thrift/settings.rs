@@ -1,23 +1,33 @@
-//! Keys of the thrift source.
+//! The keys of the `thrift` source, beside those of TLS.
 
-use flumen_api::settings::settings;
+use flumen_api::settings::{Unit, settings};
 
 settings! {
-    /// Keys of the thrift source, but for those of TLS.
+    /// Keys of the `thrift` source.
     pub struct ThriftSourceSettings {
         /// Address or host name to listen on.
         pub bind: String = key("bind") { required: true },
         /// Port to listen on.
         pub port: u16 = key("port") { required: true },
-        /// Most calls at once; 0 is any number.
-        pub threads: u32 = key("threads") { default: Some("0") },
-        /// compact or binary, as the sink has it.
+        /// Threads of Flume's for calls.
+        pub threads: u32 = key("threads") {
+            default: Some("0"), inert: Some("changes nothing: all connections share a thread for each processor")
+        },
+        /// compact or binary, as those who send have it.
         pub protocol: String = key("protocol") { default: Some("compact"), one_of: &["compact", "binary"] },
-        /// Kerberos.
+        /// The longest call; a connection that announces a longer one is closed. Flume takes in 16384000.
+        pub max_request_bytes: usize = key("maxRequestBytes") {
+            default: Some("104857600"), unit: Unit::Bytes, min: Some(1), max: Some(1 << 30), since: "Flumen"
+        },
+        /// Clients that are served at a time; further ones wait.
+        pub max_connections: usize = key("maxConnections") {
+            default: Some("10000"), min: Some(1), max: Some(1_000_000), since: "Flumen"
+        },
+        /// Kerberos: not spoken here; `true` is an error.
         pub kerberos: bool = key("kerberos") { default: Some("false") },
-        /// Principal of this side; needed with `kerberos`.
-        pub agent_principal: Option<String> = key("agent-principal") { },
-        /// Keytab of this side; needed with `kerberos`.
-        pub agent_keytab: Option<String> = key("agent-keytab") { },
+        /// Principal of this side.
+        pub agent_principal: Option<String> = key("agent-principal") { inert: Some("changes nothing without Kerberos") },
+        /// Keytab of this side.
+        pub agent_keytab: Option<String> = key("agent-keytab") { inert: Some("changes nothing without Kerberos") },
     }
 }

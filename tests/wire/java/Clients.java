@@ -16,6 +16,7 @@ import org.apache.flume.event.EventBuilder;
  *
  * <pre>
  *   java Clients.java FIRST_PORT SECOND_PORT DEAD_PORT DEFLATE_PORT TLS_PORT TRUST_STORE
+ *   java Clients.java thrift COMPACT_PORT BINARY_PORT TLS_PORT TRUST_STORE
  *
  *   default         events of every shape to the first source, one by one and as a batch; a batch through deflate, one through TLS
  *   failover        200 events, the dead port first in the list
@@ -24,6 +25,10 @@ import org.apache.flume.event.EventBuilder;
  */
 public final class Clients {
   public static void main(String[] words) throws Exception {
+    if (words[0].equals("thrift")) {
+      thrift(words);
+      return;
+    }
     String first = "127.0.0.1:" + words[0];
     String second = "127.0.0.1:" + words[1];
     String dead = "127.0.0.1:" + words[2];
@@ -61,6 +66,32 @@ public final class Clients {
     for (int i = 0; i < events.size(); i += 10) {
       client.appendBatch(events.subList(i, i + 10));
     }
+    client.close();
+    System.out.println("all sent");
+    System.exit(0);
+  }
+
+  /** Events of every shape one by one and as a batch, in the compact protocol; a batch in the binary one, one through TLS. */
+  private static void thrift(String[] words) throws Exception {
+    RpcClient client = RpcClientFactory.getInstance(properties("THRIFT", "127.0.0.1:" + words[1]));
+    for (Event event : shapes()) {
+      client.append(event);
+    }
+    client.appendBatch(shapes());
+    client.close();
+
+    Properties binary = properties("THRIFT", "127.0.0.1:" + words[2]);
+    binary.setProperty("protocol", "binary");
+    client = RpcClientFactory.getInstance(binary);
+    client.appendBatch(shapes());
+    client.close();
+
+    Properties sealed = properties("THRIFT", "127.0.0.1:" + words[3]);
+    sealed.setProperty("ssl", "true");
+    sealed.setProperty("truststore", words[4]);
+    sealed.setProperty("truststore-password", "changeit");
+    client = RpcClientFactory.getInstance(sealed);
+    client.appendBatch(shapes());
     client.close();
     System.out.println("all sent");
     System.exit(0);

@@ -1,0 +1,263 @@
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use flumen_api::Batch;
+use flumen_api::settings::Kind;
+use flumen_thrift::Status;
+use flumen_thrift::call::{Answer, Asks, put_reply, read_call};
+use flumen_tls::{ServerTls, TlsAcceptor};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::testing::{FakeChannel, config, context_over, events};
+
+/// What the source does with a call.
+#[derive(Clone, Copy)]
+enum Does {
+    Answers(Status),
+    /// A method that there is not.
+    Throws,
+    /// The status, with another call's number.
+    AnswersAnother,
+    /// What is no frame.
+    Raves,
+    /// Closes without a word.
+    Closes,
+    /// Never answers.
+    Sleeps,
+}
+
+/// Bodies of each call, with the number of the connection.
+type Seen = Arc<Mutex<Vec<(usize, Vec<String>)>>>;
+
+/// A source that does as scripted, and answers with OK in the end.
+struct Source {
+    port: u16,
+    calls: Seen,
+}
+
+impl Source {
+    async fn start(protocol: Protocol, script: &[Does], tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        let calls = Seen::default();
+        let script = Arc::new(Mutex::new(script.iter().copied().collect::<VecDeque<_>>()));
+        let seen = calls.clone();
+        tokio::spawn(async move {
+            for connection in 0.. {
+                let (stream, _) = listener.accept().await.expect("a connection");
+                let (script, seen, tls) = (script.clone(), seen.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => serve(connection, protocol, stream, script, seen).await,
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(connection, protocol, stream, script, seen).await;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Self { port, calls }
+    }
+
+    fn bodies(&self) -> Vec<Vec<String>> {
+        self.calls.lock().iter().map(|(_, bodies)| bodies.clone()).collect()
+    }
+
+    fn connections(&self) -> Vec<usize> {
+        self.calls.lock().iter().map(|(connection, _)| *connection).collect()
+    }
+}
+
+async fn serve(
+    connection: usize,
+    protocol: Protocol,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    script: Arc<Mutex<VecDeque<Does>>>,
+    seen: Seen,
+) {
+    loop {
+        let mut head = [0; 4];
+        if stream.read_exact(&mut head).await.is_err() {
+            return;
+        }
+        let mut message = vec![0; u32::from_be_bytes(head) as usize];
+        stream.read_exact(&mut message).await.expect("a whole call");
+        let call = read_call(protocol, &Bytes::from(message)).expect("a call");
+        let Asks::AppendBatch(batch) = call.asks else { panic!("{call:?}") };
+        let bodies = batch.iter().map(|event| String::from_utf8_lossy(event.body).into_owned()).collect();
+        seen.lock().push((connection, bodies));
+        let does = script.lock().pop_front().unwrap_or(Does::Answers(Status::Ok));
+        let (answer, serial) = match does {
+            Does::Answers(status) => (Answer::Status(status), call.serial),
+            Does::AnswersAnother => (Answer::Status(Status::Ok), call.serial + 1),
+            Does::Throws => (Answer::NoSuchMethod("Invalid method name"), call.serial),
+            Does::Raves => {
+                stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("sent");
+                return;
+            }
+            Does::Closes => return,
+            Does::Sleeps => std::future::pending().await,
+        };
+        let mut reply = Vec::new();
+        put_reply(protocol, &call.name, serial, answer, &mut reply);
+        // One byte at a time, as a network may have it.
+        for byte in reply {
+            stream.write_all(&[byte]).await.expect("sent");
+            stream.flush().await.expect("sent");
+        }
+    }
+}
+
+fn built(keys: &[(&str, &str)]) -> ThriftSink {
+    let mut problems = Problems::default();
+    ThriftSink::from_config(&config(keys), &mut problems).unwrap_or_else(|| panic!("{problems:?}"))
+}
+
+async fn start(source: &Source, keys: &[(&str, &str)]) -> (ThriftSink, SinkContext) {
+    let port = source.port.to_string();
+    let keys = [&[("hostname", "127.0.0.1"), ("port", port.as_str())], keys].concat();
+    let mut sink = built(&keys);
+    let context = context_over(&FakeChannel::new());
+    sink.start(&context).await.expect("started");
+    (sink, context)
+}
+
+#[tokio::test]
+async fn a_take_is_one_call_on_one_connection_in_both_protocols() {
+    for (name, protocol) in [("compact", Protocol::Compact), ("binary", Protocol::Binary)] {
+        let source = Source::start(protocol, &[], None).await;
+        let (mut sink, context) = start(&source, &[("protocol", name)]).await;
+        sink.deliver(&events(&["one", "", "zwei é"])).await.expect("delivered");
+        sink.deliver(&events(&["three"])).await.expect("delivered");
+        assert_eq!(source.bodies(), [vec!["one", "", "zwei é"], vec!["three"]]);
+        assert_eq!(source.connections(), [0, 0]);
+        assert_eq!(context.metrics.connection_created.get(), 1);
+        sink.stop().await;
+        assert_eq!(context.metrics.connection_closed.get(), 1);
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_not_ok_gives_the_take_back() {
+    let script = [
+        (Does::Answers(Status::Failed), "answered FAILED", 0),
+        (Does::Answers(Status::Error), "answered ERROR", 0),
+        (Does::Answers(Status::Unknown), "answered UNKNOWN", 0),
+        (Does::Throws, "Invalid method name", 1),
+        (Does::AnswersAnother, "a reply to call", 1),
+        (Does::Raves, "a frame of", 1),
+        (Does::Closes, "is lost", 1),
+        (Does::Sleeps, "no answer", 1),
+    ];
+    let does: Vec<_> = script.iter().map(|(does, ..)| *does).collect();
+    let source = Source::start(Protocol::Compact, &does, None).await;
+    let (mut sink, context) = start(&source, &[("request-timeout", "1000")]).await;
+    let mut closed = 0;
+    for (_, word, closes) in script {
+        let error = sink.deliver(&events(&["one"])).await.expect_err(word);
+        let said = error.to_string();
+        assert!(said.contains(word) && said.contains(&format!("127.0.0.1:{}", source.port)), "{said}");
+        closed += closes;
+        assert_eq!(context.metrics.connection_closed.get(), closed, "{said}");
+    }
+    sink.deliver(&events(&["one"])).await.expect("delivered on a new connection");
+    assert_eq!(source.connections(), [0, 0, 0, 0, 1, 2, 3, 4, 5]);
+}
+
+#[tokio::test]
+async fn a_source_that_is_not_there_is_connected_to_when_it_comes() {
+    let port = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("bound").port();
+    let mut sink = built(&[("hostname", "127.0.0.1"), ("port", &port.to_string())]);
+    let context = context_over(&FakeChannel::new());
+    sink.start(&context).await.expect("started all the same");
+    let error = sink.deliver(&events(&["one"])).await.expect_err("nobody listens").to_string();
+    assert!(error.contains(&format!("cannot connect to 127.0.0.1:{port}")), "{error}");
+    assert_eq!(context.metrics.connection_failed.get(), 2);
+}
+
+#[tokio::test]
+async fn a_connection_that_has_had_its_time_is_made_anew() {
+    let source = Source::start(Protocol::Compact, &[], None).await;
+    let (mut sink, _) = start(&source, &[("reset-connection-interval", "3600")]).await;
+    sink.deliver(&events(&["one"])).await.expect("delivered");
+    sink.reset_after = Some(Duration::ZERO);
+    sink.deliver(&events(&["two"])).await.expect("delivered");
+    assert_eq!(source.connections(), [0, 1]);
+}
+
+#[tokio::test]
+async fn a_take_that_flume_would_not_take_in_at_once_goes_in_several_calls() {
+    let source = Source::start(Protocol::Compact, &[], None).await;
+    let (mut sink, _) = start(&source, &[]).await;
+    let mut batch = Batch::new();
+    for (byte, megabytes) in [(b'a', 7), (b'b', 7), (b'c', 7), (b'd', 20), (b'e', 1)] {
+        batch.push(&vec![byte; megabytes << 20]);
+    }
+    sink.deliver(&Events::from_batch(&batch)).await.expect("delivered");
+    let firsts: Vec<Vec<u8>> =
+        source.bodies().iter().map(|call| call.iter().map(|body| body.as_bytes()[0]).collect()).collect();
+    assert_eq!(firsts, [b"ab".to_vec(), b"c".to_vec(), b"d".to_vec(), b"e".to_vec()]);
+    assert!(sink.frame.capacity() <= KEPT_BYTES);
+}
+
+#[tokio::test]
+async fn a_take_goes_through_tls_to_whom_the_trust_store_names() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tls/fixtures");
+    let fixture = |name: &str| fixtures.join(name).to_str().expect("UTF-8").to_string();
+    let keys = [("ssl", "true"), ("keystore", &*fixture("rsa.jks")), ("keystore-password", "changeit")];
+    let keys = ComponentConfig::of(Kind::Source, "r1", &keys);
+    let tls = ServerTls::load(&keys, &mut Problems::default()).expect("keys");
+    let source = Source::start(Protocol::Compact, &[], tls.acceptor().await.expect("TLS")).await;
+    let trust = fixture("trust.jks");
+    let trusting = [("ssl", "true"), ("truststore", trust.as_str()), ("truststore-password", "changeit")];
+    let (mut sink, _) = start(&source, &trusting).await;
+    sink.deliver(&events(&["secret"])).await.expect("delivered");
+    assert_eq!(source.bodies(), [["secret"]]);
+    let stranger = fixture("ca.pem");
+    let (mut sink, context) = start(&source, &[("ssl", "true"), ("truststore", &stranger)]).await;
+    let error = sink.deliver(&events(&["secret"])).await.expect_err("a stranger").to_string();
+    assert!(error.contains("TLS"), "{error}");
+    assert_eq!(context.metrics.connection_failed.get(), 2);
+}
+
+#[test]
+fn keys_are_taken_as_flume_takes_them() {
+    let with = |extra: &[(&str, &str)]| {
+        let keys = [&[("hostname", "h"), ("port", "4353")], extra].concat();
+        let mut problems = Problems::default();
+        let sink = ThriftSink::from_config(&config(&keys), &mut problems);
+        (sink, problems.0.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let (sink, said) = with(&[("batch-size", "0"), ("connect-timeout", "999"), ("request-timeout", "-1")]);
+    let sink = sink.expect("built");
+    assert_eq!((sink.batch_size, sink.target.connect_timeout), (100, Duration::from_secs(20)));
+    assert_eq!((said.len(), sink.target.request_timeout), (3, Duration::from_secs(20)));
+    let (sink, said) = with(&[("hosts", "a b"), ("hosts.a", "first: 1"), ("hosts.b", "second:2")]);
+    let target = sink.expect("built").target;
+    assert_eq!((target.host.as_str(), target.port, said.len()), ("first", 1, 1));
+    assert!(with(&[("hosts", "a")]).0.is_none());
+    assert!(with(&[("kerberos", "true")]).1[0].contains("Kerberos is not spoken"));
+    for (key, value) in [
+        ("client-principal", "c"),
+        ("client-keytab", "/k"),
+        ("server-principal", "s"),
+        ("maxConnections", "5"),
+        ("max-attempts", "2"),
+        ("host-selector", "RANDOM"),
+        ("backoff", "true"),
+        ("maxBackoff", "1"),
+    ] {
+        let (sink, said) = with(&[(key, value)]);
+        assert!(sink.is_some() && said.len() == 1 && said[0].contains(key), "{said:?}");
+    }
+    let (sink, said) = with(&[("protocol", "Binary"), ("client.type", "DEFAULT_FAILOVER")]);
+    assert_eq!(sink.expect("built").target.protocol, Protocol::Compact);
+    assert!(said.iter().any(|line| line.contains("one destination")) && said.len() == 2, "{said:?}");
+}
