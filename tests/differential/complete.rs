@@ -23,6 +23,8 @@ const KINDS: &[Kind] = &[
 const WITHOUT: &[(Kind, &str, &str)] = &[
     (Kind::Source, "avro", "the suite `wire` has Flume's own agents and clients send to it"),
     (Kind::Sink, "avro", "the suite `wire` has it send to Flume's own agents"),
+    (Kind::Source, "thrift", "the suite `wire` has Flume's own client send to it"),
+    (Kind::Sink, "thrift", "the suite `wire` has it send to Flume's own agent"),
     (
         Kind::Sink,
         "hdfs",
