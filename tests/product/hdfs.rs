@@ -337,6 +337,11 @@ fn over_a_memory_channel_the_sinks_own_journal_finishes_what_a_kill_left() {
     world.append("in/a.log", lines(0..100));
     let agent = start(&world, "a1");
     wait_seen(&cluster, "/flume/exact", 100);
+    // A channel that keeps nothing leaves the source its position file alone, and lines that are not in it yet are
+    // read again.
+    let position = || fs::read_to_string(world.path("position.json")).unwrap_or_default();
+    let read = format!("\"pos\":{}", lines(0..100).len());
+    eventually(|| position().contains(&read), position);
     agent.kill();
     assert!(cluster.files("/flume/exact").iter().all(|file| file.path.ends_with(".tmp")));
     let begun_earlier = "1 files that were begun earlier";
