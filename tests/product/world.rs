@@ -95,7 +95,10 @@ impl World {
     pub fn start_as_nobody(&self) -> Agent {
         let binary = self.path("flumen");
         if !binary.exists() {
-            fs::copy(env!("CARGO_BIN_EXE_flumen"), &binary).unwrap();
+            // By a process of its own: a descriptor that writes it here would be inherited by what other tests start
+            // meanwhile, and a file that somebody may write cannot be run ("Text file busy").
+            let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_flumen")).arg(&binary).status().unwrap();
+            assert!(copied.success());
         }
         let mut command = Command::new(binary);
         command.current_dir(self.root()).args(AGENT);
