@@ -29,7 +29,7 @@ enum Command {
     Agent(AgentArguments),
     /// Report all problems of a configuration, change nothing, and exit with 78 if one is an error.
     Check(CheckArguments),
-    /// Look at a file channel's log; nothing is changed, and the agent may be running.
+    /// Look at a file channel's log, which may be in use, or repair it, which may not.
     Wal(commands::wal::WalArguments),
     /// Print the version.
     Version,
