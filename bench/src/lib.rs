@@ -9,6 +9,7 @@
 //!   drain     a cold backlog, beside the device's own reads
 //!   restart   SIGKILL with a backlog, start again, time to the first event delivered
 //!   wire      Avro RPC: our client and Flume's Java client against Flumen and Flume, and agent to agent
+//!   hdfs      access-log lines -> taildir -> file channel -> HDFS, beside Flume and a client of HDFS alone
 //! ```
 //!
 //! A rival implements [`contender::Contender`]. Those that need crates of their own live in `rivals/`, a package outside
@@ -23,6 +24,8 @@ pub mod contender;
 pub mod drain;
 pub mod failure;
 pub mod growth;
+#[cfg(feature = "hdfs")]
+pub mod hdfs;
 pub mod latency;
 pub mod options;
 pub mod ours;
@@ -36,6 +39,8 @@ pub mod table;
 pub mod wire;
 
 mod flume;
+#[cfg(feature = "hdfs")]
+mod hadoop;
 mod lines;
 mod process;
 mod programs;

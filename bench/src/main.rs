@@ -1,4 +1,4 @@
-//! `flumen-bench agent|channel|drain|restart|wire|append|latency|growth [--option value]...`, from the repository's root. `bench/run` builds what is needed.
+//! `flumen-bench agent|channel|drain|restart|wire|hdfs|append|latency|growth [--option value]...`, from the repository's root. `bench/run` builds what is needed.
 
 use std::process::ExitCode;
 
@@ -9,7 +9,7 @@ use flumen_bench::raw::Raw;
 use flumen_bench::{agent, append, channel, drain, growth, latency, restart, table, wire};
 
 const USAGE: &str =
-    "usage: flumen-bench agent|channel|drain|restart|wire|append|latency|growth [--option value]...";
+    "usage: flumen-bench agent|channel|drain|restart|wire|hdfs|append|latency|growth [--option value]...";
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
@@ -20,6 +20,9 @@ fn main() -> ExitCode {
         "drain" => Options::parse(words, drain::OPTIONS).and_then(|options| drain::run(&options)),
         "restart" => Options::parse(words, restart::OPTIONS).and_then(|options| restart::run(&options)),
         "wire" => Options::parse(words, wire::OPTIONS).and_then(|options| wire::run(&options)),
+        #[cfg(feature = "hdfs")]
+        "hdfs" => Options::parse(words, flumen_bench::hdfs::OPTIONS)
+            .and_then(|options| flumen_bench::hdfs::run(&options)),
         "append" => Options::parse(words, append::OPTIONS)
             .and_then(|options| append::run(&[&Ours::URING, &Ours::STD], &options)),
         "growth" => Options::parse(words, growth::OPTIONS).and_then(|options| growth::run(&options)),

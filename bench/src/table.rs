@@ -21,8 +21,16 @@ use crate::report::print_table;
 pub const OPTIONS: &[&str] = &["results"];
 
 /// What names a rival begins with.
-const RIVALS: &[&str] =
-    &["okaywal", "raft-engine", "fjall", "write + fdatasync", "tokio-uring", "Flume", "rsyslog"];
+const RIVALS: &[&str] = &[
+    "okaywal",
+    "raft-engine",
+    "fjall",
+    "write + fdatasync",
+    "tokio-uring",
+    "Flume",
+    "rsyslog",
+    "hdfs-native",
+];
 
 /// The contender that does nothing but write: the ceiling.
 const RAW: &str = "raw write";
@@ -108,6 +116,21 @@ const VIEWS: &[View] = &[
         case: &["sink"],
         figure: ("payload_mb_per_s", "MB/s", 1.0),
         ceiling: Some("raw_mb_per_s"),
+        ..VIEW
+    },
+    View {
+        bench: "hdfs",
+        who: Some("variant"),
+        figure: ("lines_per_s", "k lines/s", 1e-3),
+        rivals_in: "Flumen, file channel",
+        ..VIEW
+    },
+    View {
+        bench: "hdfs",
+        who: Some("variant"),
+        figure: ("peak_rss_mib", "peak MiB", 1.0),
+        less_is_better: true,
+        rivals_in: "Flumen, file channel",
         ..VIEW
     },
     View { bench: "growth", who: None, case: &["sweep", "value"], figure: ("mb_per_s", "MB/s", 1.0), ..VIEW },
