@@ -89,6 +89,11 @@ fn a_checkpoint_whose_next_event_is_far_above_the_frames_behind_it_is_refused() 
 }
 
 #[test]
+fn a_checkpoint_behind_which_no_frame_could_have_a_number_is_refused() {
+    flumen_decoders::checkpoint(&found("checkpoint", "last-frame-number"));
+}
+
+#[test]
 fn a_checkpoint_that_points_into_a_block_is_refused() {
     flumen_decoders::checkpoint(&found("checkpoint", "offset-within-a-block"));
 }
