@@ -9,12 +9,18 @@
 //! text follows from the two numbers, so a line is intact when it is the line that its numbers make, and a checksum that
 //! fits tells a line that was made up elsewhere from one that was damaged on its way.
 
+use std::sync::LazyLock;
+
 use crate::random::mix;
 
 /// Bytes in front of the text.
 const PREFIX: usize = 8 + 1 + 10 + 1 + 8 + 1;
 const TEXT_MAX: u64 = 400;
 const TEXT: &[u8; 64] = b"0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_";
+/// The text over and over, as long as the longest line that begins at its last byte: what makes the load must be faster
+/// than what bears it.
+static REPEATED: LazyLock<Vec<u8>> =
+    LazyLock::new(|| TEXT.repeat(1 + (TEXT_MAX as usize).div_ceil(TEXT.len())));
 
 /// Which line it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +48,7 @@ pub fn push(out: &mut Vec<u8>, id: LineId) {
     let text_len = (random % (TEXT_MAX + 1)) as usize;
     // Each line begins at another place of the text, so that one line's end is no other line's end.
     let at = (random >> 32) as usize % TEXT.len();
-    out.extend(TEXT[at..].iter().chain(&TEXT[..at]).cycle().take(text_len));
+    out.extend_from_slice(&REPEATED[at..at + text_len]);
     let crc = checksum(&out[begin..]);
     out[begin + PREFIX - 9..begin + PREFIX - 1].copy_from_slice(format!("{crc:08x}").as_bytes());
     out.push(b'\n');
