@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -65,11 +66,18 @@ pub fn start(definitions: &BTreeMap<String, String>) -> Result<Log, String> {
     };
     let log = Log(Arc::new(Outputs { console: plan.console, file, repeats: Mutex::default() }));
     tracing_subscriber::registry()
-        .with(plan.level)
+        .with(targets(plan.level))
         .with(Lines(log.clone()))
         .try_init()
         .map_err(|error| format!("cannot start the log: {error}"))?;
     Ok(log)
+}
+
+/// What is written at a level. Libraries warn of each try of theirs that failed, several a second in an outage; whoever uses
+/// them says what came of it, so theirs are for those who look for a cause.
+fn targets(level: LevelFilter) -> Targets {
+    let of_libraries = if level >= LevelFilter::DEBUG { level } else { level.min(LevelFilter::ERROR) };
+    Targets::new().with_default(level).with_target("hdfs_native", of_libraries)
 }
 
 impl Plan {
@@ -218,6 +226,15 @@ mod tests {
 
     fn plan(pairs: &[(&str, &str)]) -> Result<Plan, String> {
         Plan::of(&pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect())
+    }
+
+    #[test]
+    fn a_librarys_tries_are_written_for_those_who_look_for_a_cause() {
+        let warns = |level, target| targets(level).would_enable(target, &Level::WARN);
+        assert!(warns(LevelFilter::INFO, "flumen_sinks::hdfs::sink"));
+        assert!(!warns(LevelFilter::INFO, "hdfs_native::hdfs::proxy"));
+        assert!(warns(LevelFilter::DEBUG, "hdfs_native::hdfs::proxy"));
+        assert!(!targets(LevelFilter::OFF).would_enable("hdfs_native::hdfs::proxy", &Level::ERROR));
     }
 
     #[test]

@@ -126,11 +126,7 @@ const UNTESTED: &[&str] = &[
     "sink hdfs: hdfs.emptyInUseSuffix",
     "sink hdfs: hdfs.headerFallback",
     "sink hdfs: hdfs.journal",
-    "sink hdfs: hdfs.kerberosKeytab",
-    "sink hdfs: hdfs.kerberosPrincipal",
     "sink hdfs: hdfs.onMissingTimestamp",
-    "sink hdfs: hdfs.proxyUser",
-    "sink hdfs: hdfs.rollAtBlock",
     "sink hdfs: hdfs.useRawLocalFileSystem",
     "sink hdfs: writeFormat.",
 ];

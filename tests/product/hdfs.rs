@@ -18,7 +18,7 @@ const UPLOAD: &str = include_str!("../scenarios/03-spooldir-hdfs.conf");
 const OPTIONS: &str = include_str!("../scenarios/13-hdfs-options.conf");
 
 /// taildir → file channel → hdfs, each event once.
-const EXACT: &str = "\
+pub const EXACT: &str = "\
 a1.sources = r1
 a1.channels = c1
 a1.sinks = k1
@@ -45,18 +45,18 @@ a1.sinks.k1.hdfs.exactlyOnce = true
 ";
 
 /// The NameNode asks for the recovery of a block again after 30 heartbeats, which are a second here.
-const RECOVERED: Duration = Duration::from_secs(120);
+const RECOVERED: Duration = Duration::from_secs(300);
 
-fn world(config: &str, cluster: &Cluster) -> World {
+pub fn world(config: &str, cluster: &Cluster) -> World {
     World::new(&config.replace("@NAMENODE@", &cluster.namenode()))
 }
 
 /// Starts an agent as the user who may do anything in the cluster.
-fn start(world: &World, name: &str) -> Agent {
+pub fn start(world: &World, name: &str) -> Agent {
     start_as(world, name, "root", "flume.conf")
 }
 
-fn start_as(world: &World, name: &str, user: &str, config: &str) -> Agent {
+pub fn start_as(world: &World, name: &str, user: &str, config: &str) -> Agent {
     let mut command = flumen(world.root());
     command.args(["agent", "-n", name, "-f", config]).env("HADOOP_USER_NAME", user).env("HOME", world.root());
     command.env_remove("HADOOP_CONF_DIR").env_remove("HADOOP_HOME");
@@ -64,7 +64,7 @@ fn start_as(world: &World, name: &str, user: &str, config: &str) -> Agent {
 }
 
 /// The contents of all finished files below `path`, and the names of those that are not.
-fn delivered(cluster: &Cluster, path: &str) -> (String, Vec<String>) {
+pub fn delivered(cluster: &Cluster, path: &str) -> (String, Vec<String>) {
     let (mut text, mut unfinished) = (String::new(), Vec::new());
     for file in cluster.files(path) {
         if file.path.ends_with(".tmp") || file.path.ends_with(".cut") {
@@ -77,7 +77,7 @@ fn delivered(cluster: &Cluster, path: &str) -> (String, Vec<String>) {
 }
 
 /// How often each line is in `text`, where that is not once, and lines of `0..lines` that are not there.
-fn wrong(text: &str, lines: usize) -> Vec<(String, usize)> {
+pub fn wrong(text: &str, lines: usize) -> Vec<(String, usize)> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     text.lines().for_each(|line| *counts.entry(line).or_default() += 1);
     let mut wrong: Vec<(String, usize)> = Vec::new();
@@ -91,24 +91,28 @@ fn wrong(text: &str, lines: usize) -> Vec<(String, usize)> {
     wrong
 }
 
-fn line(number: usize) -> String {
+pub fn line(number: usize) -> String {
     format!("line {number:08} of a log, as long as lines of logs are\n")
 }
 
-fn lines(numbers: std::ops::Range<usize>) -> String {
+pub fn lines(numbers: std::ops::Range<usize>) -> String {
     numbers.map(line).collect()
 }
 
 /// Waits until a reader sees so many lines: in files that are still open, it sees what is synced.
 #[track_caller]
-fn wait_seen(cluster: &Cluster, path: &str, lines: usize) {
+pub fn wait_seen(cluster: &Cluster, path: &str, lines: usize) {
     let seen = || cluster.files(path).iter().map(|file| cluster.read(&file.path).len()).sum::<usize>();
-    eventually(|| seen() >= lines * line(0).len(), || format!("{} bytes of {lines} lines", seen()));
+    let deadline = Instant::now() + RECOVERED;
+    while seen() < lines * line(0).len() {
+        assert!(Instant::now() < deadline, "{} bytes of {lines} lines: {:?}", seen(), cluster.files(path));
+        sleep(Duration::from_millis(20));
+    }
 }
 
 /// Waits until each of the lines is once in the finished files, and nothing else is there.
 #[track_caller]
-fn wait_exact(cluster: &Cluster, path: &str, lines: usize) {
+pub fn wait_exact(cluster: &Cluster, path: &str, lines: usize) {
     let mut state = String::new();
     let bytes = lines as u64 * line(0).len() as u64;
     let done = || {
@@ -143,11 +147,13 @@ fn follow_a_command(cluster: &Cluster) {
     let world = world(EXEC, cluster);
     world.append("hive.log", lines(0..5));
     let agent = start(&world, "a2");
+    // For the minute that it is written.
+    let in_use = || cluster.files("/flume").iter().any(|file| file.path.ends_with(".tmp"));
+    eventually(in_use, || format!("{:?}", cluster.files("/flume")));
     // `tail` begins with the last ten lines.
     wait_seen(cluster, "/flume", 5);
     world.append("hive.log", lines(5..500));
     wait_seen(cluster, "/flume", 500);
-    assert!(cluster.files("/flume").iter().any(|file| file.path.ends_with(".tmp")), "rolled by the minute");
     agent.stop();
     wait_exact(cluster, "/flume", 500);
     for file in cluster.files("/flume") {
@@ -169,8 +175,9 @@ fn upload_files(cluster: &Cluster) {
     fs::rename(world.path("upload/second.tmp"), world.path("upload/second.log")).unwrap();
     // What is in a memory channel at the stop is gone.
     wait_seen(cluster, "/flume/upload", 300);
+    // The source notes that it is through after the last put, which may be seen here before.
+    eventually(|| world.path("upload/second.log.COMPLETED").exists(), || "it keeps its name".into());
     agent.stop();
-    assert!(world.path("upload/second.log.COMPLETED").exists());
     wait_exact(cluster, "/flume/upload", 300);
 }
 
@@ -181,22 +188,18 @@ fn compress_by_host_and_hour(cluster: &Cluster) {
     let agent = start(&world, "a1");
     world.append("app.log", lines(0..2500));
     fs::rename(world.path("app.log"), world.path("spool/app.log")).unwrap();
-    let is_written = |path: &str| path.ends_with(".writing");
-    eventually(
-        || cluster.files("/logs").iter().any(|file| is_written(&file.path)),
-        || format!("{:?}", cluster.files("/logs")),
-    );
-    let name = |path: &str| path.rsplit('/').next().unwrap().to_string();
-    assert!(
-        cluster
-            .files("/logs")
-            .iter()
-            .all(|file| !is_written(&file.path) || name(&file.path).starts_with("_app.log."))
-    );
-    // `idleTimeout` ends it.
+    let created = agent.wait_for(&["Creating /logs/", ".writing"]);
+    assert!(created.rsplit('/').next().unwrap().starts_with("_app.log."), "{created}");
+    // `idleTimeout` ends it, and whatever else was begun.
+    let read = |path: &str| {
+        let mut text = String::new();
+        flate2::read::MultiGzDecoder::new(&cluster.read(path)[..]).read_to_string(&mut text).unwrap();
+        text
+    };
     let finished = || {
         let files = cluster.files("/logs");
-        !files.is_empty() && files.iter().all(|file| !is_written(&file.path))
+        let is_finished = files.iter().all(|file| !file.path.ends_with(".writing"));
+        is_finished && files.iter().map(|file| read(&file.path).lines().count()).sum::<usize>() >= 2500
     };
     eventually(finished, || format!("{:?}", cluster.files("/logs")));
     agent.stop();
@@ -206,7 +209,7 @@ fn compress_by_host_and_hour(cluster: &Cluster) {
         let [_, "logs", _host, year, month, day, hour, name] = steps[..] else { panic!("{}", file.path) };
         assert_eq!([year.len(), month.len(), day.len(), hour.len()], [4, 2, 2, 2], "{}", file.path);
         assert!(name.starts_with("app.log.") && name.ends_with(".log.gz"), "{name}");
-        flate2::read::MultiGzDecoder::new(&cluster.read(&file.path)[..]).read_to_string(&mut text).unwrap();
+        text.push_str(&read(&file.path));
     }
     assert_eq!(wrong(&text, 2500), []);
 }
@@ -269,6 +272,7 @@ fn a_namenode_and_a_datanode_that_are_killed_and_come_back_cost_no_line() {
     write(&world);
     cluster.kill_datanode(0);
     write(&world);
+    agent.wait_for(&["sink failed"]);
     cluster.start_datanode(0);
     cluster.wait_ready();
     let so_far = write(&world);
@@ -391,30 +395,37 @@ fn an_agent_finishes_its_own_files_and_leaves_those_of_another_alone() {
         files.into_iter().filter(|file| file.path.ends_with(".tmp")).map(|file| file.path).collect::<Vec<_>>()
     };
     wait_seen(&cluster, "/flume/exact", 200);
-    assert_eq!(in_use().len(), 2);
+    let (mine, theirs): (Vec<String>, Vec<String>) =
+        in_use().into_iter().partition(|path| cluster.read(path).starts_with(line(0).as_bytes()));
+    assert_eq!((mine.len(), theirs.len()), (1, 1));
     first.kill();
     let first = start(&one, "a1");
-    eventually(|| in_use().len() == 1, || format!("{:?}", in_use()));
+    // What it had not released comes again, to another file.
+    eventually(|| !in_use().contains(&mine[0]), || format!("{:?}", in_use()));
     // The other writes on to the very file that it had open.
-    let theirs = in_use();
     other.append("in/a.log", lines(200..300));
-    eventually(|| cluster.read(&theirs[0]).len() >= 200 * line(0).len(), || format!("{:?}", in_use()));
-    assert_eq!(in_use(), theirs);
+    let read = || cluster.read(&theirs[0]).len();
+    eventually(|| read() >= 200 * line(0).len(), || format!("{} bytes: {:?}", read(), in_use()));
+    assert!(in_use().contains(&theirs[0]));
     first.stop();
     second.stop();
     wait_exact(&cluster, "/flume/exact", 300);
 }
 
 #[test]
-fn hadoops_own_configuration_says_where_a_path_without_host_is() {
-    let Some(cluster) = Cluster::start(1) else { return };
+fn hadoops_own_configuration_says_where_a_path_without_host_is_and_how_large_blocks_are() {
+    let block = 64 << 10;
+    let Some(cluster) = Cluster::start_with(1, &[("dfs.blocksize", &block.to_string())]) else { return };
     let relative = EXACT.replace("hdfs://@NAMENODE@/flume/exact", "below/home");
-    let world = World::new(&relative);
-    world.append("in/a.log", lines(0..10));
+    let world = World::new(&(relative + "a1.sinks.k1.hdfs.rollAtBlock = true\n"));
+    world.append("in/a.log", lines(0..10_000));
     let mut command: Command = flumen(world.root());
     command.args(["agent", "-n", "a1", "-f", "flume.conf", "-c"]).arg(cluster.conf());
     command.env("HADOOP_USER_NAME", "root").env_remove("HADOOP_CONF_DIR");
     let agent = world.spawn(&mut command);
-    wait_exact(&cluster, "/user/root/below/home", 10);
+    wait_exact(&cluster, "/user/root/below/home", 10_000);
     agent.stop();
+    let lengths: Vec<u64> = cluster.files("/user/root/below/home").iter().map(|file| file.length).collect();
+    assert!(lengths.iter().all(|length| *length <= block), "{lengths:?}");
+    assert!(lengths.iter().any(|length| *length > block - 1000), "filled to the block: {lengths:?}");
 }

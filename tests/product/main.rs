@@ -18,10 +18,14 @@ mod groups;
 #[path = "../support/hadoop.rs"]
 mod hadoop;
 mod hdfs;
+mod hdfs_outages;
+mod hdfs_sites;
 mod http;
 mod http_sink;
 mod interceptors;
 mod irc;
+#[path = "../support/kerberos.rs"]
+mod kerberos;
 mod kills;
 mod lanes;
 mod launcher;

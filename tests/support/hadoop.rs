@@ -1,7 +1,7 @@
 //! A NameNode and DataNodes of Hadoop, each a Java machine of its own that a test can kill, on free ports and in a temporary
 //! directory. They end with the value, also in a panic.
 //!
-//! Java and the jars are those of [`maven`](super::maven); what is looked at is looked at over WebHDFS, so a Java client
+//! Of Hadoop 3.4, or with `FLUMEN_HADOOP=2.10` of that. Java and the jars are those of [`maven`](super::maven); what is looked at is looked at over WebHDFS, so a Java client
 //! reads the files.
 
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
@@ -15,25 +15,41 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::kerberos::Kdc;
 use super::maven;
 
 /// Far above what any step takes on a busy machine; only a failure waits this long.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 const NAMENODE: &str = "org.apache.hadoop.hdfs.server.namenode.NameNode";
+const ADMIN: &str = "org.apache.hadoop.hdfs.tools.DFSHAAdmin";
+const SHELL: &str = "org.apache.hadoop.fs.FsShell";
 const DATANODE: &str = "org.apache.hadoop.hdfs.server.datanode.DataNode";
 
 const LOG4J: &str = "log4j.rootLogger=INFO,console\nlog4j.appender.console=org.apache.log4j.ConsoleAppender\n\
                      log4j.appender.console.target=System.err\nlog4j.appender.console.layout=org.apache.log4j.PatternLayout\n\
                      log4j.appender.console.layout.ConversionPattern=%d{ISO8601} %p %c{2}: %m%n\n";
 
+/// Hadoop 2.10 is wanted.
+fn is_old() -> bool {
+    match std::env::var("FLUMEN_HADOOP").as_deref() {
+        Ok("2.10") => true,
+        Ok(other) => panic!("FLUMEN_HADOOP={other}: there is 2.10, and 3.4 without it"),
+        Err(_) => false,
+    }
+}
+
 /// The jars, or `None` with a word of why the test is skipped.
 fn libraries() -> Option<PathBuf> {
     // Two tests must not have Maven write the same files.
     static ONE: Mutex<()> = Mutex::new(());
     let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/hadoop/pom.xml");
-    match maven::libraries(&pom, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("hadoop-3.4.2")) {
+    let (pom, name) = match is_old() {
+        true => ("pom-2.10.xml", "hadoop-2.10.2"),
+        false => ("pom.xml", "hadoop-3.4.2"),
+    };
+    let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/hadoop").join(pom);
+    match maven::libraries(&pom, &Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)) {
         Ok(libraries) => Some(libraries),
         Err(why) => {
             let required = std::env::var_os("FLUMEN_REQUIRE_PEERS").is_some_and(|value| value == "1");
@@ -52,14 +68,32 @@ struct Ports {
     ipc: u16,
 }
 
+/// The name of the service that two NameNodes are.
+pub const SERVICE: &str = "flumen-ns";
+
+/// Who may be the user `hdfs` of a cluster with Kerberos.
+const HDFS: &str = "hdfs/localhost";
+const WEB: &str = "HTTP/localhost";
+
+/// A NameNode's ports.
+#[derive(Clone, Copy)]
+struct Addresses {
+    rpc: u16,
+    http: u16,
+}
+
 /// The servers.
 pub struct Cluster {
     directory: tempfile::TempDir,
     libraries: PathBuf,
-    rpc: u16,
-    http: u16,
+    /// One, or the two of a name service.
+    addresses: Vec<Addresses>,
+    /// The one that serves.
+    active: usize,
+    /// Further words for every Java machine.
+    words: Vec<String>,
     ports: Vec<Ports>,
-    namenode: Option<Child>,
+    namenodes: Vec<Option<Child>>,
     datanodes: Vec<Option<Child>>,
     // One cluster at a time: Java machines are large.
     _alone: MutexGuard<'static, ()>,
@@ -79,41 +113,141 @@ impl Cluster {
         Self::start_with(datanodes, &[])
     }
 
-    /// The same with these settings of the servers.
+    /// The same with these settings of the servers and of the clients.
     pub fn start_with(datanodes: usize, settings: &[(&str, &str)]) -> Option<Self> {
-        static ALONE: Mutex<()> = Mutex::new(());
-        let libraries = libraries()?;
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let ports = |_| Ports { data: free_port(), http: free_port(), ipc: free_port() };
-        let mut cluster = Self {
-            directory: tempfile::tempdir().unwrap(),
-            libraries,
-            rpc: free_port(),
-            http: free_port(),
-            ports: (0..datanodes).map(ports).collect(),
-            namenode: None,
-            datanodes: (0..datanodes).map(|_| None).collect(),
-            _alone: alone,
-        };
+        let mut cluster = Self::new(1, datanodes)?;
         cluster.configure(settings);
-        let formatted = cluster
-            .java("nn", NAMENODE, "format.log")
-            .args(["-format", "-force", "-nonInteractive"])
-            .status();
-        assert!(formatted.unwrap().success(), "{}", cluster.log("format.log"));
-        cluster.start_namenode();
-        (0..datanodes).for_each(|at| cluster.start_datanode(at));
+        cluster.format();
+        cluster.start_all();
+        Some(cluster)
+    }
+
+    /// The name service [`SERVICE`] of two NameNodes, of which the first serves, with a DataNode.
+    pub fn start_pair() -> Option<Self> {
+        let mut cluster = Self::new(2, 1)?;
+        cluster.configure(&[]);
+        cluster.format();
+        // As `-bootstrapStandby` would, which wants a running one.
+        let (first, second) = (cluster.path("name0"), cluster.path("name1"));
+        fs::create_dir_all(second.join("current")).unwrap();
+        for entry in fs::read_dir(first.join("current")).unwrap() {
+            let from = entry.unwrap().path();
+            fs::copy(&from, second.join("current").join(from.file_name().unwrap())).unwrap();
+        }
+        for at in 0..2 {
+            cluster.spawn_namenode(at);
+        }
+        cluster.start_datanode(0);
+        cluster.activate(0);
         cluster.wait_ready();
         Some(cluster)
     }
 
+    /// With Kerberos of this KDC: everything that is said is protected as `protection` says.
+    pub fn start_secure(kdc: &Kdc, protection: &str) -> Option<Self> {
+        for principal in [HDFS, WEB] {
+            kdc.add(principal);
+        }
+        let mut cluster = Self::new(1, 1)?;
+        cluster.words = vec![
+            format!("-Djava.security.krb5.conf={}", kdc.conf().display()),
+            "--add-exports=java.security.jgss/sun.security.krb5=ALL-UNNAMED".into(),
+        ];
+        cluster.protect(kdc, protection);
+        cluster.format();
+        cluster.start_all();
+        Some(cluster)
+    }
+
+    /// Ends the servers of a cluster with Kerberos and starts them with another protection.
+    pub fn protect_by(&mut self, kdc: &Kdc, protection: &str) {
+        self.kill_datanode(0);
+        self.kill_namenode();
+        self.protect(kdc, protection);
+        self.start_all();
+    }
+
+    fn protect(&self, kdc: &Kdc, protection: &str) {
+        let keytab = kdc.keytab().display().to_string();
+        let (hdfs, web) = (kdc.principal(HDFS), kdc.principal(WEB));
+        self.configure(&[
+            ("hadoop.security.authentication", "kerberos"),
+            ("hadoop.security.authorization", "true"),
+            ("hadoop.rpc.protection", protection),
+            ("hadoop.proxyuser.flume.hosts", "*"),
+            ("hadoop.proxyuser.flume.users", "*"),
+            ("dfs.data.transfer.protection", protection),
+            ("dfs.block.access.token.enable", "true"),
+            // Who somebody is, is looked at, and not what he may do.
+            ("dfs.permissions.enabled", "false"),
+            ("dfs.namenode.kerberos.principal", &hdfs),
+            ("dfs.namenode.keytab.file", &keytab),
+            ("dfs.datanode.kerberos.principal", &hdfs),
+            ("dfs.datanode.keytab.file", &keytab),
+            ("dfs.web.authentication.kerberos.principal", &web),
+            ("dfs.web.authentication.kerberos.keytab", &keytab),
+            // Or the DataNode wants ports that root alone has, and certificates.
+            ("ignore.secure.ports.for.testing", "true"),
+        ]);
+    }
+
+    fn new(namenodes: usize, datanodes: usize) -> Option<Self> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        let libraries = libraries()?;
+        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let ports = |_| Ports { data: free_port(), http: free_port(), ipc: free_port() };
+        Some(Self {
+            directory: tempfile::tempdir().unwrap(),
+            libraries,
+            addresses: (0..namenodes).map(|_| Addresses { rpc: free_port(), http: free_port() }).collect(),
+            active: 0,
+            words: Vec::new(),
+            ports: (0..datanodes).map(ports).collect(),
+            namenodes: (0..namenodes).map(|_| None).collect(),
+            datanodes: (0..datanodes).map(|_| None).collect(),
+            _alone: alone,
+        })
+    }
+
+    fn format(&self) {
+        let words = ["-format", "-force", "-nonInteractive"];
+        let formatted = self.java("nn0", NAMENODE, "format.log").args(words).status();
+        assert!(formatted.unwrap().success(), "{}", self.log("format.log"));
+    }
+
+    fn start_all(&mut self) {
+        self.start_namenode();
+        (0..self.ports.len()).for_each(|at| self.start_datanode(at));
+        self.wait_ready();
+    }
+
     fn configure(&self, settings: &[(&str, &str)]) {
-        let core = [("fs.defaultFS", format!("hdfs://{}", self.namenode()))];
+        let is_service = self.addresses.len() > 1;
+        let default = match is_service {
+            true => format!("hdfs://{SERVICE}"),
+            false => format!("hdfs://{}", self.namenode()),
+        };
+        let mut core: BTreeMap<String, String> = [("fs.defaultFS".to_string(), default)].into();
+        let mut given: BTreeMap<String, String> = BTreeMap::new();
+        for (key, value) in settings {
+            let file = if key.starts_with("hadoop.") { &mut core } else { &mut given };
+            file.insert(key.to_string(), value.to_string());
+        }
+        if is_service {
+            given.insert("dfs.nameservices".into(), SERVICE.into());
+            given.insert(format!("dfs.ha.namenodes.{SERVICE}"), "nn0,nn1".into());
+            let provider = "org.apache.hadoop.hdfs.server.namenode.ha.ConfiguredFailoverProxyProvider";
+            given.insert(format!("dfs.client.failover.proxy.provider.{SERVICE}"), provider.into());
+        }
+        for (at, Addresses { rpc, http }) in self.addresses.iter().enumerate().filter(|_| is_service) {
+            given.insert(format!("dfs.namenode.rpc-address.{SERVICE}.nn{at}"), format!("127.0.0.1:{rpc}"));
+            given.insert(format!("dfs.namenode.http-address.{SERVICE}.nn{at}"), format!("127.0.0.1:{http}"));
+        }
+        // What the agents read.
+        self.write_conf("client", &core, &given);
         let root = self.directory.path().display();
-        let mut common: BTreeMap<&str, String> = [
+        let mut common: BTreeMap<String, String> = [
             ("dfs.replication", self.ports.len().min(3).to_string()),
-            ("dfs.namenode.name.dir", format!("file://{root}/name")),
-            ("dfs.namenode.http-address", format!("127.0.0.1:{}", self.http)),
             ("dfs.namenode.fs-limits.min-block-size", "4096".into()),
             ("dfs.namenode.safemode.extension", "0".into()),
             // A DataNode that is gone is found to be so within some seconds.
@@ -121,47 +255,59 @@ impl Cluster {
             ("dfs.namenode.heartbeat.recheck-interval", "1000".into()),
             ("dfs.datanode.hostname", "127.0.0.1".into()),
         ]
+        .map(|(key, value)| (key.to_string(), value))
         .into();
-        common.extend(settings.iter().map(|(key, value)| (*key, value.to_string())));
-        self.write_conf("nn", &core, &common);
-        // What the agents read.
-        self.write_conf("client", &core, &BTreeMap::new());
+        common.extend(given);
+        for (at, Addresses { http, .. }) in self.addresses.iter().enumerate() {
+            let mut own = common.clone();
+            own.insert("dfs.namenode.name.dir".into(), format!("file://{root}/name{at}"));
+            if is_service {
+                own.insert("dfs.ha.namenode.id".into(), format!("nn{at}"));
+                own.insert("dfs.namenode.shared.edits.dir".into(), format!("file://{root}/edits"));
+            } else {
+                own.insert("dfs.namenode.http-address".into(), format!("127.0.0.1:{http}"));
+            }
+            self.write_conf(&format!("nn{at}"), &core, &own);
+        }
         for (at, ports) in self.ports.iter().enumerate() {
             let mut own = common.clone();
-            own.insert("dfs.datanode.data.dir", format!("file://{root}/data{at}"));
-            own.insert("dfs.datanode.address", format!("127.0.0.1:{}", ports.data));
-            own.insert("dfs.datanode.http.address", format!("127.0.0.1:{}", ports.http));
-            own.insert("dfs.datanode.ipc.address", format!("127.0.0.1:{}", ports.ipc));
+            own.insert("dfs.datanode.data.dir".into(), format!("file://{root}/data{at}"));
+            own.insert("dfs.datanode.address".into(), format!("127.0.0.1:{}", ports.data));
+            own.insert("dfs.datanode.http.address".into(), format!("127.0.0.1:{}", ports.http));
+            own.insert("dfs.datanode.ipc.address".into(), format!("127.0.0.1:{}", ports.ipc));
             self.write_conf(&format!("dn{at}"), &core, &own);
         }
     }
 
-    fn write_conf(&self, name: &str, core: &[(&str, String)], site: &BTreeMap<&str, String>) {
-        let directory = self.directory.path().join(name);
+    fn write_conf(&self, name: &str, core: &BTreeMap<String, String>, site: &BTreeMap<String, String>) {
+        let directory = self.path(name);
         fs::create_dir_all(&directory).unwrap();
-        let xml = |pairs: &mut dyn Iterator<Item = (&str, &String)>| {
-            let inner: String = pairs
-                .map(|(name, value)| {
-                    format!("<property><name>{name}</name><value>{value}</value></property>\n")
-                })
-                .collect();
-            format!("<?xml version=\"1.0\"?>\n<configuration>\n{inner}</configuration>\n")
-        };
-        let core = xml(&mut core.iter().map(|(name, value)| (*name, value)));
-        fs::write(directory.join("core-site.xml"), core).unwrap();
-        let site = xml(&mut site.iter().map(|(name, value)| (*name, value)));
-        fs::write(directory.join("hdfs-site.xml"), site).unwrap();
+        for (name, pairs) in [("core-site.xml", core), ("hdfs-site.xml", site)] {
+            let property = |(name, value): (&String, &String)| {
+                format!("<property><name>{name}</name><value>{value}</value></property>\n")
+            };
+            let inner: String = pairs.iter().map(property).collect();
+            let text = format!("<?xml version=\"1.0\"?>\n<configuration>\n{inner}</configuration>\n");
+            fs::write(directory.join(name), text).unwrap();
+        }
         fs::write(directory.join("log4j.properties"), LOG4J).unwrap();
+        // Folders that Hadoop 2 looks for beside its classes, and does not have in its jars.
+        for server in ["hdfs", "datanode"].iter().filter(|_| is_old()) {
+            fs::create_dir_all(directory.join("webapps").join(server).join("WEB-INF")).unwrap();
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
     }
 
     fn java(&self, conf: &str, class: &str, log: &str) -> Command {
-        let root = self.directory.path();
-        let log = File::options().create(true).append(true).open(root.join(log)).unwrap();
+        let log = File::options().create(true).append(true).open(self.path(log)).unwrap();
         let mut command = Command::new("java");
         command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-        command.arg(format!("-Dhadoop.home.dir={}", root.display()));
+        command.arg(format!("-Dhadoop.home.dir={}", self.directory.path().display())).args(&self.words);
         command.args(["--add-opens", "java.base/java.lang=ALL-UNNAMED", "-cp"]);
-        command.arg(format!("{}:{}/*", root.join(conf).display(), self.libraries.display()));
+        command.arg(format!("{}:{}/*", self.path(conf).display(), self.libraries.display()));
         command.arg(class).env("HADOOP_USER_NAME", "root");
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         command
@@ -169,21 +315,60 @@ impl Cluster {
 
     /// What a server wrote to its log.
     pub fn log(&self, name: &str) -> String {
-        fs::read_to_string(self.directory.path().join(name)).unwrap_or_default()
+        fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
-    /// The NameNode's `host:port`.
+    /// The first NameNode's `host:port`.
     pub fn namenode(&self) -> String {
-        format!("127.0.0.1:{}", self.rpc)
+        format!("127.0.0.1:{}", self.addresses[0].rpc)
     }
 
-    /// A directory with the client's `core-site.xml`.
+    /// A directory with the client's `core-site.xml` and `hdfs-site.xml`.
     pub fn conf(&self) -> PathBuf {
-        self.directory.path().join("client")
+        self.path("client")
     }
 
+    /// Starts the NameNode that serves.
     pub fn start_namenode(&mut self) {
-        self.namenode = Some(self.java("nn", NAMENODE, "nn.log").spawn().unwrap());
+        self.spawn_namenode(self.active);
+    }
+
+    /// Starts one of two NameNodes, which stands by.
+    pub fn spawn_namenode(&mut self, at: usize) {
+        let server = self.java(&format!("nn{at}"), NAMENODE, &format!("nn{at}.log")).spawn();
+        self.namenodes[at] = Some(server.unwrap());
+    }
+
+    /// Has this one of two NameNodes serve from now on; the other one stands by, if it runs.
+    #[track_caller]
+    pub fn activate(&mut self, at: usize) {
+        let other = 1 - at;
+        if self.active != at && self.namenodes[other].is_some() {
+            self.ha_admin(&["-transitionToStandby", &format!("nn{other}")]);
+        }
+        // The other one does not answer where it was killed, which is no reason to wait.
+        self.ha_admin(&["-transitionToActive", "--forceactive", &format!("nn{at}")]);
+        self.active = at;
+    }
+
+    /// It fails until the NameNode listens.
+    #[track_caller]
+    fn ha_admin(&self, words: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.java("nn0", ADMIN, "admin.log").args(words).status().unwrap().success() {
+            assert!(Instant::now() < deadline, "{words:?}: {}", self.log("admin.log"));
+        }
+    }
+
+    /// What Java's own client of the file system prints, as the user of this ticket cache.
+    #[track_caller]
+    pub fn shell(&self, kdc: &Kdc, words: &[&str]) -> String {
+        let mut command = self.java("client", SHELL, "shell.log");
+        let cache = kdc.ticket(HDFS);
+        command.args(words).env("KRB5CCNAME", cache).stdout(Stdio::piped());
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", self.log("shell.log"));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub fn start_datanode(&mut self, at: usize) {
@@ -191,9 +376,9 @@ impl Cluster {
             Some(self.java(&format!("dn{at}"), DATANODE, &format!("dn{at}.log")).spawn().unwrap());
     }
 
-    /// Kills the NameNode as the kernel would.
+    /// Kills the NameNode that serves as the kernel would.
     pub fn kill_namenode(&mut self) {
-        end(&mut self.namenode);
+        end(&mut self.namenodes[self.active]);
     }
 
     /// Kills a DataNode as the kernel would.
@@ -215,7 +400,7 @@ impl Cluster {
             if is_safe && live.matches("xferaddr").count() >= wanted {
                 return;
             }
-            assert!(Instant::now() < deadline, "not ready: {said}\n{}", self.log("nn.log"));
+            assert!(Instant::now() < deadline, "not ready: {said}\n{}", self.log("nn0.log"));
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -223,8 +408,12 @@ impl Cluster {
     /// Runs `hdfs dfsadmin`.
     #[track_caller]
     pub fn admin(&self, arguments: &[&str]) {
-        let class = "org.apache.hadoop.hdfs.tools.DFSAdmin";
-        let status = self.java("nn", class, "admin.log").args(arguments).status().unwrap();
+        self.tool("org.apache.hadoop.hdfs.tools.DFSAdmin", arguments);
+    }
+
+    #[track_caller]
+    fn tool(&self, class: &str, arguments: &[&str]) {
+        let status = self.java("nn0", class, "admin.log").args(arguments).status().unwrap();
         assert!(status.success(), "{arguments:?}: {}", self.log("admin.log"));
     }
 
@@ -232,7 +421,15 @@ impl Cluster {
     #[track_caller]
     pub fn web(&self, method: &str, path: &str, query: &str) -> (u16, Vec<u8>) {
         let target = format!("/webhdfs/v1{}?op={query}&user.name=root", encoded(path));
-        self.http(method, &target).unwrap_or_else(|| panic!("no answer to {target}: {}", self.log("nn.log")))
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // What is asked for here may be asked for twice.
+            if let Some(answer) = self.http(method, &target) {
+                return answer;
+            }
+            assert!(Instant::now() < deadline, "no answer to {target}: {}", self.log("nn0.log"));
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// Makes a directory with these permissions, in octal.
@@ -296,7 +493,7 @@ impl Cluster {
 
     /// Status and body of a request to the NameNode, redirects followed; `None` while nobody answers.
     fn http(&self, method: &str, target: &str) -> Option<(u16, Vec<u8>)> {
-        let (mut port, mut target) = (self.http, target.to_string());
+        let (mut port, mut target) = (self.addresses[self.active].http, target.to_string());
         for _ in 0..3 {
             let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -331,10 +528,10 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        end(&mut self.namenode);
+        self.namenodes.iter_mut().for_each(end);
         self.datanodes.iter_mut().for_each(end);
         if std::thread::panicking() {
-            for name in ["nn.log", "dn0.log"] {
+            for name in ["nn0.log", "nn1.log", "dn0.log"] {
                 let log = self.log(name);
                 let tail: Vec<_> = log.lines().rev().take(20).collect();
                 eprintln!("---- {name}");

@@ -128,6 +128,9 @@ impl Inner {
                 }
             },
         };
+        if !closed {
+            tokio::time::sleep(self.client.rest()).await;
+        }
         let mut pause = FIRST_PAUSE.min(self.pause_max);
         for tries in 1.. {
             let Err(fault) = self.try_once(&mut left, closed).await else {

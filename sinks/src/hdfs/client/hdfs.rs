@@ -15,6 +15,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,6 +28,11 @@ use super::{Cause, FileSystem, Trouble, Writer};
 
 /// Where the library would read files by itself; they were read by us, with variables filled in.
 const NO_FILES: &str = "/dev/null/no-files";
+
+/// What a writer that is gone had sent is still being received for a moment. A recovery interrupts the DataNode in that: if
+/// between a packet's bytes and the note of their length, it refuses to recover this replica until it is started again
+/// (`Block length mismatch`).
+const DRAINED: Duration = Duration::from_secs(2);
 
 /// Who writes.
 #[derive(Clone, Debug, Default)]
@@ -146,6 +152,10 @@ impl FileSystem for Hdfs {
 
     fn block_size(&self) -> Option<u64> {
         Some(self.block_size.load(Ordering::Relaxed)).filter(|size| *size > 0)
+    }
+
+    fn rest(&self) -> Duration {
+        DRAINED
     }
 }
 

@@ -99,6 +99,11 @@ pub(super) trait FileSystem: fmt::Debug + Send + Sync + 'static {
     fn block_size(&self) -> Option<u64> {
         None
     }
+
+    /// How long after its writer is gone a file is better left alone before it is recovered.
+    fn rest(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// A file that is being written.
@@ -181,6 +186,11 @@ impl Client {
     /// As [`FileSystem::block_size`].
     pub fn block_size(&self) -> Option<u64> {
         self.0.files.block_size()
+    }
+
+    /// As [`FileSystem::rest`].
+    pub fn rest(&self) -> Duration {
+        self.0.files.rest()
     }
 }
 
