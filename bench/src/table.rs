@@ -133,6 +133,21 @@ const VIEWS: &[View] = &[
         rivals_in: "Flumen, file channel",
         ..VIEW
     },
+    View {
+        bench: "wire",
+        who: Some("server"),
+        case: &["load", "batch"],
+        figure: ("events_per_s", "k events/s", 1e-3),
+        ..VIEW
+    },
+    View {
+        bench: "wire",
+        who: Some("server"),
+        case: &["load", "batch"],
+        figure: ("p99_us", "p99 µs", 1.0),
+        less_is_better: true,
+        ..VIEW
+    },
     View { bench: "growth", who: None, case: &["sweep", "value"], figure: ("mb_per_s", "MB/s", 1.0), ..VIEW },
 ];
 
