@@ -20,6 +20,7 @@ mod hadoop;
 mod hdfs;
 mod hdfs_outages;
 mod hdfs_sites;
+mod hostile;
 mod http;
 mod http_sink;
 mod interceptors;

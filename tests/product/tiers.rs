@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -185,6 +186,73 @@ fn scenario_07_fails_over_at_once_and_returns_to_the_higher_priority_within_the_
         );
     }
     assert!(delivered(&world.path("first")) > 1000 * LINE as u64);
+}
+
+/// How long the outage of the next test lasts, and the longest penalty: `FLUMEN_OUTAGE_SECONDS=600` is the case of ten minutes
+/// with the scenario's own penalty.
+fn outage() -> (Duration, Duration) {
+    match std::env::var("FLUMEN_OUTAGE_SECONDS") {
+        Ok(seconds) => (Duration::from_secs(seconds.parse().unwrap()), MAX_PENALTY),
+        Err(_) => (Duration::from_secs(6), Duration::from_secs(1)),
+    }
+}
+
+#[test]
+fn a_collector_that_is_away_for_long_is_asked_again_each_longest_penalty_and_used_again_once_it_is_back() {
+    let (outage, penalty) = outage();
+    let text = FAILOVER.replace("maxpenalty = 10000", &format!("maxpenalty = {}", penalty.as_millis()));
+    let scenario = Scenario::new(&text).into_files("a2.sinks.k1", "first", "text").into_files(
+        "a3.sinks.k1",
+        "second",
+        "text",
+    );
+    let port = scenario.0.lines().find_map(|line| line.strip_prefix("a2.sources.r1.port = "));
+    let address = format!("127.0.0.1:{}", port.unwrap());
+    let world = scenario.world(&["first", "second"]);
+    let second = started(&world, "a3");
+    // In its place stands one that notes when it is asked, and says nothing.
+    let away = TcpListener::bind(&address).unwrap();
+    away.set_nonblocking(true).unwrap();
+    let sender = started(&world, "a1");
+    let (begun, mut asked, mut written) = (Instant::now(), Vec::new(), 0);
+    let write = |written: &mut u64| {
+        world.append("in/a.log", lines(*written, *written + 1));
+        *written += 1;
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    while begun.elapsed() < outage {
+        write(&mut written);
+        if away.accept().is_ok() {
+            asked.push(Instant::now());
+        }
+    }
+    // A busy machine may be late once; on the whole it must not be.
+    let wanted = (outage.as_secs_f64() / (penalty.as_secs_f64() * 1.2 + 1.0)) as usize;
+    assert!(asked.len() >= wanted, "asked {} times in {outage:?}", asked.len());
+    let longest = asked.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
+    assert!(longest < penalty + Duration::from_secs(5), "asked {} times, not for {longest:?}", asked.len());
+    wait(&world, "second", written);
+    drop(away);
+
+    let first = started(&world, "a2");
+    let back = Instant::now();
+    while count(&world, "first") == 0 {
+        write(&mut written);
+        assert!(back.elapsed() < penalty + Duration::from_secs(5), "not used after {:?}", back.elapsed());
+    }
+    println!(
+        "asked {} times in {outage:?}, at most {longest:?} apart; back after {:?}",
+        asked.len(),
+        back.elapsed()
+    );
+    let both = ["first", "second"];
+    eventually(
+        || numbers(&world, &both).0.len() as u64 == written,
+        || format!("{} of {written}", numbers(&world, &both).0.len()),
+    );
+    for agent in [sender, first, second] {
+        agent.stop();
+    }
 }
 
 #[test]
