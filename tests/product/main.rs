@@ -32,6 +32,7 @@ mod lanes;
 mod launcher;
 mod limits;
 mod lines;
+mod loghub;
 #[path = "../support/maven.rs"]
 mod maven;
 mod monitoring;
@@ -44,6 +45,8 @@ mod reload;
 mod scenarios;
 mod selectors;
 mod signals;
+#[path = "../support/sls/mod.rs"]
+mod sls;
 mod spooldir;
 mod syslog;
 mod tiers;

@@ -79,6 +79,8 @@ pub trait SourceEngine: Send + Sync {
     async fn sleep(&self, time: Duration);
     /// See [`SourceContext::report`].
     fn report(&self, _trouble: Option<String>) {}
+    /// See [`SourceContext::lag`].
+    fn lag(&self, _part: &str, _seconds: Option<u64>) {}
 }
 
 /// Pauses that double from the first to the longest.
@@ -175,6 +177,12 @@ impl SourceContext {
     /// was set aside), or that nothing is any more. `/readyz` shows it.
     pub fn report(&self, trouble: Option<String>) {
         self.engine.report(trouble);
+    }
+
+    /// Says by how many seconds the source is behind what there is to read in `part` of its input (a shard, a partition), or that
+    /// it reads that part no longer, or cannot tell. Metrics show it.
+    pub fn lag(&self, part: &str, seconds: Option<u64>) {
+        self.engine.lag(part, seconds);
     }
 
     /// Where to resume: for each key the *oldest* position of the source's durable required channels; each channel drops

@@ -89,7 +89,11 @@ pub(super) struct Entry {
     /// Events that a source's interceptors dropped, by the interceptor's name.
     dropped: Mutex<BTreeMap<Arc<str>, Counter>>,
     trouble: Trouble,
+    lags: Lags,
 }
+
+/// By how many seconds a source is behind in each part of its input.
+pub(super) type Lags = Arc<Mutex<BTreeMap<String, u64>>>;
 
 /// What a source says is wrong while it runs.
 pub(super) type Trouble = Arc<Mutex<Option<String>>>;
@@ -112,7 +116,13 @@ impl Entry {
             inner: Mutex::new(Inner { state: State::Starting, since: Instant::now(), channel: None }),
             dropped: Mutex::default(),
             trouble: Trouble::default(),
+            lags: Lags::default(),
         }
+    }
+
+    /// Where the source says how far it is behind.
+    pub fn lags(&self) -> &Lags {
+        &self.lags
     }
 
     /// Where the source says what is wrong while it runs.

@@ -33,7 +33,7 @@ use flumen_api::selector::{Route, Selected, Selector};
 use flumen_api::source::{PutRefused, PutTicket, SourceEngine};
 use parking_lot::Mutex;
 
-use super::board::Trouble;
+use super::board::{Lags, Trouble};
 use super::gaps::Gaps;
 use super::pace::Pace;
 use super::positions;
@@ -55,6 +55,7 @@ pub(super) struct SourcePut {
     gaps: Arc<Gaps>,
     pace: Pace,
     trouble: Trouble,
+    lags: Lags,
 }
 
 /// What sees each batch before it is put.
@@ -124,12 +125,19 @@ impl SourcePut {
             gaps: Arc::default(),
             pace: Pace::default(),
             trouble: Trouble::default(),
+            lags: Lags::default(),
         }
     }
 
     /// Lets the source say in `trouble` what is wrong.
     pub fn with_trouble(mut self, trouble: Trouble) -> Self {
         self.trouble = trouble;
+        self
+    }
+
+    /// Lets the source say in `lags` how far it is behind.
+    pub fn with_lags(mut self, lags: Lags) -> Self {
+        self.lags = lags;
         self
     }
 
@@ -149,6 +157,7 @@ impl SourcePut {
         *self.resume.lock() = positions::oldest(&voters);
         self.gaps.forget();
         *self.trouble.lock() = None;
+        self.lags.lock().clear();
     }
 
     /// Marks the channels that do not know the source, and waits until all marks are durable.
@@ -312,6 +321,14 @@ impl SourceEngine for SourcePut {
 
     fn report(&self, trouble: Option<String>) {
         *self.trouble.lock() = trouble;
+    }
+
+    fn lag(&self, part: &str, seconds: Option<u64>) {
+        let mut lags = self.lags.lock();
+        match seconds {
+            Some(seconds) => drop(lags.insert(part.to_string(), seconds)),
+            None => drop(lags.remove(part)),
+        }
     }
 }
 

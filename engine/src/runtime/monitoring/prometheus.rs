@@ -51,6 +51,11 @@ pub(super) fn render(board: &Board) -> String {
             let help = "Events that an interceptor dropped.";
             add(&labels, ("events_dropped_by_interceptors", help, true, count as f64));
         }
+        for (part, seconds) in entry.lags().lock().iter() {
+            let labels = format!("{labels},part=\"{}\"", escape(part));
+            let help = "Age of the last record read of a part of the input (a shard), 0 at its end.";
+            add(&labels, ("lag_seconds", help, false, *seconds as f64));
+        }
     }
     let mut text = String::new();
     for (name, Metric { help, counter, samples }) in metrics {
