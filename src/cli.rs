@@ -31,6 +31,9 @@ enum Command {
     Check(CheckArguments),
     /// Look at a file channel's log, which may be in use, or repair it, which may not.
     Wal(commands::wal::WalArguments),
+    /// Look at where the consumer group of a LogHub source stands, or set it elsewhere.
+    #[command(name = "loghub")]
+    LogHub(commands::loghub::LogHubArguments),
     /// Print the version.
     Version,
     /// Send the lines of a file, of a directory's files or of stdin to an avro source.
@@ -193,6 +196,7 @@ pub fn main(registry: Registry) -> Exit {
         Command::Agent(arguments) => commands::agent::run(&arguments, registry),
         Command::Check(arguments) => commands::check::run(&arguments, &registry),
         Command::Wal(arguments) => commands::wal::run(&arguments),
+        Command::LogHub(arguments) => commands::loghub::run(&arguments, &registry),
         Command::Version => commands::version::run(),
         Command::AvroClient(arguments) => commands::avro_client::run(&arguments),
         Command::Tool(_) => commands::advice::tool(),

@@ -125,7 +125,11 @@ impl Shard {
     pub fn is_parent_of(&self, child: &Self) -> bool {
         let (own, its) = (self.begin.to_ascii_lowercase(), child.begin.to_ascii_lowercase());
         let (own_end, its_end) = (self.end.to_ascii_lowercase(), child.end.to_ascii_lowercase());
-        self.is_read_only() && self.id < child.id && self.created <= child.created && own < its_end && its < own_end
+        self.is_read_only()
+            && self.id < child.id
+            && self.created <= child.created
+            && own < its_end
+            && its < own_end
     }
 }
 
@@ -216,7 +220,8 @@ impl Client {
 
     /// The logstore's consumer groups.
     pub async fn groups(&self) -> Result<Vec<Group>, Error> {
-        self.json(&Call::new("listing consumer groups".into(), Method::GET, self.path("consumergroups"))).await
+        self.json(&Call::new("listing consumer groups".into(), Method::GET, self.path("consumergroups")))
+            .await
     }
 
     /// Says that `consumer` lives and holds these shards; returns those that it shall hold.
@@ -234,7 +239,8 @@ impl Client {
         (shard, cursor): (u32, &str),
         force: bool,
     ) -> Result<(), Error> {
-        let call = Call::new(format!("checkpoint of shard {shard} in {group}"), Method::POST, self.group(group));
+        let call =
+            Call::new(format!("checkpoint of shard {shard} in {group}"), Method::POST, self.group(group));
         let call = call.asking("type", "checkpoint").asking("consumer", consumer);
         let call = call.asking("forceSuccess", if force { "true" } else { "false" });
         let body = serde_json::json!({"shard": shard, "checkpoint": cursor});
@@ -266,7 +272,10 @@ impl Client {
         let call = call.asking("type", "cursor").asking("from", &from);
         let cursor = self.json::<Found>(&call).await?.cursor;
         match cursor.is_empty() || cursor.len() > CURSOR_MAX {
-            true => Err(Error { call: call.name, what: What::Malformed(format!("a cursor of {} bytes", cursor.len())) }),
+            true => Err(Error {
+                call: call.name,
+                what: What::Malformed(format!("a cursor of {} bytes", cursor.len())),
+            }),
             false => Ok(cursor),
         }
     }

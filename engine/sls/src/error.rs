@@ -78,8 +78,13 @@ impl Error {
 
     /// Nobody but a person can help: credentials, rights, names.
     pub fn needs_a_person(&self) -> bool {
-        const CODES: [&str; 5] =
-            ["SignatureNotMatch", "Unauthorized", "SecurityTokenExpired", "ProjectNotExist", "LogStoreNotExist"];
+        const CODES: [&str; 5] = [
+            "SignatureNotMatch",
+            "Unauthorized",
+            "SecurityTokenExpired",
+            "ProjectNotExist",
+            "LogStoreNotExist",
+        ];
         matches!(&self.what, What::Refused { status: 401 | 403, .. }) || CODES.contains(&self.code())
     }
 

@@ -77,7 +77,8 @@ impl Signed<'_> {
     }
 
     fn sorted_query(&self) -> Vec<(&str, &str)> {
-        let mut query: Vec<_> = self.query.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        let mut query: Vec<_> =
+            self.query.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         query.sort_unstable();
         query
     }
@@ -130,11 +131,8 @@ pub fn v4(secret: &Secret, region: &str, signed: &Signed<'_>) -> String {
     request.extend(["\n", &names.join(";"), "\n", signed.header(CONTENT_SHA256)]);
     let time = signed.header(DATE);
     let day = time.get(..8).unwrap_or(time);
-    let text = format!(
-        "SLS4-HMAC-SHA256\n{time}\n{}\n{}",
-        scope(day, region),
-        content_sha256(request.as_bytes())
-    );
+    let text =
+        format!("SLS4-HMAC-SHA256\n{time}\n{}\n{}", scope(day, region), content_sha256(request.as_bytes()));
     let mut key = format!("aliyun_v4{}", secret.expose()).into_bytes();
     for step in [day, region, "sls", "aliyun_v4_request"] {
         key = chain(&key, step);
@@ -163,7 +161,9 @@ pub fn encoded(query: &[(&str, &str)]) -> String {
 fn percent(value: &str, text: &mut String) {
     for byte in value.bytes() {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => text.push(char::from(byte)),
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-' | b'~' => {
+                text.push(char::from(byte))
+            }
             _ => write!(text, "%{byte:02X}").expect("a String takes all text"),
         }
     }

@@ -105,7 +105,8 @@ impl Transport {
             sender.ready().await?;
             sender.send_request(request).await
         };
-        let answer = timeout(SILENCE, sent).await.map_err(|_late| silent())?.map_err(|error| failed(&error))?;
+        let answer =
+            timeout(SILENCE, sent).await.map_err(|_late| silent())?.map_err(|error| failed(&error))?;
         let (parts, mut body) = Response::into_parts(answer);
         let body = read(&mut body, body_max, failed, silent).await?;
         self.keep(sender);
@@ -127,7 +128,8 @@ impl Transport {
             None => handshake(stream).await,
             Some(connector) => {
                 let name = ServerName::try_from(host.clone()).map_err(|error| error.to_string())?;
-                handshake(connector.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?).await
+                handshake(connector.connect(name, stream).await.map_err(|error| format!("TLS: {error}"))?)
+                    .await
             }
         }
     }

@@ -168,7 +168,9 @@ impl<'a> Walk<'a> {
             match field {
                 (1, Value::Number(time)) => log.time = time as u32,
                 (2, Value::Bytes(bytes, at)) => contents.push(pair(bytes, at)?),
-                (4, Value::Number(nanos)) => log.nanos = Some(nanos as u32).filter(|nanos| *nanos < 1_000_000_000),
+                (4, Value::Number(nanos)) => {
+                    log.nanos = Some(nanos as u32).filter(|nanos| *nanos < 1_000_000_000)
+                }
                 _ => {}
             }
         }

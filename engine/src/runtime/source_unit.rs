@@ -143,7 +143,8 @@ impl Keeper {
             }
         }
         let put = SourcePut::new(name.clone(), metrics.clone(), pipeline, open);
-        let engine = Arc::new(put.with_trouble(self.entry.trouble().clone()).with_lags(self.entry.lags().clone()));
+        let engine =
+            Arc::new(put.with_trouble(self.entry.trouble().clone()).with_lags(self.entry.lags().clone()));
         let mut backoff = Backoff::new(self.options.pauses);
         loop {
             // A channel that has failed and does not recover must not hold a stop up.

@@ -36,7 +36,13 @@ impl<'a> Maker<'a> {
     }
 
     /// Adds at most `limit` events, the first of which stands behind `position` along the key of `origin`. Returns how many.
-    pub fn fill(&mut self, batch: &mut Batch, limit: usize, origin: u32, position: u64) -> Result<u64, Malformed> {
+    pub fn fill(
+        &mut self,
+        batch: &mut Batch,
+        limit: usize,
+        origin: u32,
+        position: u64,
+    ) -> Result<u64, Malformed> {
         let (mut taken, mut bytes) = (0, 0);
         // Of which group and time the last header set is.
         let mut last: Option<(usize, i64, u32)> = None;

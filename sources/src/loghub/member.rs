@@ -79,7 +79,9 @@ impl Member {
         let shutdown = self.context.shutdown.clone();
         let Some(consumer) = shutdown.run_until_cancelled(self.name()).await else { return Ok(()) };
         let service = Arc::new(Service::new(self.plan.clone(), consumer, self.context.clone()));
-        let Some(made) = shutdown.run_until_cancelled(self.ensure_group(&service)).await else { return Ok(()) };
+        let Some(made) = shutdown.run_until_cancelled(self.ensure_group(&service)).await else {
+            return Ok(());
+        };
         made?;
         tracing::info!(source = %self.context.name, group = %service.group, consumer = %service.consumer, "joins");
         let result = self.live(&service).await;
@@ -143,7 +145,10 @@ impl Member {
     async fn ensure_group(&self, service: &Service) -> Result<(), SourceError> {
         let order = self.plan.settings.fetch_in_order;
         let timeout = self.timeout().as_millis().div_ceil(1000);
-        let made = service.client.ensure_group(&service.group, u64::try_from(timeout).unwrap_or(u64::MAX), order).await;
+        let made = service
+            .client
+            .ensure_group(&service.group, u64::try_from(timeout).unwrap_or(u64::MAX), order)
+            .await;
         made.map_err(|error| SourceError::plain(error.to_string()))
     }
 
@@ -180,7 +185,9 @@ impl Member {
         };
         tracing::warn!(source = %self.context.name, error, "heartbeat failed");
         service.trouble("heartbeat", Some(error));
-        if self.heard.elapsed() >= self.timeout() && self.shards.values().any(|held| !held.stop.is_cancelled()) {
+        if self.heard.elapsed() >= self.timeout()
+            && self.shards.values().any(|held| !held.stop.is_cancelled())
+        {
             tracing::warn!(source = %self.context.name, "others may have the shards by now: all are dropped");
             self.shards.values().for_each(|held| held.stop.cancel());
         }
@@ -188,7 +195,9 @@ impl Member {
 
     /// Begins and leaves shards as the service wants it.
     fn follow(&mut self, wanted: &[u32], service: &Arc<Service>) {
-        for (id, held) in self.shards.iter().filter(|(id, held)| !wanted.contains(id) && !held.leave.is_cancelled()) {
+        for (id, held) in
+            self.shards.iter().filter(|(id, held)| !wanted.contains(id) && !held.leave.is_cancelled())
+        {
             tracing::info!(source = %self.context.name, shard = id, "the group wants a shard back");
             held.leave.cancel();
         }

@@ -81,7 +81,8 @@ impl Plan {
         ];
         for (key, name) in names {
             if let Some(name) = name.filter(|name| !is_name(name)) {
-                let message = format!("`{name}` is no name: letters, digits, `-`, `_` and `.` are, {NAME_MAX} at most");
+                let message =
+                    format!("`{name}` is no name: letters, digits, `-`, `_` and `.` are, {NAME_MAX} at most");
                 problems.error(config, key, message);
             }
         }

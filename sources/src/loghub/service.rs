@@ -58,7 +58,12 @@ impl Service {
     }
 
     /// Calls for `who` until there is an answer, or `stop`.
-    pub async fn insist<T, F>(&self, who: &str, stop: &CancellationToken, call: impl Fn() -> F) -> Result<T, Halt>
+    pub async fn insist<T, F>(
+        &self,
+        who: &str,
+        stop: &CancellationToken,
+        call: impl Fn() -> F,
+    ) -> Result<T, Halt>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -73,7 +78,11 @@ impl Service {
                 }
                 Some(Err(error)) => error,
             };
-            if error.is_not_ours() || error.is_shard_gone() || error.is_cursor_gone() || error.is_about_the_answer() {
+            if error.is_not_ours()
+                || error.is_shard_gone()
+                || error.is_cursor_gone()
+                || error.is_about_the_answer()
+            {
                 return Err(Halt::Refused(error));
             }
             failures += 1;

@@ -8,11 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use flumen_api::SourceError;
 use flumen_api::batch::Batch;
 use flumen_api::channel::PutError;
 use flumen_api::progress::{Position, Progress};
 use flumen_api::source::{Backoff, InFlight, PutTicket, TICKETS_DEFAULT};
-use flumen_api::SourceError;
 use flumen_sls::{Error, Pulled, Start};
 use jiff::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -102,7 +102,9 @@ impl Shard {
             // The group is not new to keys that were in another shard before: nothing of them may be left out.
             let shards = service.insist(key, leave, || service.client.shards()).await?;
             let own = shards.iter().find(|shard| shard.id == id);
-            let read = |parent: u32| checkpoints.iter().any(|known| known.shard == parent && !known.cursor.is_empty());
+            let read = |parent: u32| {
+                checkpoints.iter().any(|known| known.shard == parent && !known.cursor.is_empty())
+            };
             if own.is_some_and(|own| shards.iter().any(|shard| shard.is_parent_of(own) && read(shard.id))) {
                 start = Start::Begin;
             }
@@ -120,13 +122,20 @@ impl Shard {
         loop {
             let shards = service.insist(key, leave, || service.client.shards()).await?;
             let own = shards.iter().find(|shard| shard.id == *id);
-            let parents: Vec<u32> =
-                shards.iter().filter(|shard| own.is_some_and(|own| shard.is_parent_of(own))).map(|shard| shard.id).collect();
+            let parents: Vec<u32> = shards
+                .iter()
+                .filter(|shard| own.is_some_and(|own| shard.is_parent_of(own)))
+                .map(|shard| shard.id)
+                .collect();
             let mut unread = None;
             if !parents.is_empty() {
-                let checkpoints = service.insist(key, leave, || service.client.checkpoints(&service.group)).await?;
+                let checkpoints =
+                    service.insist(key, leave, || service.client.checkpoints(&service.group)).await?;
                 for parent in parents {
-                    let known = checkpoints.iter().find(|known| known.shard == parent).map(|known| known.cursor.as_str());
+                    let known = checkpoints
+                        .iter()
+                        .find(|known| known.shard == parent)
+                        .map(|known| known.cursor.as_str());
                     if !self.is_read(parent, known.unwrap_or_default()).await? {
                         unread = Some(parent);
                         break;
@@ -206,13 +215,15 @@ impl<'a> Reading<'a> {
                 }
                 pulled => pulled?,
             };
-            let fail = pulled.damage.as_ref();
-            if let Some(why) = fail {
-                damaged += 1;
-                self.tell_damage(&pulled.next, why, damaged);
-                self.groups = 1;
-                if damaged < TRIES || pulled.next == self.place.cursor {
-                    self.rest(Duration::from_millis((step * u64::from(damaged)).min(max))).await?;
+            if let Some(why) = &pulled.damage {
+                // Fewer at a time, until the damaged group is alone.
+                let is_alone = self.groups == 1;
+                self.groups = (self.groups / 2).max(1);
+                damaged += u32::from(is_alone);
+                let is_left_out = damaged >= TRIES && pulled.next != self.place.cursor;
+                self.tell_damage(&pulled.next, why, is_left_out);
+                if !is_left_out {
+                    self.rest(Duration::from_millis(step.min(max))).await?;
                     continue;
                 }
             }
@@ -230,7 +241,7 @@ impl<'a> Reading<'a> {
                 self.look_ahead(&pulled.next);
             }
             self.take(&pulled).await?;
-            self.groups = GROUPS;
+            self.groups = (self.groups * 2).min(GROUPS);
             drop(room);
             self.go_on(pulled).await?;
             if !is_full {
@@ -258,9 +269,9 @@ impl<'a> Reading<'a> {
             let call = || service.client.pull(*id, &self.place.cursor, self.groups);
             match service.insist(key, leave, call).await {
                 Err(Halt::Refused(error)) if error.is_about_the_answer() => {
-                    tracing::error!(source = %service.context.name, %error, "asked again, for one log group");
+                    tracing::error!(source = %service.context.name, %error, "asked again, for fewer log groups");
                     service.trouble(key, Some(error.to_string()));
-                    self.groups = 1;
+                    self.groups = (self.groups / 2).max(1);
                     drop(room);
                     self.rest(service.backoff().pause()).await?;
                 }
@@ -408,10 +419,14 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    fn tell_damage(&self, next: &str, why: &str, tries: u32) {
+    fn tell_damage(&self, next: &str, why: &str, is_left_out: bool) {
         let Shard { service, id, .. } = self.shard;
         service.context.metrics.event_read_fail.inc();
-        let what = if tries < TRIES { "damaged log groups, asked for again" } else { "a damaged log group is left out" };
+        let what = if is_left_out {
+            "a damaged log group is left out"
+        } else {
+            "damaged log groups, asked for again"
+        };
         tracing::error!(source = %service.context.name, shard = id, cursor = %self.place.cursor, next, why, "{what}");
     }
 
@@ -444,8 +459,12 @@ impl<'a> Reading<'a> {
             let call = service.client.set_checkpoint(group, consumer, (*id, &self.place.cursor), false);
             match timeout(LAST_CALL, call).await {
                 Ok(Ok(())) => self.is_told = true,
-                Ok(Err(error)) => tracing::warn!(source = %service.context.name, %error, "no checkpoint at the stop"),
-                Err(_late) => tracing::warn!(source = %service.context.name, shard = id, "no checkpoint at the stop"),
+                Ok(Err(error)) => {
+                    tracing::warn!(source = %service.context.name, %error, "no checkpoint at the stop")
+                }
+                Err(_late) => {
+                    tracing::warn!(source = %service.context.name, shard = id, "no checkpoint at the stop")
+                }
             }
         }
         if is_whole && self.is_told {

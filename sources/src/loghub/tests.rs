@@ -7,7 +7,7 @@ use std::time::Duration;
 use flumen_api::progress::Position;
 
 use super::spec;
-use crate::testing::{Fate, FakeEngine, Running, State, eventually, problems};
+use crate::testing::{FakeEngine, Fate, Running, State, eventually, problems};
 
 #[path = "../../../tests/support/sls/mod.rs"]
 mod sls;
@@ -46,7 +46,13 @@ fn bodies(shard: u32, numbers: std::ops::Range<usize>) -> Vec<String> {
 /// Waits until the group has read all, then says how often each event came, in the order of each shard.
 #[track_caller]
 fn read_all(sls: &Sls, engines: &[&Arc<FakeEngine>]) {
-    let calls = || format!("{:?} {:?}", sls.state().calls, engines.iter().map(|engine| engine.bodies().len()).collect::<Vec<_>>());
+    let calls = || {
+        format!(
+            "{:?} {:?}",
+            sls.state().calls,
+            engines.iter().map(|engine| engine.bodies().len()).collect::<Vec<_>>()
+        )
+    };
     eventually(calls, || sls.is_read(GROUP));
 }
 
@@ -291,7 +297,8 @@ fn a_checkpoint_that_a_person_moved_counts() {
     // To the very cursor of the first pull, and later to some other place.
     for (at, from) in [(0, 0), (5, 50)] {
         let mut state = sls.state();
-        state.consumer_groups.get_mut(GROUP).unwrap().checkpoints.get_mut(&0).unwrap().cursor = sls::cursor(at);
+        state.consumer_groups.get_mut(GROUP).unwrap().checkpoints.get_mut(&0).unwrap().cursor =
+            sls::cursor(at);
         drop(state);
         engine.state().events.clear();
         let source = start(&sls, &engine, &[]);
@@ -428,7 +435,10 @@ fn who_has_the_same_channels_is_the_same_member() {
         let source = start(&sls, engine, &[]);
         eventually(|| "no member".into(), || !sls.held(GROUP).is_empty());
         source.stop();
-        let members: Vec<String> = std::mem::take(&mut sls.state().consumer_groups.get_mut(GROUP).unwrap().members).into_keys().collect();
+        let members: Vec<String> =
+            std::mem::take(&mut sls.state().consumer_groups.get_mut(GROUP).unwrap().members)
+                .into_keys()
+                .collect();
         assert_eq!(members.len(), 1);
         members.into_iter().next().unwrap()
     };

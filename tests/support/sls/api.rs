@@ -90,7 +90,8 @@ fn checked(request: &Request, state: &State) -> Result<(), Refused> {
         return Err((401, "SecurityTokenExpired"));
     }
     let wrong = (401, "SignatureNotMatch");
-    let signed = |headers| Signed { method: &request.method, path: &request.path, query: &request.query, headers };
+    let signed =
+        |headers| Signed { method: &request.method, path: &request.path, query: &request.query, headers };
     let is_right = if is_v4 {
         if request.header(sign::CONTENT_SHA256) != sign::content_sha256(&request.body) {
             return Err(wrong);
@@ -135,7 +136,8 @@ fn call(name: &str, request: &Request, state: &mut State) -> Result<Answer, Refu
         }
         "list" => {
             let groups = consumer_groups.iter();
-            let groups = groups.map(|(name, group)| json!({"name": name, "timeout": group.timeout, "order": group.order}));
+            let groups = groups
+                .map(|(name, group)| json!({"name": name, "timeout": group.timeout, "order": group.order}));
             Ok(done(&groups.collect()))
         }
         "update" | "delete" | "heartbeat" | "set_checkpoint" | "checkpoints" => {
@@ -156,7 +158,8 @@ fn call(name: &str, request: &Request, state: &mut State) -> Result<Answer, Refu
                     Ok(done(&json!(group.heartbeat(consumer, held, shards, orders))))
                 }
                 "set_checkpoint" => {
-                    let shard = body["shard"].as_u64().and_then(|shard| u32::try_from(shard).ok()).ok_or(posted)?;
+                    let shard =
+                        body["shard"].as_u64().and_then(|shard| u32::try_from(shard).ok()).ok_or(posted)?;
                     let at = body["checkpoint"].as_str().ok_or(posted)?;
                     let shard = shards.get(shard as usize).ok_or((404, "ShardNotExist"))?;
                     index(at).filter(|at| *at <= shard.groups.len()).ok_or((400, "InvalidCursor"))?;
@@ -195,7 +198,8 @@ fn call(name: &str, request: &Request, state: &mut State) -> Result<Answer, Refu
             Ok(nothing())
         }
         "cursor" | "cursor_time" | "pull" => {
-            let shard = last.parse::<usize>().ok().and_then(|id| shards.get(id)).ok_or((404, "ShardNotExist"))?;
+            let shard =
+                last.parse::<usize>().ok().and_then(|id| shards.get(id)).ok_or((404, "ShardNotExist"))?;
             if name == "cursor" {
                 let at = match request.asked("from") {
                     "begin" => shard.expired,
@@ -207,13 +211,18 @@ fn call(name: &str, request: &Request, state: &mut State) -> Result<Answer, Refu
                 };
                 return Ok(done(&json!({"cursor": cursor(at)})));
             }
-            let at = index(request.asked("cursor")).filter(|at| (shard.expired..=shard.groups.len()).contains(at));
+            let at =
+                index(request.asked("cursor")).filter(|at| (shard.expired..=shard.groups.len()).contains(at));
             let at = at.ok_or((400, "InvalidCursor"))?;
             if name == "cursor_time" {
                 let came = shard.groups.get(at).map_or(now, |(_, came)| *came);
                 return Ok(done(&json!({"cursor_time": came})));
             }
-            let count = request.asked("count").parse::<usize>().map_err(|_none| (400, "ParameterInvalid"))?.clamp(1, *pull_max);
+            let count = request
+                .asked("count")
+                .parse::<usize>()
+                .map_err(|_none| (400, "ParameterInvalid"))?
+                .clamp(1, *pull_max);
             let end = (at + count).min(shard.groups.len());
             let kind = kind_of(request.header("accept-encoding"));
             let key = (shard.id, at, end, kind.to_string());
@@ -238,6 +247,17 @@ fn call(name: &str, request: &Request, state: &mut State) -> Result<Answer, Refu
         }
         _ => Err((404, "InvalidAPI")),
     }
+}
+
+/// Packs the pull of a shard at a log group; returns how many are in it, or `None` behind the last.
+pub fn pack_at(state: &mut State, shard: u32, at: usize, kind: &str) -> Option<usize> {
+    let State { shards, packed, pull_max, .. } = state;
+    let groups = &shards[shard as usize].groups;
+    let end = (at + *pull_max).min(groups.len());
+    let made = pack(&groups[at..end], kind);
+    let count = made.2;
+    packed.as_mut()?.insert((shard, at, end, kind.to_string()), made);
+    (count > 0).then_some(count)
 }
 
 fn kind_of(accepted: &str) -> &'static str {

@@ -64,9 +64,11 @@ impl Group {
             }
         }
         self.members.insert(consumer.into(), Member { seen: Instant::now(), held });
-        let there: Vec<u32> = shards.iter().filter(|shard| self.is_free(shard, shards, orders)).map(|shard| shard.id).collect();
+        let there: Vec<u32> =
+            shards.iter().filter(|shard| self.is_free(shard, shards, orders)).map(|shard| shard.id).collect();
         let share = there.len().div_ceil(self.members.len());
-        let mut own: Vec<u32> = self.owners.iter().filter(|(_, owner)| *owner == consumer).map(|(shard, _)| *shard).collect();
+        let mut own: Vec<u32> =
+            self.owners.iter().filter(|(_, owner)| *owner == consumer).map(|(shard, _)| *shard).collect();
         own.retain(|shard| !self.leaving.contains(shard));
         while own.len() > share {
             self.leaving.extend(own.pop());

@@ -1,6 +1,6 @@
 //! Requests and answers, and what is done to them by a fault.
 
-use std::io::{BufRead, BufReader, Error, ErrorKind, Read as _, Result, Write};
+use std::io::{BufRead, BufReader, Error, ErrorKind, Result, Write};
 use std::net::TcpStream;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

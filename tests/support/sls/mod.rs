@@ -186,11 +186,26 @@ impl Sls {
         [next, next + 1]
     }
 
+    /// Packs what a reader of everything will pull, so that answering costs no more than sending.
+    pub fn pack(&self, kind: &str) {
+        self.state().packed = Some(BTreeMap::new());
+        let shards = self.state().shards.len() as u32;
+        for shard in 0..shards {
+            let mut at = 0;
+            while let Some(groups) = api::pack_at(&mut self.state(), shard, at, kind) {
+                at += groups;
+            }
+        }
+    }
+
     /// The checkpoint of a group in a shard; empty if there is none.
     pub fn checkpoint(&self, group: &str, shard: u32) -> String {
         let state = self.state();
         let group = state.consumer_groups.get(group);
-        group.and_then(|group| group.checkpoints.get(&shard)).map(|known| known.cursor.clone()).unwrap_or_default()
+        group
+            .and_then(|group| group.checkpoints.get(&shard))
+            .map(|known| known.cursor.clone())
+            .unwrap_or_default()
     }
 
     /// The cursor behind a shard's last log group.
@@ -200,21 +215,28 @@ impl Sls {
 
     /// Whether a group has read everything.
     pub fn is_read(&self, group: &str) -> bool {
-        let ends: Vec<(u32, String)> = self.state().shards.iter().map(|shard| (shard.id, shard.end())).collect();
+        let ends: Vec<(u32, String)> =
+            self.state().shards.iter().map(|shard| (shard.id, shard.end())).collect();
         ends.into_iter().all(|(shard, end)| self.checkpoint(group, shard) == end)
     }
 
     /// How often a shard has become another member's.
     pub fn moves(&self, group: &str, shard: u32) -> usize {
         let state = self.state();
-        state.consumer_groups.get(group).and_then(|group| group.moves.get(&shard)).map_or(0, |(_, moves)| *moves)
+        state
+            .consumer_groups
+            .get(group)
+            .and_then(|group| group.moves.get(&shard))
+            .map_or(0, |(_, moves)| *moves)
     }
 
     /// Whose each shard is, by the members' own words.
     pub fn held(&self, group: &str) -> BTreeMap<String, Vec<u32>> {
         let state = self.state();
         let members = state.consumer_groups.get(group).map(|group| &group.members);
-        members.map(|members| members.iter().map(|(name, member)| (name.clone(), member.held.clone())).collect()).unwrap_or_default()
+        members
+            .map(|members| members.iter().map(|(name, member)| (name.clone(), member.held.clone())).collect())
+            .unwrap_or_default()
     }
 }
 
