@@ -68,7 +68,7 @@ fn two_agents_share_eight_shards_through_kills_and_a_split() {
     let mut random = Random::new();
     let mut written = BTreeMap::new();
     let mut open: BTreeSet<u32> = (0..8).collect();
-    let mut agents: Vec<Option<Agent>> = vec![None, None];
+    let mut agents: [Option<Agent>; 2] = [None, None];
     for round in 0..kills {
         for (world, agent) in worlds.iter().zip(&mut agents) {
             agent.get_or_insert_with(|| world.start());

@@ -11,7 +11,6 @@ import time
 
 from aliyun.log import LogClient, LogException, LogItem, PutLogsRequest
 from aliyun.log.auth import AUTH_VERSION_1, AUTH_VERSION_4
-from aliyun.log.consumer import ConsumerProcessorBase, ConsumerWorker, CursorPosition, LogHubConfig
 
 SERVICE, KEY_ID, KEY, REGION = sys.argv[1:]
 ENDPOINT = "sls.local"
@@ -66,28 +65,6 @@ def check(version):
     refused("SignatureNotMatch", stranger.list_shards, PROJECT, STORE)
 
 
-class Reader(ConsumerProcessorBase):
-    logs = 0
-
-    def process(self, groups, tracker):
-        Reader.logs += sum(len(group.Logs) for group in groups.LogGroups)
-        tracker.save_check_point(True)
-
-
-def work():
-    """The client's own loop: group, heartbeats, pulls, checkpoints."""
-    options = LogHubConfig(ENDPOINT, KEY_ID, KEY, PROJECT, STORE, "workers", "worker-1",
-                           cursor_position=CursorPosition.BEGIN_CURSOR, heartbeat_interval=1)
-    worker = ConsumerWorker(Reader, options)
-    worker.start()
-    deadline = time.time() + 30
-    while Reader.logs < 60 and time.time() < deadline:
-        time.sleep(0.1)
-    worker.shutdown()
-    assert Reader.logs == 60, Reader.logs
-
-
 check(AUTH_VERSION_1)
 check(AUTH_VERSION_4)
-work()
 print("agreed")
