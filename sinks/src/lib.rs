@@ -9,6 +9,7 @@ pub mod codecs;
 pub mod escapes;
 pub mod file_roll;
 pub mod hdfs;
+mod hosts;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod irc;

@@ -188,10 +188,11 @@ fn text_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<
 async fn connect(destinations: &[Destination]) -> Result<Caller, Failure> {
     let mut failures = Vec::new();
     for destination in destinations {
-        let mut connector = destination.connector().await.map_err(|error| fatal(error.to_string()))?;
-        match connector.connect().await {
-            Ok(caller) => return Ok(caller),
-            Err(why) => failures.push(why),
+        for mut connector in destination.connectors().await.map_err(|error| fatal(error.to_string()))? {
+            match connector.connect().await {
+                Ok(caller) => return Ok(caller),
+                Err(why) => failures.push(why),
+            }
         }
     }
     Err(fatal(failures.join("; ")))

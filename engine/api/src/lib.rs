@@ -12,6 +12,7 @@ pub mod chunk;
 pub mod event;
 pub mod interceptor;
 pub mod metrics;
+pub mod order;
 pub mod processor;
 pub mod progress;
 pub mod registry;

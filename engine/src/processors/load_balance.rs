@@ -12,15 +12,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use flumen_api::order::{BackOff, REST_MAX_DEFAULT, Random, RoundRobin};
 use flumen_api::processor::{Processor, SinkSelector};
 use flumen_api::registry::{Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Family, Kind, Problems, Unit, settings};
 
 use super::Rest;
-use super::order::{BackOff, Random, RoundRobin};
-
-/// Flume's, where `selector.maxTimeOut` is not set or is 0.
-const BACK_OFF_MAX_DEFAULT: Duration = Duration::from_secs(30);
 
 settings! {
     /// Keys of the load-balancing processor.
@@ -49,7 +46,7 @@ pub const SPEC: Spec = Spec {
 fn build(config: &ComponentConfig, sinks: &[String], problems: &mut Problems) -> Option<Box<dyn Processor>> {
     let settings = LoadBalanceSettings::load(config, problems)?;
     let longest = match settings.max_time_out {
-        0 => BACK_OFF_MAX_DEFAULT,
+        0 => REST_MAX_DEFAULT,
         millis => Duration::from_millis(millis),
     };
     let back_off = || BackOff::new(sinks.len(), settings.backoff, longest);

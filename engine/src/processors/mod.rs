@@ -10,7 +10,6 @@
 pub mod default;
 pub mod failover;
 pub mod load_balance;
-mod order;
 
 use std::time::{Duration, Instant};
 

@@ -9,15 +9,16 @@
 //!
 //! A source of Flume's may take calls in in another order than that in which they are sent; to it one is on its way at a
 //! time. What was sent and not answered may have been taken in: it comes twice then, at most `pipeline` batches. A connection is
-//! made anew after it was lost or timed out, and as often as `reset-connection-interval` says.
+//! made anew after it was lost or timed out, and as often as `reset-connection-interval` says. With several hosts (`choice`)
+//! the one that failed is not the next that is tried.
 
+mod choice;
 mod destination;
 mod settings;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -29,8 +30,10 @@ use flumen_api::sink::{FlushFuture, Sink, SinkContext, SinkError, Window};
 use flumen_avro_rpc::caller::{CallError, Caller, Pending};
 use flumen_avro_rpc::connect::Connector;
 use flumen_tls::ClientKeys;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use choice::Choice;
 pub use destination::Destination;
 pub use settings::AvroSinkSettings;
 
@@ -69,17 +72,48 @@ struct AvroSink {
 /// A sink that was started.
 struct Running {
     context: SinkContext,
+    hosts: Vec<Host>,
+    choice: Choice,
+    /// Calls whose answers the next flush waits for, with their hosts.
+    sent: Vec<(usize, Pending)>,
+    failed: Arc<Mutex<Failed>>,
+}
+
+/// One whom the sink may talk to.
+struct Host {
     connector: Connector,
     connection: Option<Connection>,
-    /// Calls whose answers the next flush waits for.
-    sent: Vec<Pending>,
-    /// A call failed: the next one goes alone.
-    failed: Arc<AtomicBool>,
 }
 
 struct Connection {
     caller: Caller,
     since: Instant,
+}
+
+/// What the answers that were waited for have said.
+#[derive(Default)]
+struct Failed {
+    /// A call failed: the next one goes alone.
+    is_alone: bool,
+    /// Whose calls they were.
+    hosts: Vec<usize>,
+}
+
+/// Why a call did not succeed.
+struct Unsent {
+    /// It was made: it may have been taken in.
+    is_called: bool,
+    error: SinkError,
+}
+
+impl Unsent {
+    fn before(error: SinkError) -> Self {
+        Self { is_called: false, error }
+    }
+
+    fn called(error: CallError) -> Self {
+        Self { is_called: true, error: failure(error) }
+    }
 }
 
 impl AvroSink {
@@ -93,67 +127,117 @@ impl AvroSink {
 }
 
 impl Running {
-    fn disconnect(&mut self, why: &str) {
-        if self.connection.take().is_some() {
+    fn disconnect(&mut self, host: usize, why: &str) {
+        let Host { connector, connection } = &mut self.hosts[host];
+        if connection.take().is_some() {
             self.context.metrics.connection_closed.inc();
-            tracing::info!(sink = %self.context.name, peer = %self.connector.name(), why, "disconnected");
+            tracing::info!(sink = %self.context.name, peer = %connector.name(), why, "disconnected");
+        }
+    }
+
+    /// Lets go of connections that are lost.
+    fn forget_lost(&mut self, now: Instant) {
+        for host in 0..self.hosts.len() {
+            let connection = self.hosts[host].connection.as_ref();
+            if let Some(error) = connection.and_then(|connection| connection.caller.broken()) {
+                self.choice.lost(host, now);
+                self.disconnect(host, &error.to_string());
+            }
+        }
+    }
+
+    /// Lets go of connections that have had their time; what is on its way on them is answered first.
+    async fn reset(&mut self, after: Duration) {
+        for host in 0..self.hosts.len() {
+            let connection = self.hosts[host].connection.as_ref();
+            if let Some(old) = connection.filter(|connection| connection.since.elapsed() >= after) {
+                old.caller.settled().await;
+                self.disconnect(host, "reset-connection-interval");
+                self.choice.restart();
+            }
         }
     }
 
     /// A connection that works, as far as is known.
-    async fn connection(&mut self, reset: Duration) -> Result<&mut Caller, SinkError> {
-        if let Some(connection) = &self.connection {
-            if let Some(error) = connection.caller.broken() {
-                self.disconnect(&error.to_string());
-            } else if !reset.is_zero() && connection.since.elapsed() >= reset {
-                // What is on its way is answered on the old connection.
-                connection.caller.settled().await;
-                self.disconnect("reset-connection-interval");
+    async fn connection(&mut self, host: usize) -> Result<&mut Caller, SinkError> {
+        let Host { connector, connection } = &mut self.hosts[host];
+        let connection = match connection.take() {
+            Some(connection) => connection,
+            None => {
+                let metrics = &self.context.metrics;
+                let stop = self.context.shutdown.clone();
+                let caller = match stop.run_until_cancelled(connector.connect()).await {
+                    Some(Ok(caller)) => caller,
+                    Some(Err(why)) => {
+                        metrics.connection_failed.inc();
+                        return Err(SinkError::plain(why));
+                    }
+                    None => return Err(SinkError::plain("the sink stops while it connects")),
+                };
+                metrics.connection_created.inc();
+                tracing::info!(sink = %self.context.name, peer = %connector.name(), "connected");
+                Connection { caller, since: Instant::now() }
             }
-        }
-        if self.connection.is_none() {
-            let stop = self.context.shutdown.clone();
-            let connected = stop.run_until_cancelled(self.connector.connect()).await;
-            let metrics = &self.context.metrics;
-            let caller = match connected {
-                Some(Ok(caller)) => caller,
-                Some(Err(why)) => {
-                    metrics.connection_failed.inc();
-                    return Err(SinkError::plain(why));
-                }
-                None => return Err(SinkError::plain("the sink stops while it connects")),
-            };
-            metrics.connection_created.inc();
-            tracing::info!(sink = %self.context.name, peer = %self.connector.name(), "connected");
-            self.connection = Some(Connection { caller, since: Instant::now() });
-        }
-        match &mut self.connection {
-            Some(connection) => Ok(&mut connection.caller),
-            None => Err(SinkError::plain("there is no connection")),
-        }
+        };
+        Ok(&mut self.hosts[host].connection.insert(connection).caller)
     }
 
+    /// Sends a call to the hosts of the choice's order, until one of them takes it in, or lets it be on its way.
     async fn send(&mut self, events: &Events, reset: Duration) -> Result<(), SinkError> {
-        let is_alone = self.failed.load(Ordering::Acquire);
-        let stop = self.context.shutdown.clone();
-        let caller = self.connection(reset).await?;
-        if is_alone || !caller.is_ordered() {
-            // What went back is not overtaken by itself, and nothing by what is sent behind it.
-            caller.settled().await;
+        let now = Instant::now();
+        let Failed { is_alone, hosts } = std::mem::take(&mut *self.failed.lock());
+        hosts.into_iter().for_each(|host| self.choice.failed(host, now));
+        self.forget_lost(now);
+        if !reset.is_zero() {
+            self.reset(reset).await;
         }
         if is_alone {
+            // What went back is not overtaken by itself, and nothing by what is sent behind it.
+            let connections = self.hosts.iter().filter_map(|host| host.connection.as_ref());
+            for settled in connections.map(|old| old.caller.settled()).collect::<Vec<_>>() {
+                settled.await;
+            }
             self.sent.clear();
         }
-        let Some(Connection { caller, .. }) = &mut self.connection else {
-            return Err(SinkError::plain("there is no connection"));
-        };
-        let call = caller.append_batch(events.len(), events.iter()).await.map_err(failure)?;
-        match is_alone {
-            false => self.sent.push(call),
-            true => {
-                answered(call, &stop).await?;
-                self.failed.store(false, Ordering::Release);
+        let (order, mut calls, mut unreachable) = (self.choice.order(now), self.choice.calls(), 0);
+        let mut last = SinkError::plain("all hosts rest after they failed");
+        for host in order {
+            let Unsent { is_called, error } = match self.send_to(host, events, is_alone).await {
+                Ok(()) => return Ok(()),
+                Err(unsent) => unsent,
+            };
+            last = error;
+            self.choice.failed(host, Instant::now());
+            self.forget_lost(Instant::now());
+            if is_called && !is_alone {
+                // What was sent before may be going back as well, and comes first.
+                self.failed.lock().is_alone = true;
+                return Err(last);
             }
+            match is_called {
+                true => (calls, unreachable) = (calls - 1, 0),
+                false => unreachable += 1,
+            }
+            if calls == 0 || unreachable == self.hosts.len() || self.context.shutdown.is_cancelled() {
+                break;
+            }
+            tracing::warn!(sink = %self.context.name, error = %last, "the next host is tried");
+        }
+        self.choice.restart();
+        self.failed.lock().is_alone = true;
+        Err(last)
+    }
+
+    async fn send_to(&mut self, host: usize, events: &Events, is_alone: bool) -> Result<(), Unsent> {
+        let stop = self.context.shutdown.clone();
+        let caller = self.connection(host).await.map_err(Unsent::before)?;
+        if !caller.is_ordered() {
+            caller.settled().await;
+        }
+        let call = caller.append_batch(events.len(), events.iter()).await.map_err(Unsent::called)?;
+        match is_alone {
+            false => self.sent.push((host, call)),
+            true => answered(call, &stop).await.map_err(|error| Unsent { is_called: true, error })?,
         }
         Ok(())
     }
@@ -187,20 +271,21 @@ impl Sink for AvroSink {
     }
 
     async fn start(&mut self, context: &SinkContext) -> Result<(), SinkError> {
-        let connector = self
+        let connectors = self
             .destination
-            .connector()
+            .connectors()
             .await
             .map_err(|error| SinkError::new("TLS cannot be set up", error))?;
+        let hosts = connectors.into_iter().map(|connector| Host { connector, connection: None });
         let mut running = Running {
             context: context.clone(),
-            connector,
-            connection: None,
+            hosts: hosts.collect(),
+            choice: self.destination.choice(),
             sent: Vec::new(),
-            failed: Arc::new(AtomicBool::new(false)),
+            failed: Arc::default(),
         };
         // As in Flume: who is not there yet may be when there is something to send.
-        if let Err(error) = running.connection(Duration::ZERO).await {
+        if let Err(error) = running.connection(0).await {
             tracing::warn!(sink = %context.name, %error, "tried again when there is something to send");
         }
         self.running = Some(running);
@@ -209,16 +294,7 @@ impl Sink for AvroSink {
 
     async fn deliver(&mut self, events: &Events) -> Result<(), SinkError> {
         let reset = Duration::from_secs(self.destination.settings.reset_connection_interval);
-        let running = self.running()?;
-        let sent = running.send(events, reset).await;
-        if let Err(error) = &sent {
-            running.failed.store(true, Ordering::Release);
-            let broken = running.connection.as_ref().and_then(|connection| connection.caller.broken());
-            if broken.is_some() {
-                running.disconnect(&error.to_string());
-            }
-        }
-        sent
+        self.running()?.send(events, reset).await
     }
 
     fn flush(&mut self) -> FlushFuture {
@@ -226,9 +302,11 @@ impl Sink for AvroSink {
         let (sent, failed) = (std::mem::take(&mut running.sent), running.failed.clone());
         let stop = running.context.shutdown.clone();
         Box::pin(async move {
-            for call in sent {
+            for (host, call) in sent {
                 if let Err(error) = answered(call, &stop).await {
-                    failed.store(true, Ordering::Release);
+                    let mut failed = failed.lock();
+                    failed.is_alone = true;
+                    failed.hosts.push(host);
                     return Err(error);
                 }
             }
@@ -237,22 +315,19 @@ impl Sink for AvroSink {
     }
 
     async fn idle(&mut self) -> Result<(), SinkError> {
-        let running = self.running()?;
-        let broken = running.connection.as_ref().and_then(|connection| connection.caller.broken());
-        if let Some(error) = broken {
-            // Nothing is lost: the next batch finds a new connection.
-            running.disconnect(&error.to_string());
-        }
+        // Nothing is lost: the next batch finds a new connection.
+        self.running()?.forget_lost(Instant::now());
         Ok(())
     }
 
     async fn stop(&mut self) {
-        if let Some(mut running) = self.running.take()
-            && let Some(Connection { caller, .. }) = running.connection.take()
-        {
-            caller.close().await;
-            running.context.metrics.connection_closed.inc();
-            tracing::info!(sink = %running.context.name, peer = %running.connector.name(), "disconnected");
+        let Some(Running { context, hosts, .. }) = self.running.take() else { return };
+        for Host { connector, connection } in hosts {
+            if let Some(Connection { caller, .. }) = connection {
+                caller.close().await;
+                context.metrics.connection_closed.inc();
+                tracing::info!(sink = %context.name, peer = %connector.name(), "disconnected");
+            }
         }
     }
 }

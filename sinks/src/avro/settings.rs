@@ -2,10 +2,6 @@
 
 use flumen_api::settings::{Family, OnBad, Unit, Words, settings};
 
-/// What stands in place of several destinations of one sink.
-const ONE: &str = "a sink has one destination here: make a sink for each, and a sink group with \
-                   `processor.type = failover` or `load_balance`";
-
 settings! {
     /// Keys of the `avro` sink.
     pub struct AvroSinkSettings {
@@ -42,22 +38,20 @@ settings! {
         pub max_io_workers: Option<u32> = key("maxIoWorkers") {
             inert: Some("Flume 1.11 does not read it any more, and there are no such threads here")
         },
-        /// The kind of client: DEFAULT.
+        /// The client of Flume's: DEFAULT has one host, DEFAULT_FAILOVER goes on to the next of `hosts` when one fails,
+        /// DEFAULT_LOADBALANCE sends to all of them in turns. A sink group does the same with a sink for each.
         pub client_type: String = key("client.type") { default: Some("DEFAULT") },
-        /// Names of several destinations.
-        pub hosts: Words = key("hosts") { refused: Some(ONE) },
-        /// `hosts.<name>`: `host:port` of a destination.
-        pub host: Family = key("hosts.") { refused: Some(ONE) },
-        /// Tries for each call over several destinations.
-        pub max_attempts: Option<u32> = key("max-attempts") { inert: Some("a sink has one destination here") },
-        /// How one of several destinations is chosen.
-        pub host_selector: Option<String> = key("host-selector") { inert: Some("a sink has one destination here") },
-        /// Whether destinations that failed rest.
-        pub backoff: Option<String> = key("backoff") { inert: Some("a sink has one destination here") },
-        /// The longest rest of one of several destinations.
-        pub max_backoff: Option<u32> = key("maxBackoff") { inert: Some("a sink has one destination here") },
+        /// Names of hosts, in place of `hostname` and `port`. (These are required all the same, as in Flume, and count as h1.)
+        pub hosts: Words = key("hosts") { default: Some("") },
+        /// `hosts.<name>`: `host:port` of that host.
+        pub host: Family = key("hosts.") { },
+        /// DEFAULT_FAILOVER: calls for the same events before they go back to the channel; 0 is as many as there are hosts.
+        pub max_attempts: usize = key("max-attempts") { default: Some("0"), min: Some(0), on_bad: OnBad::UseDefault },
+        /// DEFAULT_LOADBALANCE: who is next, ROUND_ROBIN or RANDOM.
+        pub host_selector: String = key("host-selector") { default: Some("ROUND_ROBIN") },
+        /// DEFAULT_LOADBALANCE: whether a host that failed is left out for 2 s, and twice as long with each failure that follows.
+        pub backoff: bool = key("backoff") { default: Some("false") },
+        /// DEFAULT_LOADBALANCE: the longest that it is left out; 0 is 30 s.
+        pub max_backoff: u64 = key("maxBackoff") { default: Some("0"), unit: Unit::Millis, min: Some(0) },
     }
 }
-
-/// What stands in place of clients for several destinations.
-pub(super) const CLIENT_TYPE: &str = ONE;

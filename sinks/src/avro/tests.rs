@@ -275,7 +275,7 @@ async fn the_connection_is_made_anew_as_often_as_the_key_says() {
 }
 
 #[test]
-fn keys_below_their_bounds_become_their_defaults_with_a_warning_and_several_hosts_are_refused() {
+fn keys_below_their_bounds_become_their_defaults_with_a_warning() {
     let load = |keys: &[(&str, &str)]| {
         let keys = [&[("hostname", "h"), ("port", "41414")], keys].concat();
         let mut problems = Problems::default();
@@ -292,13 +292,112 @@ fn keys_below_their_bounds_become_their_defaults_with_a_warning_and_several_host
     assert_eq!(said.matches("the default").count(), 3, "{said}");
     assert_eq!(load(&[("compression-level", "high")]).0.unwrap().compression_level, 6);
     assert!(load(&[("maxIoWorkers", "4")]).1.contains("does not read it any more"));
-    for key in ["max-attempts", "host-selector", "maxBackoff"] {
-        assert!(load(&[(key, "1")]).1.contains("one destination"), "{key}");
-    }
     assert_eq!(load(&[("client.type", "default")]).1, "");
-    for keys in [&[("client.type", "DEFAULT_FAILOVER")][..], &[("hosts", "h1 h2")], &[("hosts.h1", "a:1")]] {
-        let (sink, said) = load(keys);
-        assert!(sink.is_none() && said.contains("a sink group"), "{said}");
-    }
     assert!(load(&[("client.type", "THRIFT")]).1.contains("`thrift`"));
+}
+
+/// A sink over the servers, with a client that has several hosts.
+async fn start_several(servers: &[&Server], keys: &[(&str, &str)]) -> (AvroSink, SinkContext) {
+    let names: Vec<String> = (0..servers.len()).map(|at| format!("hosts.s{at}")).collect();
+    let addresses: Vec<String> = servers.iter().map(|server| format!("127.0.0.1:{}", server.port)).collect();
+    let list = names.iter().map(|name| &name[6..]).collect::<Vec<_>>().join(" ");
+    let mut all = vec![("hosts", list.as_str())];
+    all.extend(names.iter().zip(&addresses).map(|(name, address)| (name.as_str(), address.as_str())));
+    all.extend(keys);
+    start(servers[0], &all).await
+}
+
+#[tokio::test]
+async fn a_failover_client_stays_with_a_host_until_it_fails_and_goes_on_to_the_next() {
+    let (first, second) = (Server::start(&[Does::Ok, Does::Failed]).await, Server::start(&[]).await);
+    let (mut sink, _) = start_several(&[&first, &second], &[("client.type", "DEFAULT_FAILOVER")]).await;
+    send(&mut sink, &["one"]).await.unwrap();
+    assert!(send(&mut sink, &["two"]).await.is_err(), "it goes back, and comes again");
+    for body in ["two", "three"] {
+        send(&mut sink, &[body]).await.unwrap();
+    }
+    assert_eq!(
+        (first.bodies(), second.bodies()),
+        (vec![vec!["one".into()], vec!["two".into()]], vec![vec!["two".to_string()], vec!["three".into()]])
+    );
+}
+
+#[tokio::test]
+async fn what_came_back_is_offered_to_each_host_before_it_goes_back_again() {
+    let (first, second) = (Server::start(&[Does::Failed; 2]).await, Server::start(&[Does::Close]).await);
+    let (mut sink, _) = start_several(&[&first, &second], &[("client.type", "DEFAULT_FAILOVER")]).await;
+    // With several on their way the first failure sends all back; the next one goes alone, to the second and again to the first.
+    for _ in 0..2 {
+        assert!(send(&mut sink, &["one"]).await.is_err());
+    }
+    assert_eq!((first.bodies().len(), second.bodies().len()), (2, 1));
+    send(&mut sink, &["one"]).await.unwrap();
+    assert_eq!(first.bodies().len(), 3, "all failed: it begins with the first");
+}
+
+#[tokio::test]
+async fn a_host_that_is_not_there_is_passed_over_and_costs_no_attempt() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nobody = Server { port: listener.local_addr().unwrap().port(), calls: Seen::default() };
+    drop(listener);
+    let server = Server::start(&[]).await;
+    let keys = [("client.type", "DEFAULT_FAILOVER"), ("max-attempts", "1")];
+    let (mut sink, context) = start_several(&[&nobody, &server], &keys).await;
+    send(&mut sink, &["one"]).await.unwrap();
+    send(&mut sink, &["two"]).await.unwrap();
+    assert_eq!(server.bodies(), [["one"], ["two"]]);
+    assert_eq!(context.metrics.connection_failed.get(), 2, "at the start, and with the first event");
+}
+
+#[tokio::test]
+async fn a_balanced_client_sends_in_turns_and_lets_a_host_rest_that_failed() {
+    let (first, second) = (Server::start(&[Does::Ok, Does::Failed]).await, Server::start(&[]).await);
+    let keys = [("client.type", "DEFAULT_LOADBALANCE"), ("backoff", "true"), ("maxBackoff", "60000")];
+    let (mut sink, _) = start_several(&[&first, &second], &keys).await;
+    for body in ["one", "two"] {
+        send(&mut sink, &[body]).await.unwrap();
+    }
+    assert_eq!((first.bodies().len(), second.bodies().len()), (1, 1));
+    assert!(send(&mut sink, &["three"]).await.is_err());
+    for body in ["three", "four", "five"] {
+        send(&mut sink, &[body]).await.unwrap();
+    }
+    assert_eq!((first.bodies().len(), second.bodies().len()), (2, 4));
+}
+
+#[test]
+fn a_client_with_several_hosts_has_them_from_the_keys_that_flume_hands_to_it() {
+    let load = |keys: &[(&str, &str)]| {
+        let keys = [&[("hostname", "own"), ("port", "41414")], keys].concat();
+        let mut problems = Problems::default();
+        let destination = Destination::load(&config(&keys), &mut problems);
+        let said: Vec<_> = problems.0.iter().map(ToString::to_string).collect();
+        let hosts = destination.map(|destination| format!("{:?}", destination.hosts()));
+        (hosts.unwrap_or_default(), said.join("; "))
+    };
+    let two = [("hosts", "a b"), ("hosts.a", "x:1"), ("hosts.b", "y : 2")];
+    assert_eq!(load(&[]).0, r#"[("own", 41414)]"#);
+    let (hosts, said) = load(&two);
+    assert!(hosts == r#"[("x", 1)]"# && said.contains("of several the first"), "{hosts} {said}");
+    assert_eq!(load(&[("hosts.h1", "x:1")]).0, r#"[("x", 1)]"#, "the name that hostname and port have");
+    for client in ["DEFAULT_FAILOVER", "default_loadbalance", "org.apache.flume.api.LoadBalancingRpcClient"] {
+        let keys = [&two[..], &[("client.type", client)]].concat();
+        assert_eq!(load(&keys), (r#"[("x", 1), ("y", 2)]"#.into(), String::new()), "{client}");
+    }
+    let failover = ("client.type", "DEFAULT_FAILOVER");
+    assert_eq!(load(&[failover]).0, r#"[("own", 41414)]"#);
+    let (hosts, said) = load(&[failover, ("hosts", "h1 b")]);
+    assert!(hosts == r#"[("own", 41414)]"# && said.contains("`b` is left out"), "{hosts} {said}");
+    let balance = ("client.type", "DEFAULT_LOADBALANCE");
+    for (keys, why) in [
+        (&[balance][..], "at least 2"),
+        (&[balance, ("host-selector", "com.example.Mine")], "no host selector"),
+        (&[failover, ("hosts", "a")], "at least 1"),
+        (&[failover, ("hosts", "a"), ("hosts.a", "nowhere")], "host:port is wanted"),
+        (&[("hosts", "a")], "host:port is wanted"),
+        (&[("client.type", "com.example.Client")], "no client"),
+    ] {
+        let (hosts, said) = load(keys);
+        assert!(hosts.is_empty() && said.contains(why), "{keys:?}: {said}");
+    }
 }

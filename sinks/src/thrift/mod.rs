@@ -31,6 +31,8 @@ use tokio::time::Instant;
 use client::{Client, Failed, Target};
 pub use settings::ThriftSinkSettings;
 
+use crate::hosts;
+
 /// What Flume takes where a key is below its least.
 const BATCH_DEFAULT: usize = 100;
 const TIMEOUT_LEAST: i64 = 1000;
@@ -106,7 +108,8 @@ impl ThriftSink {
         };
         let connect_timeout = time("connect-timeout", settings.connect_timeout);
         let request_timeout = time("request-timeout", settings.request_timeout);
-        let (host, port) = destination(&settings, config, problems)?;
+        let own = (settings.hostname.clone(), settings.port);
+        let (host, port) = hosts::first(&settings.hosts.0, own, config, problems)?;
         let reset_after = settings.reset_connection_interval;
         Some(Self {
             target: Target { host, port, protocol, connect_timeout, request_timeout },
@@ -172,31 +175,6 @@ impl ThriftSink {
             }
         })
     }
-}
-
-/// Host and port: those of the first name in `hosts`, as Flume's client has it, or the sink's own.
-fn destination(
-    settings: &ThriftSinkSettings,
-    config: &ComponentConfig,
-    problems: &mut Problems,
-) -> Option<(String, u16)> {
-    let own = Some((settings.hostname.clone(), settings.port));
-    let Some(name) = settings.hosts.0.first() else { return own };
-    let key = format!("hosts.{name}");
-    let text = config.get(&key).unwrap_or_default();
-    let found = text
-        .rsplit_once(':')
-        .and_then(|(host, port)| Some((host.trim().to_string(), port.trim().parse().ok()?)));
-    match &found {
-        Some((host, port)) => {
-            let message = format!(
-                "{host}:{port} is used in place of `hostname` and `port`, as in Flume; of several the first"
-            );
-            problems.warn(config, "hosts", message);
-        }
-        None => problems.error(config, &key, format!("`{text}`: host:port is wanted")),
-    }
-    found
 }
 
 #[async_trait]

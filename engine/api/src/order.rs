@@ -1,29 +1,33 @@
-//! The two orders of `load_balance` that are built in, with their back-off.
+//! The two orders of load balancing that are built in, with their back-off: of a group's sinks, and of a sink's hosts.
 //!
 //! ```text
-//!   round_robin   all sinks that do not rest, each time from one further on
+//!   round_robin   all that do not rest, each time from one further on
 //!   random        the same in an order thrown anew each time
 //!   back-off      2 s, 4 s, … up to `maxTimeOut`; it starts over when the last failure was an hour longer ago than it lasted
 //! ```
 
 use std::time::{Duration, Instant};
 
-use flumen_api::processor::SinkSelector;
+use crate::processor::SinkSelector;
 
 /// A failure so long after the end of the last one's back-off is the first of a new row.
 const NEW_ROW: Duration = Duration::from_secs(3600);
 /// Failures in a row that are counted.
 const FAILURES_MAX: u32 = 16;
 
+/// The longest rest, where no other is asked for.
+pub const REST_MAX_DEFAULT: Duration = Duration::from_secs(30);
+
 /// How long sinks rest after failures.
-pub(super) struct BackOff {
+#[derive(Debug)]
+pub struct BackOff {
     /// Whether they do at all.
     enabled: bool,
     longest: Duration,
     sinks: Vec<Failures>,
 }
 
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Failures {
     in_a_row: u32,
     last: Option<Instant>,
@@ -31,6 +35,7 @@ struct Failures {
 }
 
 impl BackOff {
+    /// Of so many sinks, each of which rests at most `longest` after a failure; never, unless `enabled`.
     pub fn new(sinks: usize, enabled: bool, longest: Duration) -> Self {
         Self { enabled, longest, sinks: vec![Failures::default(); sinks] }
     }
@@ -58,12 +63,15 @@ impl BackOff {
     }
 }
 
-pub(super) struct RoundRobin {
+/// The sinks take turns.
+#[derive(Debug)]
+pub struct RoundRobin {
     back_off: BackOff,
     next: usize,
 }
 
 impl RoundRobin {
+    /// Of the sinks that the back-off has.
     pub fn new(back_off: BackOff) -> Self {
         Self { back_off, next: 0 }
     }
@@ -85,12 +93,15 @@ impl SinkSelector for RoundRobin {
     }
 }
 
-pub(super) struct Random {
+/// Who is first is thrown.
+#[derive(Debug)]
+pub struct Random {
     back_off: BackOff,
     random: fastrand::Rng,
 }
 
 impl Random {
+    /// Of the sinks that the back-off has.
     pub fn new(back_off: BackOff) -> Self {
         Self { back_off, random: fastrand::Rng::new() }
     }
