@@ -34,6 +34,9 @@ enum Command {
     /// Look at where the consumer group of a LogHub source stands, or set it elsewhere.
     #[command(name = "loghub")]
     LogHub(commands::loghub::LogHubArguments),
+    /// Look after files in an object store.
+    #[cfg(feature = "object-store")]
+    Oss(commands::oss::OssArguments),
     /// Print the version.
     Version,
     /// Send the lines of a file, of a directory's files or of stdin to an avro source.
@@ -197,6 +200,8 @@ pub fn main(registry: Registry) -> Exit {
         Command::Check(arguments) => commands::check::run(&arguments, &registry),
         Command::Wal(arguments) => commands::wal::run(&arguments),
         Command::LogHub(arguments) => commands::loghub::run(&arguments, &registry),
+        #[cfg(feature = "object-store")]
+        Command::Oss(arguments) => commands::oss::run(&arguments),
         Command::Version => commands::version::run(),
         Command::AvroClient(arguments) => commands::avro_client::run(&arguments),
         Command::Tool(_) => commands::advice::tool(),
@@ -237,6 +242,9 @@ fn rewritten(arguments: Vec<OsString>) -> Vec<OsString> {
         ("filename", "--filename"),
         ("dirname", "--dirname"),
         ("headerFile", "--headerFile"),
+        ("flushStagingPath", "--flushStagingPath"),
+        ("accessKeyId", "--accessKeyId"),
+        ("accessKeySecret", "--accessKeySecret"),
         ("help", "--help"),
     ];
     let rewrite = |argument: OsString| -> OsString {
@@ -328,6 +336,19 @@ mod tests {
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
+    }
+
+    #[cfg(feature = "object-store")]
+    #[test]
+    fn recovering_takes_jindos_options() {
+        for line in [
+            "flumen oss recover oss://b/f",
+            "flumen oss recover -R -flushStagingPath /stage -accessKeyId id -accessKeySecret s oss://b/d",
+            "flumen oss recover -accessKeyId id -accessKeySecret - --dry-run oss://b/f",
+        ] {
+            assert!(matches!(parse(line).unwrap().command, Command::Oss(_)), "{line}");
+        }
+        assert!(parse("flumen oss recover -accessKeySecret s oss://b/f").is_err(), "a secret of nobody");
     }
 
     #[test]

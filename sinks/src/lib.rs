@@ -17,6 +17,8 @@ pub mod kafka;
 pub mod logger;
 mod markers;
 pub mod null;
+#[cfg(feature = "object-store")]
+pub mod objects;
 pub mod paths;
 pub mod serializers;
 pub mod thrift;

@@ -5,6 +5,8 @@ pub mod agent;
 pub mod avro_client;
 pub mod check;
 pub mod loghub;
+#[cfg(feature = "object-store")]
+pub mod oss;
 mod progress;
 pub mod version;
 pub mod wal;

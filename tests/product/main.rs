@@ -40,6 +40,9 @@ mod mounts;
 mod netcat;
 #[path = "../support/ngircd.rs"]
 mod ngircd;
+mod oss;
+#[path = "../support/oss.rs"]
+mod oss_store;
 mod private;
 mod reload;
 mod scenarios;

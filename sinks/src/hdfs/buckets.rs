@@ -5,6 +5,8 @@
 //!   final    <path>/<prefix>.<counter><suffix>
 //! ```
 //!
+//! In an object store the first is where the file is staged, `<staging>/<path>/<prefix>.<counter><suffix>`.
+//!
 //! The counter is the time in milliseconds when the bucket was made, plus one for each name it gave. Rolling by count and
 //! by size keeps the bucket; time, idleness and too many open files end it, and the next event makes a new one.
 
@@ -165,6 +167,8 @@ struct Current {
 pub(super) struct Buckets {
     affixes: Affixes,
     rolls: Rolls,
+    /// Where files are while they are written, if not in their directory.
+    staging: Option<String>,
     /// Bytes of a block, where files end with it.
     block: Option<u64>,
     by_name: HashMap<String, usize>,
@@ -181,6 +185,7 @@ impl Buckets {
         Self {
             affixes,
             rolls,
+            staging: None,
             block: None,
             by_name: HashMap::new(),
             slots: Vec::new(),
@@ -195,7 +200,12 @@ impl Buckets {
     /// Forgets everything; open files are dropped as they are.
     pub fn clear(&mut self) {
         let (affixes, rolls) = (std::mem::take(&mut self.affixes), self.rolls);
-        *self = Self::new(affixes, rolls);
+        *self = Self { staging: self.staging.take(), ..Self::new(affixes, rolls) };
+    }
+
+    /// Files are below this path while they are written.
+    pub fn stage_below(&mut self, staging: Option<String>) {
+        self.staging = staging;
     }
 
     /// The bucket of this resolved path and prefix.
@@ -255,10 +265,16 @@ impl Buckets {
     /// The next file's names.
     pub fn next_names(&mut self, at: usize) -> Option<Names> {
         let affixes = self.affixes.clone();
+        let staging = self.staging.clone();
         let bucket = self.bucket(at)?;
         bucket.counter += 1;
         let last = format!("{}.{}{}", bucket.prefix, bucket.counter, affixes.suffix);
         let in_use = format!("{}{last}{}", affixes.in_use_prefix, affixes.in_use_suffix);
+        if let Some(staging) = staging {
+            let last = joined(&bucket.directory, &last);
+            let in_use = format!("{staging}/{}", last.trim_start_matches('/'));
+            return Some(Names { in_use, last });
+        }
         Some(Names { in_use: joined(&bucket.directory, &in_use), last: joined(&bucket.directory, &last) })
     }
 

@@ -31,7 +31,7 @@ const OLD_NAMES: &[(&str, &str)] = &[
 
 /// What the files say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct HadoopConf {
+pub(crate) struct HadoopConf {
     pairs: BTreeMap<String, String>,
     /// The files that were read, for a log line.
     pub read: Vec<PathBuf>,

@@ -13,6 +13,7 @@ use super::finish::Tries;
 use super::format::FileFormat;
 use super::location::{Location, Place};
 use super::sink::Plan;
+use super::store::StorePlan;
 use crate::escapes::{OnMissing, Policy, parse_template};
 
 /// The plan; what is wrong with the keys is said.
@@ -24,13 +25,12 @@ pub(super) fn plan(
     let settings = &settings;
     let location =
         Location::parse(&settings.path).map_err(|why| problems.error(config, "hdfs.path", why)).ok();
-    if let Some(Location { place: Place::ObjectStore(scheme), .. }) = &location {
-        let message = format!(
-            "the client of object stores is not built into this version: a run says so and leaves the events of `{scheme}:` in \
-             the channel"
-        );
+    if let Some(Location { place: Place::Jindo, .. }) = &location {
+        let message = "JindoFS's own namespaces cannot be reached: a run says so and leaves the events in the channel; write \
+                       `oss://bucket/…`";
         problems.warn(config, "hdfs.path", message);
     }
+    let store = StorePlan::of(settings, location.as_ref(), config, problems);
     let path =
         location.as_ref().and_then(|location| parse_template(&location.path, "hdfs.path", config, problems));
     let prefix = parse_template(&settings.file_prefix, "hdfs.filePrefix", config, problems);
@@ -65,6 +65,7 @@ pub(super) fn plan(
         call_limit: u64::try_from(settings.call_timeout).ok().filter(|ms| *ms > 0).map(Duration::from_millis),
         tries: Tries::of(settings.close_tries, settings.retry_interval),
         access: access?,
+        store: store?,
         exactly_once: settings.exactly_once,
         journal: journal(settings, config),
         process: config.process.clone(),

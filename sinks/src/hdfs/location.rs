@@ -4,6 +4,7 @@
 //!   hdfs://host:8020/logs/%Y     a NameNode            hdfs://cluster/logs    a name service of hdfs-site.xml
 //!   hdfs:///logs   /logs         fs.defaultFS          logs/%Y                the same, below the user's home
 //!   viewfs://table/logs          a mount table         file:/logs  file:///logs
+//!   oss://bucket/logs            an object store       s3:// s3a:// gs:// abfs://
 //! ```
 
 use super::conf::HadoopConf;
@@ -19,8 +20,17 @@ pub(super) enum Place {
     DefaultOf(String),
     /// `file:`.
     Local,
-    /// `oss:` or `jfs:`: known, and not reached by this version.
-    ObjectStore(String),
+    /// `oss:` and its like.
+    ObjectStore(StoreUri),
+    /// `jfs:`: known, and not reached.
+    Jindo,
+}
+
+/// An object store: the scheme, and what stands between it and the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoreUri {
+    pub scheme: String,
+    pub authority: String,
 }
 
 /// A place and a path.
@@ -36,6 +46,7 @@ pub(super) struct Location {
 pub(super) enum Reached {
     Cluster(String),
     Local,
+    ObjectStore(StoreUri),
 }
 
 impl Location {
@@ -64,7 +75,10 @@ impl Location {
             }
             ("hdfs" | "viewfs", "") => Place::DefaultOf(scheme),
             ("hdfs" | "viewfs", _) => Place::Cluster(format!("{scheme}://{authority}")),
-            ("oss" | "jfs", _) => Place::ObjectStore(scheme),
+            ("jfs", _) => Place::Jindo,
+            (other, _) if super::store::is_built_in(other) => {
+                Place::ObjectStore(StoreUri { scheme, authority: authority.to_string() })
+            }
             _ => return Err(not_reached(&scheme)),
         };
         if !path.starts_with('/') {
@@ -79,7 +93,8 @@ impl Location {
         let wanted = match &self.place {
             Place::Local => return Ok(Reached::Local),
             Place::Cluster(url) => return Ok(Reached::Cluster(url.clone())),
-            Place::ObjectStore(scheme) => return Err(format!("hdfs.path: {}", not_reached(scheme))),
+            Place::ObjectStore(uri) => return Ok(Reached::ObjectStore(uri.clone())),
+            Place::Jindo => return Err(format!("hdfs.path: {}", not_reached("jfs"))),
             Place::Default => None,
             Place::DefaultOf(scheme) => Some(scheme),
         };
@@ -108,13 +123,18 @@ impl Location {
         }
         match scheme.to_ascii_lowercase().as_str() {
             "hdfs" | "viewfs" => Ok(Reached::Cluster(default)),
+            other if super::store::is_built_in(other) => {
+                let authority =
+                    rest.trim_start_matches('/').split('/').next().unwrap_or_default().to_string();
+                Ok(Reached::ObjectStore(StoreUri { scheme: other.to_string(), authority }))
+            }
             other => Err(format!("fs.defaultFS: {}", not_reached(other))),
         }
     }
 }
 
 fn not_reached(scheme: &str) -> String {
-    format!("there is no client for `{scheme}:`; hdfs:, viewfs: and file: are built in")
+    format!("there is no client for `{scheme}:`; {} are built in", super::store::BUILT_IN)
 }
 
 /// The scheme of a URI and what follows its colon.
@@ -164,7 +184,7 @@ mod tests {
     #[test]
     fn what_cannot_be_reached_is_refused_by_name() {
         for (text, part) in [
-            ("s3a://b/x", "`s3a:`"),
+            ("ftp://b/x", "`ftp:`"),
             ("hdfs://%{host}/x", "`%{host}`"),
             ("file://other/x", "other"),
             ("hdfs://nn", "no absolute path"),
@@ -173,9 +193,9 @@ mod tests {
             let why = Location::parse(text).expect_err(text);
             assert!(why.contains(part), "{text}: {why}");
         }
-        let store = Location::parse("oss://b/x").expect("known");
-        let why = store.reached(&HadoopConf::default()).expect_err("not reached");
-        assert!(why.contains("`oss:`"), "{why}");
+        let jindo = Location::parse("jfs://b/x").expect("known");
+        let why = jindo.reached(&HadoopConf::default()).expect_err("not reached");
+        assert!(why.contains("`jfs:`"), "{why}");
     }
 
     #[test]
@@ -203,7 +223,12 @@ mod tests {
         assert_eq!(reached("/a", None), Ok(Reached::Local), "as Hadoop without a configuration");
         assert!(reached("hdfs:///a", None).is_err_and(|why| why.contains("HADOOP_CONF_DIR")));
         assert!(reached("viewfs:///a", Some("hdfs://ns1")).is_err());
-        assert!(reached("/a", Some("s3a://b")).is_err_and(|why| why.contains("s3a")));
+        assert!(reached("/a", Some("ftp://b")).is_err_and(|why| why.contains("ftp")));
+        #[cfg(feature = "object-store")]
+        for (text, default) in [("/a", "oss://b/"), ("oss://b/a", "hdfs://ns1")] {
+            let uri = StoreUri { scheme: "oss".into(), authority: "b".into() };
+            assert_eq!(reached(text, Some(default)), Ok(Reached::ObjectStore(uri)), "{text}");
+        }
         assert_eq!(reached("file:/a", Some("hdfs://ns1")), Ok(Reached::Local));
     }
 

@@ -17,7 +17,7 @@
 //! (it comes again, to another file), and it gets its last name.
 //!
 //! `client` is the only room that calls a file system, and puts a limit on each call; [`mod@format`] turns events into bytes;
-//! `conf` and `location` say which file system it is.
+//! `conf` and `location` say which file system it is; `store` how an object store is one.
 
 #[cfg(feature = "hdfs")]
 mod buckets;
@@ -25,7 +25,7 @@ mod check;
 #[cfg(feature = "hdfs")]
 mod client;
 #[cfg(feature = "hdfs")]
-mod conf;
+pub(crate) mod conf;
 #[cfg(feature = "hdfs")]
 mod finish;
 pub mod format;
@@ -39,6 +39,8 @@ mod keys;
 mod ledger;
 #[cfg(feature = "hdfs")]
 mod location;
+#[cfg(all(test, feature = "object-store"))]
+mod object_tests;
 #[cfg(feature = "hdfs")]
 mod record;
 mod settings;
@@ -46,12 +48,16 @@ mod settings;
 mod sink;
 #[cfg(feature = "hdfs")]
 mod small;
+#[cfg(feature = "hdfs")]
+mod store;
 #[cfg(all(test, feature = "hdfs"))]
 mod tests;
 
 use flumen_api::registry::{Factory, Spec};
 
 pub use settings::HdfsSettings;
+#[cfg(feature = "object-store")]
+pub(crate) use store::staging_path;
 
 /// The type's registration.
 pub fn spec() -> Spec {

@@ -3,13 +3,14 @@
 use std::path::PathBuf;
 
 use flumen_api::settings::{Family, Unit, settings};
+use flumen_tls::Secret;
 
 use crate::escapes::ON_MISSING;
 
 settings! {
     /// Keys of the hdfs sink.
     pub struct HdfsSettings {
-        /// Where the files go: a URI of a Hadoop file system (`hdfs://`, `oss://`, `file:`), with escapes for time and headers.
+        /// Where the files go: a URI of a Hadoop file system (`hdfs://`, `file:`, `oss://`, `s3://`, `gs://`, `abfs://`), with escapes for time and headers.
         pub path: String = key("hdfs.path") { required: true },
         /// How a file's name begins; with escapes.
         pub file_prefix: String = key("hdfs.filePrefix") { default: Some("FlumeData") },
@@ -87,6 +88,28 @@ settings! {
         pub call_timeout: i64 = key("hdfs.callTimeout") { default: Some("30000"), unit: Unit::Millis },
         /// For `file:`: no checksum files.
         pub use_raw_local_file_system: bool = key("hdfs.useRawLocalFileSystem") { default: Some("false") },
+        /// For an object store: flushed events are durable in the staging path, and are released, before their file is complete.
+        /// `false`: every flush completes the files that it is of. Default: what core-site.xml says
+        /// (`fs.jfs.cache.oss.flush.enable`), else true.
+        pub flush: Option<bool> = key("hdfs.flush") { since: "Flumen 0.1" },
+        /// For an object store: the folder of the bucket below which files are staged while they are written. Default: what
+        /// core-site.xml says (`fs.jfs.cache.flush.staging.path`), else `/tmp`.
+        pub flush_staging_path: Option<String> = key("hdfs.flushStagingPath") { since: "Flumen 0.1" },
+        /// For an object store: bytes of a part of an upload, at least 102400 for `oss:` and 5242880 for the others.
+        pub upload_part_size: u64 = key("hdfs.uploadPartSize") {
+            default: Some("8388608"), min: Some(102_400), max: Some(1 << 30), unit: Unit::Bytes, since: "Flumen 0.1"
+        },
+        /// For `oss:` and `s3:`: the id of the access key. Default: core-site.xml, the environment, the machine's role.
+        pub access_key_id: Option<String> = key("hdfs.accessKeyId") { since: "Flumen 0.1" },
+        /// Its secret; for `abfs:` the key of the account.
+        pub access_key_secret: Option<Secret> = key("hdfs.accessKeySecret") { secret: true, since: "Flumen 0.1" },
+        /// The token that goes with a key for some hours.
+        pub security_token: Option<Secret> = key("hdfs.securityToken") { secret: true, since: "Flumen 0.1" },
+        /// Host of the object store, `oss-cn-hangzhou.aliyuncs.com`; with `http://` in front without TLS. Default: core-site.xml
+        /// (`fs.oss.endpoint`, `fs.s3a.endpoint`), the environment, for S3, Google and Azure their own.
+        pub endpoint: Option<String> = key("hdfs.endpoint") { since: "Flumen 0.1" },
+        /// Its region, where the endpoint does not say it.
+        pub region: Option<String> = key("hdfs.region") { since: "Flumen 0.1" },
         /// Insists that each event is in the finished files once, whatever is killed or fails: the sink must be alone on a file
         /// channel, and anything else is an error. (Where it is, it is so without this key as well.)
         pub exactly_once: bool = key("hdfs.exactlyOnce") { default: Some("false"), since: "Flumen 0.1" },

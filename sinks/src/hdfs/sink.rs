@@ -22,14 +22,19 @@ use super::format::FileFormat;
 use super::hand::{Answer, Hand};
 use super::journal::Journal;
 use super::ledger::Ledger;
-use super::location::{Location, Reached};
+use super::location::{Location, Place, Reached};
 use super::small::SmallFiles;
+use super::store::StorePlan;
 use crate::escapes::{Escaper, HostNames, Lacking, Policy, Template, TimeRules};
 
 /// What may be delivered and not synced. A sync of HDFS is an answer of all DataNodes of a block and one of the NameNode, for
 /// each file: the more events share one, the better for all.
 const WINDOW: Window =
     Window { events: usize::MAX, bytes: 4 << 20, time: Duration::from_millis(100), flushes: 3 };
+
+/// The same for an object store, where a flush is two requests at least, and wants the bytes of some parts.
+const STORE_WINDOW: Window =
+    Window { events: usize::MAX, bytes: 32 << 20, time: Duration::from_secs(2), flushes: 3 };
 
 /// How often the sink looks for files whose time is over.
 const LOOK: Duration = Duration::from_millis(200);
@@ -57,6 +62,7 @@ pub(super) struct Plan {
     pub call_limit: Option<Duration>,
     pub tries: Tries,
     pub access: Access,
+    pub store: StorePlan,
     pub exactly_once: bool,
     /// Where the journal is, if the channel does not keep it.
     pub journal: Option<PathBuf>,
@@ -97,6 +103,8 @@ struct Running {
     finisher: Finisher,
     paths: Escaper,
     prefixes: Escaper,
+    /// A file can be flushed, and goes on.
+    flushes: bool,
     /// There is a dead letter for what is refused.
     buries: bool,
     // Last, for its tasks end with it.
@@ -401,6 +409,15 @@ impl HdfsSink {
     }
 
     fn begin_flush(&mut self) -> FlushFuture {
+        let flushes = self.running.as_ref().is_none_or(|running| running.flushes);
+        if !flushes {
+            // What is to be released has to be complete.
+            for at in self.buckets.all_open() {
+                if self.buckets.open(at).is_some_and(|open| open.pending) {
+                    self.seal(at);
+                }
+            }
+        }
         let (mut targets, mut answers) = (Vec::new(), Vec::new());
         for file in &mut self.closing {
             if let Some(length) = file.unflushed.take() {
@@ -433,8 +450,9 @@ impl HdfsSink {
         })
     }
 
-    fn connect(&self, context: &SinkContext) -> Result<Running, SinkError> {
+    fn connect(&mut self, context: &SinkContext) -> Result<Running, SinkError> {
         let plan = &self.plan;
+        let (mut staging, mut flushes) = (None, true);
         let conf = HadoopConf::load(&plan.process).map_err(SinkError::plain)?;
         let no_threads = |error| SinkError::new("cannot start the threads of the client", error);
         let runtime = Builder::new_multi_thread()
@@ -450,6 +468,11 @@ impl HdfsSink {
             Reached::Cluster(url) => {
                 let access = access(&plan.access)?;
                 Box::new(Hdfs::new(&url, &conf, &access, &handle).map_err(SinkError::plain)?)
+            }
+            Reached::ObjectStore(uri) => {
+                let store = plan.store.open(&uri, &conf, &plan.process, &handle);
+                (staging, flushes) = (Some(plan.store.staging(&conf)), plan.store.flushes(&conf));
+                Box::new(store.map_err(SinkError::plain)?)
             }
         };
         for file in &conf.read {
@@ -473,12 +496,14 @@ impl HdfsSink {
             handle,
             plan.tries,
         );
+        self.buckets.stage_below(staging);
         Ok(Running {
             client,
             journal,
             finisher,
             paths: escaper(&plan.path),
             prefixes: escaper(&plan.prefix),
+            flushes,
             // Asked in the only way there is.
             buries: !context.refuse("", vec![0]).refused.is_empty(),
             context: context.clone(),
@@ -530,7 +555,10 @@ impl Sink for HdfsSink {
     }
 
     fn window(&self) -> Window {
-        WINDOW
+        match self.plan.location.place {
+            Place::ObjectStore(_) => STORE_WINDOW,
+            _ => WINDOW,
+        }
     }
 
     async fn start(&mut self, context: &SinkContext) -> Result<(), SinkError> {

@@ -1,7 +1,8 @@
 //! The one room that calls a file system, each call with a limit of time.
 //!
 //! ```text
-//!   Client ── limit, permits, what was called and why it failed ──> FileSystem   Hdfs (`hdfs`), local files (`local`)
+//!   Client ── limit, permits, what was called and why it failed ──> FileSystem   Hdfs (`hdfs`), local files (`local`),
+//!                                                                                object stores (`object`)
 //!   OpenFile ── limit ──────────────────────────────────────────> Writer
 //! ```
 //!
@@ -11,6 +12,8 @@
 
 mod hdfs;
 mod local;
+#[cfg(feature = "object-store")]
+mod object;
 
 use std::fmt;
 use std::future::Future;
@@ -23,6 +26,8 @@ use tokio::sync::Semaphore;
 
 pub(super) use hdfs::{Access, Hdfs};
 pub(super) use local::Local;
+#[cfg(feature = "object-store")]
+pub(super) use object::Objects;
 
 /// What a failure means for what is done next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +116,9 @@ pub(super) trait FileSystem: fmt::Debug + Send + Sync + 'static {
 pub(super) trait Writer: Send {
     /// Appends.
     async fn write(&mut self, bytes: Bytes) -> Result<(), Trouble>;
+
+    /// Waits until the next sync is worth its while.
+    async fn rest(&mut self) {}
 
     /// All that was written is on the disks of the destination when this is done.
     async fn sync(&mut self) -> Result<(), Trouble>;
@@ -214,6 +222,8 @@ impl OpenFile {
 
     /// As [`Writer::sync`].
     pub async fn sync(&mut self) -> Result<(), Fault> {
+        // Not a call, and held against nobody.
+        self.writer.rest().await;
         self.client.call("sync", &self.path, self.writer.sync()).await
     }
 

@@ -1,0 +1,118 @@
+//! Files in an object store, as if it were a file system: see [`objects::staged`](crate::objects::staged).
+//!
+//! A file's name while it is written is where it is staged, `<staging>/<path>`: nobody sees it before it is renamed to its
+//! last name, which completes it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Cause, FileSystem, Trouble, Writer};
+use crate::objects::staged::{self, MANIFEST, Staged, StagedWriter, Uploading};
+use crate::objects::{Kind, Store, StoreError};
+
+/// A bucket.
+#[derive(Debug)]
+pub(in super::super) struct Objects {
+    store: Arc<dyn Store>,
+    staging: String,
+    uploading: Uploading,
+}
+
+impl Objects {
+    /// With files staged below `staging`, `/tmp` for one.
+    pub fn new(store: Arc<dyn Store>, staging: &str, part_size: u64, pause: Duration) -> Self {
+        let staging = staging.trim_matches('/').to_string();
+        Self { store, staging, uploading: Uploading::new(part_size, pause) }
+    }
+
+    fn staged<'a>(&'a self, path: &'a str) -> Staged<'a> {
+        Staged::new(&*self.store, key(path))
+    }
+}
+
+fn key(path: &str) -> &str {
+    path.trim_start_matches('/')
+}
+
+impl From<StoreError> for Trouble {
+    fn from(StoreError { kind, why }: StoreError) -> Self {
+        let cause = match kind {
+            Kind::Exists => Cause::Exists,
+            Kind::Missing => Cause::Missing,
+            Kind::Name => Cause::Path,
+            Kind::Refused => Cause::Refused,
+            Kind::Unknown => Cause::Unknown,
+        };
+        Self::new(cause, why)
+    }
+}
+
+#[async_trait]
+impl FileSystem for Objects {
+    async fn create(&self, path: &str) -> Result<Box<dyn Writer>, Trouble> {
+        let at = key(path);
+        let object = at.strip_prefix(&self.staging).map(key);
+        let object = object.ok_or_else(|| Trouble::new(Cause::Path, "is not below the staging path"))?;
+        let writer = staged::create(&self.store, at, object, &self.uploading).await?;
+        Ok(Box::new(ObjectWriter(writer)))
+    }
+
+    async fn length(&self, path: &str) -> Result<Option<u64>, Trouble> {
+        if key(path).is_empty() {
+            // Whether the store answers.
+            self.store.look(&format!("{}/{MANIFEST}", self.staging)).await?;
+            return Ok(None);
+        }
+        if let Some(length) = self.staged(path).length().await? {
+            return Ok(Some(length));
+        }
+        Ok(self.store.look(key(path)).await?.map(|found| found.length))
+    }
+
+    async fn rename(&self, from: &str, to: &str, _over: bool) -> Result<(), Trouble> {
+        self.staged(from).complete(Some(key(to))).await?;
+        Ok(())
+    }
+
+    async fn delete(&self, path: &str) -> Result<(), Trouble> {
+        Ok(self.staged(path).discard().await?)
+    }
+
+    async fn recover(&self, path: &str) -> Result<bool, Trouble> {
+        self.staged(path).fence().await?;
+        Ok(true)
+    }
+
+    async fn read(&self, _path: &str, _from: u64, _length: usize) -> Result<Bytes, Trouble> {
+        Err(Trouble::new(Cause::Refused, "a file that is staged is not read"))
+    }
+
+    async fn truncate(&self, path: &str, length: u64) -> Result<bool, Trouble> {
+        self.staged(path).cut(length).await?;
+        Ok(true)
+    }
+}
+
+struct ObjectWriter(StagedWriter);
+
+#[async_trait]
+impl Writer for ObjectWriter {
+    async fn write(&mut self, bytes: Bytes) -> Result<(), Trouble> {
+        Ok(self.0.write(bytes).await?)
+    }
+
+    async fn rest(&mut self) {
+        self.0.rest().await;
+    }
+
+    async fn sync(&mut self) -> Result<(), Trouble> {
+        Ok(self.0.flush().await?)
+    }
+
+    async fn close(&mut self) -> Result<(), Trouble> {
+        Ok(self.0.close().await?)
+    }
+}

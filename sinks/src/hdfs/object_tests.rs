@@ -1,0 +1,208 @@
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flumen_api::event::Headers;
+use flumen_api::registry::Factory;
+use flumen_api::settings::Problems;
+use flumen_api::sink::{Sink, SinkContext};
+use flumen_api::{Batch, Events};
+
+use crate::objects::emulator::{BUCKET, ID, Oss, SECRET, What};
+use crate::testing::{FakeChannel, config, context_over, events};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A sink of text at work in the emulator's bucket, with its channel.
+struct World {
+    oss: Oss,
+    channel: Arc<FakeChannel>,
+    context: SinkContext,
+    sink: Box<dyn Sink>,
+}
+
+fn sink(oss: &Oss, keys: &[(&str, &str)]) -> Box<dyn Sink> {
+    let (path, endpoint) = (format!("oss://{BUCKET}/logs"), oss.endpoint());
+    let mut all = vec![
+        ("hdfs.path", path.as_str()),
+        ("hdfs.endpoint", &endpoint),
+        ("hdfs.accessKeyId", ID),
+        ("hdfs.accessKeySecret", SECRET),
+        ("hdfs.batchSize", "100000"),
+        ("hdfs.fileType", "DataStream"),
+        ("hdfs.rollInterval", "0"),
+        ("hdfs.rollSize", "0"),
+        ("hdfs.rollCount", "0"),
+        ("hdfs.uploadPartSize", "102400"),
+    ];
+    all.retain(|(key, _)| !keys.iter().any(|(other, _)| key == other));
+    all.extend(keys);
+    let mut problems = Problems::default();
+    let Factory::Sink(build) = super::spec().factory else { panic!("a sink") };
+    let built = build(&config(&all), &mut problems).unwrap_or_else(|| panic!("{problems:?}"));
+    assert_eq!(problems.0, []);
+    built.component
+}
+
+impl World {
+    async fn new(keys: &[(&str, &str)]) -> Self {
+        let (oss, channel) = (Oss::start(), FakeChannel::new());
+        let (context, sink) = (context_over(&channel), sink(&oss, keys));
+        let mut world = Self { oss, channel, context, sink };
+        world.sink.start(&world.context).await.expect("started");
+        world
+    }
+
+    /// The next life over the same channel and bucket, as after a kill.
+    async fn next_life(self, keys: &[(&str, &str)]) -> Self {
+        let Self { oss, channel, sink: old, .. } = self;
+        drop(old);
+        let (context, sink) = (context_over(&channel), sink(&oss, keys));
+        let mut world = Self { oss, channel, context, sink };
+        world.sink.start(&world.context).await.expect("started");
+        world
+    }
+
+    async fn deliver(&mut self, bodies: &[&str]) {
+        self.sink.deliver(&events(bodies)).await.expect("delivered");
+    }
+
+    /// Flushes, and releases as the runner does.
+    async fn flush(&mut self) {
+        let progress = self.sink.flush().await.expect("flushed");
+        self.channel.release(progress);
+    }
+
+    /// Texts of the whole objects.
+    fn whole(&self) -> Vec<String> {
+        let texts = self.oss.whole().into_values();
+        texts.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
+    }
+
+    /// Waits until the whole objects are these, whatever their numbers.
+    async fn wait_for(&self, expected: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.whole() != expected {
+            assert!(Instant::now() < deadline, "{:?} instead of {expected:?}", self.whole());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until nothing is staged any more and the journal is empty.
+    async fn wait_until_clear(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let staged: BTreeMap<_, _> = self.oss.objects();
+            let staged: Vec<_> = staged.into_keys().filter(|key| key.starts_with("tmp/")).collect();
+            if staged.is_empty() && self.oss.uploads().is_empty() && self.context.positions().is_empty() {
+                return;
+            }
+            let left = (staged, self.oss.uploads(), self.context.positions());
+            assert!(Instant::now() < deadline, "{left:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+fn with_header(pairs: &[(&str, &str)]) -> Events {
+    let mut batch = Batch::new();
+    for (value, body) in pairs {
+        let set = batch.add_headers(Headers::from_iter([("h", *value)]));
+        batch.push_with(body.as_bytes(), set);
+    }
+    Events::from_batch(&batch)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_object_appears_whole_when_its_file_ends_and_its_staging_goes() {
+    let mut world = World::new(&[("hdfs.rollCount", "2")]).await;
+    world.deliver(&["one", "two", "three"]).await;
+    world.flush().await;
+    assert_eq!(world.whole(), [""; 0]);
+    world.sink.idle().await.expect("idle");
+    world.wait_for(&["one\ntwo\n"]).await;
+    world.sink.stop().await;
+    world.wait_for(&["one\ntwo\n", "three\n"]).await;
+    world.wait_until_clear().await;
+    let names: Vec<String> = world.oss.whole().into_keys().collect();
+    assert!(names.iter().all(|name| name.starts_with("logs/FlumeData.")), "{names:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_file_goes_up_part_by_part_and_is_one_object() {
+    let mut world = World::new(&[]).await;
+    let body = "x".repeat(10_000);
+    let bodies = vec![body.as_str(); 55];
+    world.deliver(&bodies).await;
+    world.flush().await;
+    world.sink.stop().await;
+    world.wait_for(&[&format!("{body}\n").repeat(55)]).await;
+    assert!(world.oss.asked().iter().filter(|asked| *asked == "PUT part").count() >= 2);
+    world.wait_until_clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_life_completes_what_a_kill_left_up_to_what_is_released() {
+    let large = "x".repeat(150_000);
+    let mut world = World::new(&[("hdfs.filePrefix", "%{h}")]).await;
+    world.sink.deliver(&with_header(&[("a", "1"), ("b", &large)])).await.expect("delivered");
+    world.flush().await;
+    // Flushed, and never released; and a file of which nothing is.
+    world.sink.deliver(&with_header(&[("a", &large), ("b", "2"), ("c", "3")])).await.expect("delivered");
+    world.sink.flush().await.expect("flushed");
+    world.oss.put("tmp/logs/somebodys", b"5");
+    let world = world.next_life(&[]).await;
+    world.wait_for(&["1\n", &format!("{large}\n")]).await;
+    world.oss.objects().get("tmp/logs/somebodys").expect("nothing of others is touched");
+    world.oss.put("tmp/logs/somebodys", b"");
+    let deadline = Instant::now() + PATIENCE;
+    while !(world.context.positions().is_empty() && world.oss.uploads().is_empty()) {
+        assert!(Instant::now() < deadline, "{:?} {:?}", world.context.positions(), world.oss.uploads());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_rolled_back_goes_to_another_object_and_nothing_comes_twice() {
+    let mut world = World::new(&[]).await;
+    world.deliver(&["one", "two"]).await;
+    world.flush().await;
+    world.deliver(&["three"]).await;
+    drop(world.sink.flush());
+    assert!(world.sink.flush().await.is_err(), "nothing is released before the sink has begun over");
+    world.deliver(&["three", "four"]).await;
+    world.flush().await;
+    world.sink.stop().await;
+    world.wait_for(&["one\ntwo\n", "three\nfour\n"]).await;
+    world.wait_until_clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_flushing_every_flush_completes_its_objects() {
+    let mut world = World::new(&[("hdfs.flush", "false")]).await;
+    world.deliver(&["one"]).await;
+    world.flush().await;
+    world.sink.idle().await.expect("idle");
+    world.wait_for(&["one\n"]).await;
+    world.deliver(&["two"]).await;
+    world.flush().await;
+    world.sink.idle().await.expect("idle");
+    world.wait_for(&["one\n", "two\n"]).await;
+    world.wait_until_clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_refuses_loses_nothing_and_goes_on_when_it_works_again() {
+    let mut world = World::new(&[]).await;
+    world.deliver(&["one"]).await;
+    world.flush().await;
+    world.oss.fail(1, What::Refuse(403, "AccessDenied"), |asked| asked.what() == "PUT object");
+    world.deliver(&["two"]).await;
+    let error = world.sink.flush().await.expect_err("refused");
+    assert!(error.message.contains("AccessDenied"), "{error}");
+    world.deliver(&["two", "three"]).await;
+    world.flush().await;
+    world.sink.stop().await;
+    world.wait_for(&["one\n", "two\nthree\n"]).await;
+    world.wait_until_clear().await;
+}

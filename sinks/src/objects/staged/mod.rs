@@ -1,0 +1,84 @@
+//! A file that grows in an object store, and becomes an object all at once.
+//!
+//! ```text
+//!   <staging>/<path>/manifest              what there is of the file, up to where: JSON, see `manifest`
+//!   <staging>/<path>/00000000000000001234  a piece: what came between two flushes, from this byte on
+//!   <path>                                 an upload, whose parts nobody sees; the object, once it is complete
+//!
+//!   create     the manifest is put where there is none: so nobody else has the file's name
+//!   write      bytes are held; enough of them for a part are uploaded, a few parts at a time           `writer`
+//!   flush      what is held goes up as a part if it is large enough for one, else beside it as a piece; then the
+//!              manifest is put anew, and all up to here is durable
+//!   complete   what the last part does not have is read from the pieces and is the last part; the upload is completed, or
+//!              a small object put, where there is none of its name; the staging is deleted, the manifest last    `finish`
+//! ```
+//!
+//! So a file can be completed at any flush that it had, by a process that knows nothing but where its manifest is: parts that
+//! end behind it are left out, and pieces have the rest. Which flush that is the sink's journal says; `cut` beside the manifest
+//! keeps it, for the writer that was let go of may still have a manifest on its way.
+
+mod finish;
+mod manifest;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+pub(crate) use finish::{Done, Staged};
+use manifest::Manifest;
+pub(crate) use writer::StagedWriter;
+
+use super::{Kind, Store, StoreError};
+
+/// The name of a manifest, below the file's staging.
+pub(crate) const MANIFEST: &str = "manifest";
+const CUT: &str = "cut";
+/// Bytes that all files of a sink hold beside what is not flushed yet; beyond, pieces are read again when a part is due.
+const HELD_MAX: u64 = 64 << 20;
+
+/// How files are uploaded.
+#[derive(Clone, Debug)]
+pub(crate) struct Uploading {
+    /// Bytes of a part.
+    pub part_size: u64,
+    /// The shortest time between two flushes of a file that each have less than a part.
+    pub pause: Duration,
+    /// Bytes that the files hold.
+    pub held: Arc<AtomicU64>,
+}
+
+impl Uploading {
+    /// Parts of so many bytes.
+    pub fn new(part_size: u64, pause: Duration) -> Self {
+        Self { part_size, pause, held: Arc::default() }
+    }
+}
+
+/// Begins the file `key`, with its staging at `at`.
+pub(crate) async fn create(
+    store: &Arc<dyn Store>,
+    at: &str,
+    key: &str,
+    uploading: &Uploading,
+) -> Result<StagedWriter, StoreError> {
+    if store.look(key).await?.is_some() {
+        return Err(StoreError::new(Kind::Exists, "there is an object of this name"));
+    }
+    let manifest = Manifest::new(key);
+    let (name, bytes) = (format!("{at}/{MANIFEST}"), manifest.bytes());
+    match store.put_new(&name, bytes.into(), &manifest.id).await {
+        Ok(()) => {}
+        Err(error) if error.kind == Kind::Exists => {
+            // The answer to an earlier try may have been lost: then it is ours.
+            let there = Manifest::read(&name, &store.get(&name).await?)?;
+            if there.id != manifest.id {
+                return Err(error);
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(StagedWriter::new(store.clone(), at.to_string(), manifest, uploading.clone()))
+}

@@ -1,0 +1,405 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use flumen_api::settings::Process;
+use tokio::runtime::Handle;
+
+use super::*;
+use crate::hdfs::conf::HadoopConf;
+use crate::objects::emulator::{BUCKET, ID, Oss, SECRET, What};
+use crate::objects::recover::{Options, recover_in};
+use crate::objects::target::{Access, Target};
+
+const KEY: &str = "logs/app.1";
+const AT: &str = "tmp/logs/app.1";
+
+/// A store on the emulator; the fourth signature if it has a region.
+fn store_of(oss: &Oss, region: Option<&str>, token: Option<&str>) -> Arc<dyn Store> {
+    let access = Access {
+        key_id: Some(ID.into()),
+        secret: Some(SECRET.into()),
+        token: token.map(Into::into),
+        endpoint: Some(oss.endpoint()),
+        region: region.map(Into::into),
+    };
+    let target = Target::parse("oss", BUCKET).expect("a bucket");
+    target.open(&access, &HadoopConf::default(), &Process::default(), &Handle::current()).expect("a store")
+}
+
+struct World {
+    oss: Oss,
+    store: Arc<dyn Store>,
+    uploading: Uploading,
+}
+
+impl World {
+    fn new() -> Self {
+        let oss = Oss::start();
+        let store = store_of(&oss, None, None);
+        Self { oss, store, uploading: Uploading::new(300 << 10, Duration::ZERO) }
+    }
+
+    async fn create(&self) -> StagedWriter {
+        create(&self.store, AT, KEY, &self.uploading).await.expect("created")
+    }
+
+    fn staged(&self) -> Staged<'_> {
+        Staged::new(&*self.store, AT)
+    }
+
+    /// The object is whole, and nothing else is left.
+    #[track_caller]
+    fn has_only(&self, expected: &[u8]) {
+        let objects = self.oss.objects();
+        assert_eq!(objects.keys().collect::<Vec<_>>(), [KEY]);
+        assert!(objects[KEY] == expected, "{} bytes instead of {}", objects[KEY].len(), expected.len());
+        assert_eq!(self.oss.uploads(), [""; 0]);
+    }
+}
+
+/// Bytes that are nowhere the same.
+fn bytes(from: usize, length: usize) -> Bytes {
+    let numbers =
+        (from / 8..(from + length) / 8 + 1).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes());
+    numbers.skip(from % 8).take(length).collect()
+}
+
+#[tokio::test]
+async fn a_file_appears_whole_when_it_is_completed_and_never_before() {
+    for (writes, upload) in [(vec![10], false), (vec![10, 20, 90 << 10], false), (vec![70 << 10; 20], true)] {
+        let world = World::new();
+        let mut writer = world.create().await;
+        let mut length = 0;
+        for write in writes {
+            writer.write(bytes(length, write)).await.expect("written");
+            length += write;
+            writer.flush().await.expect("flushed");
+            assert!(world.oss.whole().is_empty());
+            assert_eq!(world.staged().length().await, Ok(Some(length as u64)));
+        }
+        writer.close().await.expect("closed");
+        drop(writer);
+        assert!(world.oss.whole().is_empty());
+        assert_eq!(world.oss.uploads().is_empty(), !upload);
+        assert_eq!(world.staged().complete(Some(KEY)).await, Ok(Done::Complete(length as u64)));
+        world.has_only(&bytes(0, length));
+        assert_eq!(world.uploading.held.load(std::sync::atomic::Ordering::Relaxed), 0, "nothing is held");
+    }
+}
+
+#[tokio::test]
+async fn a_file_whose_writer_is_gone_is_completed_at_any_flush_it_had() {
+    let writes: Vec<usize> = vec![7, 60 << 10, 50 << 10, 400 << 10, 5, 6, 200 << 10, 3];
+    for kept in 0..=writes.len() {
+        let world = World::new();
+        let mut writer = world.create().await;
+        let (mut length, mut cut) = (0, 0);
+        for (at, write) in writes.iter().enumerate() {
+            writer.write(bytes(length, *write)).await.expect("written");
+            length += write;
+            writer.flush().await.expect("flushed");
+            if at < kept {
+                cut = length;
+            }
+        }
+        // Written, and never flushed.
+        writer.write(bytes(length, 150 << 10)).await.expect("written");
+        drop(writer);
+        let staged = world.staged();
+        staged.fence().await.expect("fenced");
+        assert_eq!(staged.length().await, Ok(Some(length as u64)));
+        staged.cut(cut as u64).await.expect("cut");
+        if cut == 0 {
+            staged.discard().await.expect("discarded");
+            assert!(world.oss.objects().is_empty() && world.oss.uploads().is_empty());
+            continue;
+        }
+        assert_eq!(staged.complete(None).await, Ok(Done::Complete(cut as u64)), "{kept} flushes");
+        world.has_only(&bytes(0, cut));
+    }
+}
+
+#[tokio::test]
+async fn what_a_writer_has_on_its_way_when_it_is_let_go_of_does_not_count() {
+    let world = World::new();
+    let mut writer = world.create().await;
+    writer.write(bytes(0, 10)).await.expect("written");
+    writer.flush().await.expect("flushed");
+    world.staged().fence().await.expect("fenced");
+    writer.write(bytes(10, 10)).await.expect("written");
+    writer.flush().await.expect("too late");
+    assert_eq!(world.staged().length().await, Ok(Some(10)));
+    assert_eq!(world.staged().complete(None).await, Ok(Done::Complete(10)));
+    world.has_only(&bytes(0, 10));
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_held_any_more_are_read_again() {
+    let world = World::new();
+    world.uploading.held.store(HELD_MAX, std::sync::atomic::Ordering::Relaxed);
+    let mut writer = world.create().await;
+    for at in 0..8 {
+        writer.write(bytes(at * (45 << 10), 45 << 10)).await.expect("written");
+        writer.flush().await.expect("flushed");
+    }
+    writer.close().await.expect("closed");
+    drop(writer);
+    assert_eq!(world.uploading.held.load(std::sync::atomic::Ordering::Relaxed), HELD_MAX);
+    world.staged().complete(None).await.expect("complete");
+    world.has_only(&bytes(0, 8 * (45 << 10)));
+}
+
+#[tokio::test]
+async fn names_are_never_taken_from_another_object_or_another_writer() {
+    let world = World::new();
+    let mut writer = world.create().await;
+    let second = create(&world.store, AT, KEY, &world.uploading).await.map(drop);
+    assert_eq!(second.expect_err("taken").kind, Kind::Exists);
+    writer.write(bytes(0, 500 << 10)).await.expect("written");
+    writer.close().await.expect("closed");
+    world.oss.put(KEY, b"theirs");
+    let error = world.staged().complete(Some(KEY)).await.expect_err("taken");
+    assert_eq!(error.kind, Kind::Exists, "{error}");
+    // An upload has its name from the beginning.
+    let error = world.staged().complete(Some("logs/app.1.1")).await.expect_err("another name");
+    assert_eq!(error.kind, Kind::Refused, "{error}");
+    assert_eq!(world.oss.whole()[KEY], b"theirs");
+    assert_eq!(
+        create(&world.store, AT, KEY, &world.uploading).await.map(drop).expect_err("there").kind,
+        Kind::Exists
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_after_it_was_done_is_found_out() {
+    for (what, fault) in [
+        ("PUT object", 0),
+        ("PUT object", 1),
+        ("POST begin", 0),
+        ("PUT part", 1),
+        ("POST complete", 0),
+        ("DELETE object", 0),
+    ] {
+        let world = World::new();
+        let seen = std::sync::atomic::AtomicUsize::new(0);
+        world.oss.fail(1, What::LoseAnswer, move |asked| {
+            asked.what() == what && seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == fault
+        });
+        let mut writer = world.create().await;
+        for at in 0..4 {
+            writer.write(bytes(at * (200 << 10), 200 << 10)).await.expect("written");
+            writer.flush().await.expect("flushed");
+        }
+        writer.close().await.expect("closed");
+        // An upload that nobody knows of is found by whoever comes after a kill.
+        world.staged().fence().await.expect("fenced");
+        world.staged().complete(None).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+        world.has_only(&bytes(0, 800 << 10));
+        assert_eq!(world.oss.faults_left(), 0, "{what} {fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_small_object_whose_answer_was_lost_is_its_own() {
+    let world = World::new();
+    world.oss.fail(1, What::LoseAnswer, |asked| asked.what() == "PUT object" && asked.key == KEY);
+    let mut writer = world.create().await;
+    writer.write(bytes(0, 10)).await.expect("written");
+    writer.close().await.expect("closed");
+    world.staged().complete(None).await.expect("complete");
+    world.has_only(&bytes(0, 10));
+}
+
+#[tokio::test]
+async fn faults_that_pass_are_outlived() {
+    for what in [What::Refuse(503, "ServiceUnavailable"), What::Refuse(429, "QpsLimitExceeded"), What::Cut] {
+        for kind in ["PUT object", "PUT part", "POST complete", "GET list"] {
+            let world = World::new();
+            world.oss.fail(1, what, move |asked| asked.what() == kind);
+            let mut writer = world.create().await;
+            writer.write(bytes(0, 150 << 10)).await.expect("written");
+            writer.flush().await.expect("flushed");
+            writer.write(bytes(150 << 10, 10)).await.expect("written");
+            writer.close().await.expect("closed");
+            world.staged().complete(None).await.expect("complete");
+            world.has_only(&bytes(0, (150 << 10) + 10));
+            assert_eq!(world.oss.faults_left(), 0, "{what:?} {kind}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_clock_that_is_wrong_goes_by_the_stores() {
+    for region in [None, Some("cn-hangzhou")] {
+        for ahead in [-7200, 7200] {
+            let oss = Oss::start();
+            let store = store_of(&oss, region, None);
+            oss.set_ahead(ahead);
+            store.put("a", Bytes::from("x").into()).await.expect("put");
+            assert_eq!(oss.asked().len(), 2, "{ahead}");
+            store.put("b", Bytes::from("x").into()).await.expect("put");
+            assert_eq!(oss.asked().len(), 3, "asked once more and no more");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_refused_says_so_and_shows_no_secret() {
+    let oss = Oss::start();
+    oss.set_token("a-token", false);
+    let good = store_of(&oss, Some("cn-hangzhou"), Some("a-token"));
+    good.put("a", Bytes::from("x").into()).await.expect("put");
+    oss.set_token("a-token", true);
+    let error = good.put("a", Bytes::from("x").into()).await.expect_err("expired");
+    assert!(error.kind == Kind::Refused && error.why.contains("SecurityTokenExpired"), "{error}");
+    let bad = store_of(&oss, None, Some("another-token"));
+    let error = bad.put("a", Bytes::from("x").into()).await.expect_err("another token");
+    for text in [format!("{error:?}"), format!("{good:?}"), format!("{bad:?}")] {
+        assert!(!text.contains(SECRET) && !text.contains("a-token"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn both_signatures_hold_for_every_request_and_strange_names() {
+    for region in [None, Some("cn-hangzhou")] {
+        let oss = Oss::start();
+        let store = store_of(&oss, region, Some("sts"));
+        let key = "a b/ü+1&%2F=x'";
+        store.put_new(key, Bytes::from("one").into(), "m").await.expect("put");
+        assert_eq!(
+            store.put_new(key, Bytes::from("two").into(), "m").await.expect_err("there").kind,
+            Kind::Exists
+        );
+        let found = store.look(key).await.expect("asked").expect("there");
+        assert_eq!((found.length, found.mark.as_deref()), (3, Some("m")));
+        assert_eq!(store.get(key).await.expect("read"), "one");
+        assert_eq!(store.list("a b/").await.expect("listed"), [key]);
+        store.delete(key).await.expect("deleted");
+        let upload = store.begin(key, "m").await.expect("begun").id;
+        assert_eq!(store.uploads(key).await.expect("listed"), [upload.clone()]);
+        assert_eq!(store.uploads("a b/").await.expect("listed"), [""; 0], "of exactly this key");
+        let tags = vec![
+            store.part(key, &upload, 0, bytes(0, 100 << 10).into()).await.expect("a part"),
+            store.part(key, &upload, 1, bytes(100 << 10, 1).into()).await.expect("a part"),
+        ];
+        store.complete(key, &upload, tags).await.expect("complete");
+        assert_eq!(oss.objects()[key], bytes(0, (100 << 10) + 1));
+        assert_eq!(store.complete(key, &upload, Vec::new()).await.expect_err("gone").kind, Kind::Missing);
+        store.abort(key, &upload).await.expect("gone is gone");
+    }
+}
+
+#[tokio::test]
+async fn a_list_has_all_its_pages() {
+    let oss = Oss::start();
+    let names: Vec<String> = (0..2345).map(|n| format!("d/{n:05}")).collect();
+    names.iter().for_each(|name| oss.put(name, b""));
+    assert_eq!(store_of(&oss, None, None).list("d/").await.expect("listed"), names);
+}
+
+#[tokio::test]
+async fn files_are_recovered_by_hand_one_or_a_folder() {
+    let world = World::new();
+    for (n, length) in [(1, 10), (2, 500 << 10), (3, 0)] {
+        let (at, key) = (format!("tmp/logs/d{n}/f"), format!("logs/d{n}/f"));
+        let mut writer = create(&world.store, &at, &key, &world.uploading).await.expect("created");
+        if length > 0 {
+            writer.write(bytes(0, length)).await.expect("written");
+            writer.flush().await.expect("flushed");
+        }
+    }
+    world.oss.begin_upload("logs/d2/f");
+    world.oss.put("tmp/logs/d4/f/manifest", b"{}");
+    let recover = async |key: &str, is_folder, is_dry| {
+        let options = Options { is_folder, is_dry, ..Options::default() };
+        let done = recover_in(&world.store, "tmp", key, &options, &mut |_, _| ()).await.expect("listed");
+        done.into_iter().map(|one| (one.key, one.bytes, one.failed.is_some())).collect::<Vec<_>>()
+    };
+    let all = [("logs/d1/f", 10), ("logs/d2/f", 500 << 10), ("logs/d3/f", 0)];
+    let mut all: Vec<_> = all.iter().map(|(key, bytes)| (key.to_string(), *bytes, false)).collect();
+    all.push(("logs/d4/f".into(), 0, true));
+    let before = world.oss.objects();
+    assert_eq!(recover("", true, true).await, all);
+    assert_eq!(world.oss.objects(), before, "a dry run changes nothing");
+    assert_eq!(recover("logs/d1/f", false, false).await, all[..1]);
+    assert_eq!(recover("logs/d1", true, false).await, []);
+    assert!(recover("logs/d1/f", false, false).await[0].2, "nothing is staged any more");
+    assert_eq!(recover("logs", true, false).await, all[1..]);
+    let objects = world.oss.objects();
+    assert_eq!(
+        objects.keys().collect::<Vec<_>>(),
+        ["logs/d1/f", "logs/d2/f", "tmp/logs/d4/f/manifest"],
+        "what is no manifest is left"
+    );
+    assert_eq!(objects["logs/d2/f"], bytes(0, 500 << 10));
+    assert_eq!(world.oss.uploads(), [""; 0]);
+}
+
+/// For `tests/support/oss/official.py`, which says how.
+#[test]
+#[ignore = "serves until its process is ended"]
+fn serves_until_it_is_asked_to_end() {
+    let _oss = Oss::start_at(&std::env::var("FLUMEN_OSS_EMULATOR").expect("an address"));
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Against a real server of S3's kind, with the bucket `bucket`:
+///
+/// ```text
+/// npm install s3rver && node node_modules/s3rver/bin/s3rver.js -d /tmp/s3 -p 5056 --configure-bucket bucket
+/// FLUMEN_S3=http://127.0.0.1:5056 FLUMEN_S3_KEY=S3RVER cargo test -p flumen-sinks --lib -- --ignored a_real_server_of_s3s_kind
+/// ```
+#[tokio::test]
+#[ignore = "needs a server that the test does not start"]
+async fn a_real_server_of_s3s_kind_has_a_file_whole_and_recovers_another() {
+    let key = std::env::var("FLUMEN_S3_KEY").expect("id and secret");
+    let access = Access {
+        key_id: Some(key.clone()),
+        secret: Some(key.as_str().into()),
+        endpoint: Some(std::env::var("FLUMEN_S3").expect("an endpoint")),
+        ..Access::default()
+    };
+    let target = Target::parse("s3", "bucket").expect("a bucket");
+    let process = Process::default();
+    let store = target.open(&access, &HadoopConf::default(), &process, &Handle::current()).expect("a store");
+    let uploading = Uploading::new(5 << 20, Duration::ZERO);
+    for (name, lengths, killed) in [
+        ("small", vec![10], false),
+        ("large", vec![6 << 20, 6 << 20, 7], false),
+        ("killed", vec![6 << 20, 11, 12], true),
+    ] {
+        let (at, key) = (format!("tmp/logs/{name}"), format!("logs/{name}"));
+        store.delete(&key).await.expect("deleted");
+        Staged::new(&*store, &at).discard().await.expect("discarded");
+        let mut writer = create(&store, &at, &key, &uploading).await.expect("created");
+        assert_eq!(
+            create(&store, &at, &key, &uploading).await.map(drop).expect_err("taken").kind,
+            Kind::Exists
+        );
+        let (mut length, mut cut) = (0, 0);
+        for more in lengths {
+            cut = length;
+            writer.write(bytes(length, more)).await.expect("written");
+            writer.flush().await.expect("flushed");
+            length += more;
+        }
+        if !killed {
+            writer.close().await.expect("closed");
+        }
+        drop(writer);
+        let staged = Staged::new(&*store, &at);
+        if killed {
+            staged.fence().await.expect("fenced");
+            staged.cut(cut as u64).await.expect("cut");
+            length = cut;
+        }
+        assert_eq!(store.look(&key).await, Ok(None));
+        assert_eq!(staged.complete(Some(&key)).await, Ok(Done::Complete(length as u64)));
+        assert!(store.get(&key).await.expect("read") == bytes(0, length), "{name}");
+        assert_eq!(store.list(&at).await, Ok(Vec::new()));
+        assert_eq!(store.uploads(&key).await, Ok(Vec::new()));
+    }
+}
