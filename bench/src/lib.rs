@@ -9,6 +9,7 @@
 //!   drain     a cold backlog, beside the device's own reads
 //!   restart   SIGKILL with a backlog, start again, time to the first event delivered
 //!   wire      Avro RPC: our client and Flume's Java client against Flumen and Flume, and agent to agent
+//!   object-store  the same into an object store (the tests' emulator), beside the client alone
 //!   hdfs      access-log lines -> taildir -> file channel -> HDFS, beside Flume and a client of HDFS alone
 //! ```
 //!
@@ -27,6 +28,8 @@ pub mod growth;
 #[cfg(feature = "hdfs")]
 pub mod hdfs;
 pub mod latency;
+#[cfg(feature = "object-store")]
+pub mod object_store;
 pub mod options;
 pub mod ours;
 pub mod place;

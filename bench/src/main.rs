@@ -1,4 +1,4 @@
-//! `flumen-bench agent|channel|drain|restart|wire|hdfs|append|latency|growth [--option value]...`, from the repository's root. `bench/run` builds what is needed.
+//! `flumen-bench agent|channel|drain|restart|wire|hdfs|object-store|append|latency|growth [--option value]...`, from the repository's root. `bench/run` builds what is needed.
 
 use std::process::ExitCode;
 
@@ -8,8 +8,7 @@ use flumen_bench::ours::Ours;
 use flumen_bench::raw::Raw;
 use flumen_bench::{agent, append, channel, drain, growth, latency, restart, table, wire};
 
-const USAGE: &str =
-    "usage: flumen-bench agent|channel|drain|restart|wire|hdfs|append|latency|growth [--option value]...";
+const USAGE: &str = "usage: flumen-bench agent|channel|drain|restart|wire|hdfs|object-store|append|latency|growth [--option value]...";
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
@@ -23,6 +22,9 @@ fn main() -> ExitCode {
         #[cfg(feature = "hdfs")]
         "hdfs" => Options::parse(words, flumen_bench::hdfs::OPTIONS)
             .and_then(|options| flumen_bench::hdfs::run(&options)),
+        #[cfg(feature = "object-store")]
+        "object-store" => Options::parse(words, flumen_bench::object_store::OPTIONS)
+            .and_then(|options| flumen_bench::object_store::run(&options)),
         "append" => Options::parse(words, append::OPTIONS)
             .and_then(|options| append::run(&[&Ours::URING, &Ours::STD], &options)),
         "growth" => Options::parse(words, growth::OPTIONS).and_then(|options| growth::run(&options)),

@@ -36,16 +36,6 @@ fn start(world: &World) -> Agent {
     world.spawn(flumen(world.root()).args(["agent", "-n", "a1", "-c", "conf", "-f", "flume.conf"])).started()
 }
 
-/// Bytes that are in objects, or in files of which so much is flushed.
-fn flushed(oss: &Oss) -> usize {
-    let staged = oss.objects().into_iter().filter(|(key, _)| key.ends_with("/manifest"));
-    let staged = staged.map(|(_, manifest)| {
-        let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
-        manifest["length"].as_u64().unwrap() as usize
-    });
-    oss.whole_bytes() + staged.sum::<usize>()
-}
-
 fn whole(oss: &Oss) -> Vec<u8> {
     oss.whole().into_values().flatten().collect()
 }
@@ -59,12 +49,18 @@ fn scenario_12_killed_ten_times_has_each_event_once_in_whole_objects() {
         let agent = start(&world);
         world.append("in/app.log", lines(round * ROUND, (round + 1) * ROUND));
         let enough = (round * ROUND + random.below(ROUND)) as usize * LINE;
-        eventually(|| flushed(&oss) > enough, || format!("{} of {enough} bytes are flushed", flushed(&oss)));
+        eventually(
+            || oss.flushed_bytes() > enough,
+            || format!("{} of {enough} bytes are flushed", oss.flushed_bytes()),
+        );
         agent.kill();
     }
     let agent = start(&world);
     let all = 10 * ROUND as usize * LINE;
-    eventually(|| flushed(&oss) == all, || format!("{} of {all} bytes are flushed", flushed(&oss)));
+    eventually(
+        || oss.flushed_bytes() == all,
+        || format!("{} of {all} bytes are flushed", oss.flushed_bytes()),
+    );
     agent.stop();
     assert_each_once(&whole(&oss), 0..10 * ROUND);
     let names: Vec<String> = oss.objects().into_keys().collect();
@@ -80,7 +76,10 @@ fn what_a_killed_agent_left_is_recovered_by_hand() {
     let agent = start(&world);
     world.append("in/app.log", lines(0, LINES));
     let all = LINES as usize * LINE;
-    eventually(|| flushed(&oss) == all, || format!("{} of {all} bytes are flushed", flushed(&oss)));
+    eventually(
+        || oss.flushed_bytes() == all,
+        || format!("{} of {all} bytes are flushed", oss.flushed_bytes()),
+    );
     agent.kill();
     assert_eq!(oss.whole_bytes(), 0, "nothing is seen of a file before its end");
     let recover = |more: &[&str], stdin: &str| {
@@ -112,7 +111,10 @@ fn what_a_killed_agent_left_is_recovered_by_hand() {
     let agent = start(&world);
     world.append("in/app.log", lines(LINES, LINES + 10));
     let more = all + 10 * LINE;
-    eventually(|| flushed(&oss) == more, || format!("{} of {more} bytes are flushed", flushed(&oss)));
+    eventually(
+        || oss.flushed_bytes() == more,
+        || format!("{} of {more} bytes are flushed", oss.flushed_bytes()),
+    );
     agent.stop();
     assert_each_once(&whole(&oss), 0..LINES + 10);
 }

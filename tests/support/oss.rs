@@ -175,6 +175,21 @@ impl Oss {
         self.objects().into_iter().filter(|(key, _)| !key.starts_with("tmp/")).collect()
     }
 
+    /// Bytes of whole objects, and of files of which so much is flushed.
+    pub fn flushed_bytes(&self) -> usize {
+        let state = locked(&self.state);
+        let staged =
+            state.objects.iter().filter(|(key, _)| key.starts_with("tmp/") && key.ends_with("/manifest"));
+        let flushed = staged.map(|(_, manifest)| {
+            let text = String::from_utf8_lossy(&manifest.body);
+            let length = text.split_once("\"length\":").map_or("", |(_, rest)| rest);
+            length.split(|c: char| !c.is_ascii_digit()).next().and_then(|text| text.parse().ok()).unwrap_or(0)
+        });
+        let flushed: usize = flushed.sum();
+        let whole = state.objects.iter().filter(|(key, _)| !key.starts_with("tmp/"));
+        flushed + whole.map(|(_, object)| object.length).sum::<usize>()
+    }
+
     /// Keys of uploads that are neither completed nor thrown away.
     pub fn uploads(&self) -> Vec<String> {
         locked(&self.state).uploads.values().map(|upload| upload.key.clone()).collect()

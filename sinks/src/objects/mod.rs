@@ -127,3 +127,42 @@ pub(crate) trait Store: fmt::Debug + Send + Sync + 'static {
         5 << 20
     }
 }
+
+/// Uploads one object part by part and does nothing else, to OSS or what speaks as it does: what a sink can reach at the most, for
+/// the bench. The key is an id and its secret.
+pub async fn upload_alone(
+    endpoint: &str,
+    bucket: &str,
+    (id, secret): (&str, &str),
+    mut bytes: Bytes,
+    part_size: u64,
+) -> Result<(), String> {
+    let access = target::Access {
+        key_id: Some(id.into()),
+        secret: Some(secret.into()),
+        endpoint: Some(endpoint.into()),
+        ..target::Access::default()
+    };
+    let (conf, process) = Default::default();
+    let runtime = tokio::runtime::Handle::current();
+    let store = target::Target::parse("oss", bucket)?.open(&access, &conf, &process, &runtime)?;
+    let upload = async {
+        let upload = store.begin("alone", "").await?.id;
+        let (mut tags, mut on_their_way) = (Vec::new(), tokio::task::JoinSet::new());
+        while !bytes.is_empty() || !on_their_way.is_empty() {
+            if !bytes.is_empty() && on_their_way.len() < staged::PARTS_AT_ONCE {
+                let part = bytes.split_to(usize::try_from(part_size).unwrap_or(usize::MAX).min(bytes.len()));
+                let (store, upload, number) = (store.clone(), upload.clone(), tags.len());
+                tags.push(String::new());
+                on_their_way
+                    .spawn(async move { (number, store.part("alone", &upload, number, part.into()).await) });
+            } else if let Some(Ok((number, tag))) = on_their_way.join_next().await
+                && let Some(place) = tags.get_mut(number)
+            {
+                *place = tag?;
+            }
+        }
+        store.complete("alone", &upload, tags).await
+    };
+    upload.await.map_err(|error| error.why)
+}

@@ -213,12 +213,12 @@ impl Found<'_> {
         };
         let keys = match own.or_else(of_site).or_else(of_environment) {
             Some(key) => Keys::Fixed(key),
-            None => Keys::Role(Role {
+            None => Keys::Role(Box::new(Role {
                 wire: wire.clone(),
                 base: METADATA.into(),
                 name: self.variable(&["ALIBABA_CLOUD_ECS_METADATA"]),
                 known: Mutex::default(),
-            }),
+            })),
         };
         let (least, _) = target.dialect.part_sizes();
         Ok(Arc::new(Oss::new(wire, keys, &endpoint, &target.bucket, access.region.clone(), least)))
@@ -355,7 +355,7 @@ fn retry() -> RetryConfig {
 #[derive(Debug)]
 pub(super) enum Keys {
     Fixed(AccessKey),
-    Role(Role),
+    Role(Box<Role>),
 }
 
 /// The role of a machine of Aliyun's.

@@ -81,8 +81,11 @@ impl<'a> Staged<'a> {
             return Err(StoreError::new(Kind::Missing, "nothing of it is staged"));
         };
         let cut = self.cut_at().await?.unwrap_or(u64::MAX);
-        let to = to.unwrap_or(&manifest.key);
         let there = manifest.up_to(cut);
+        // Parts can become the object alone that their upload was begun for.
+        let key = manifest.key.as_str();
+        let wanted = to.unwrap_or(key);
+        let to = if there.parts > 0 { key } else { wanted };
         if cut < there.end && cut != u64::MAX {
             tracing::warn!("{to}: cut at byte {} instead of {cut}: some events may come twice", there.end);
         }
@@ -90,8 +93,14 @@ impl<'a> Staged<'a> {
             self.clear().await?;
             return Ok(Done::Nothing);
         }
-        if !self.is_complete(to, &manifest, there.end).await? {
-            self.make(to, &manifest, &there).await?;
+        match self.is_complete(to, &manifest, there.end).await {
+            Ok(true) => {}
+            Ok(false) => self.make(to, &manifest, &there).await?,
+            Err(error) if error.kind == Kind::Exists && to != wanted => {
+                let why = format!("{error}, and what is uploaded can have no other name: move it away");
+                return Err(StoreError::new(Kind::Refused, why));
+            }
+            Err(error) => return Err(error),
         }
         // With parts that are left out, or with a small object, the upload was not what was completed.
         self.clear().await?;
@@ -131,12 +140,6 @@ impl<'a> Staged<'a> {
         let Some(upload) = manifest.upload.as_ref().filter(|_| there.parts > 0) else {
             return self.store.put_new(to, rest.into_iter().collect(), &manifest.id).await;
         };
-        if to != manifest.key {
-            let key = &manifest.key;
-            let why =
-                format!("its parts can become {key} alone, and another object has that name: move it away");
-            return Err(StoreError::new(Kind::Refused, why));
-        }
         let parts = manifest.parts.iter().take(there.parts);
         let mut tags: Vec<String> = parts.map(|(_, tag)| tag.clone()).collect();
         if !rest.is_empty() {

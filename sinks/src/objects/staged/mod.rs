@@ -29,7 +29,7 @@ use std::time::Duration;
 
 pub(crate) use finish::{Done, Staged};
 use manifest::Manifest;
-pub(crate) use writer::StagedWriter;
+pub(crate) use writer::{PARTS_AT_ONCE, StagedWriter};
 
 use super::{Kind, Store, StoreError};
 

@@ -13,7 +13,7 @@ use super::manifest::Manifest;
 use super::{HELD_MAX, MANIFEST, Uploading};
 
 /// Parts of one file that are on their way at a time.
-const PARTS_AT_ONCE: usize = 3;
+pub(crate) const PARTS_AT_ONCE: usize = 3;
 /// A store takes 10,000 parts: so often they become twice as large.
 const PARTS_OF_A_SIZE: usize = 1000;
 
