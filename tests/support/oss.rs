@@ -670,7 +670,7 @@ fn uploads(asked: &Asked, state: &State) -> Answer {
         .collect();
     let encoding = if get("encoding-type") == "url" { "<EncodingType>url</EncodingType>" } else { "" };
     Answer::xml(format!(
-        "<ListMultipartUploadsResult><Bucket>{BUCKET}</Bucket>{encoding}<KeyMarker></KeyMarker><UploadIdMarker></UploadIdMarker>\
+        "<ListMultipartUploadsResult><Bucket>{BUCKET}</Bucket>{encoding}<KeyMarker></KeyMarker><UploadIdMarker></UploadIdMarker><NextKeyMarker></NextKeyMarker><NextUploadIdMarker></NextUploadIdMarker>\
          <MaxUploads>1000</MaxUploads><IsTruncated>false</IsTruncated>{named}</ListMultipartUploadsResult>"
     ))
 }

