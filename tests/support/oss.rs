@@ -190,6 +190,14 @@ impl Oss {
         flushed + whole.map(|(_, object)| object.length).sum::<usize>()
     }
 
+    /// Manifests of files that are not completed.
+    pub fn staged(&self) -> Vec<String> {
+        self.objects()
+            .into_keys()
+            .filter(|key| key.starts_with("tmp/") && key.ends_with("/manifest"))
+            .collect()
+    }
+
     /// Keys of uploads that are neither completed nor thrown away.
     pub fn uploads(&self) -> Vec<String> {
         locked(&self.state).uploads.values().map(|upload| upload.key.clone()).collect()
