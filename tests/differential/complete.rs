@@ -30,6 +30,7 @@ const WITHOUT: &[(Kind, &str, &str)] = &[
         "hdfs",
         "Flume's needs all of Hadoop: the bytes of its files are compared with Hadoop's, and Hadoop's own readers read them",
     ),
+    (Kind::Source, "loghub", "Flume has none: Aliyun's plug-in speaks to a service that nobody can start"),
 ];
 
 /// What is used where no key names it.
