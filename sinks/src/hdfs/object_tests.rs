@@ -207,3 +207,20 @@ async fn a_store_that_refuses_loses_nothing_and_goes_on_when_it_works_again() {
     world.wait_for(&["one\n", "two\nthree\n"]).await;
     world.wait_until_clear().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_a_region_and_another_staging_path_are_gone_by() {
+    let keys = [
+        ("hdfs.securityToken", "a-token"),
+        ("hdfs.region", "cn-hangzhou"),
+        ("hdfs.flushStagingPath", "oss://bucket/stage/"),
+    ];
+    let mut world = World::new(&keys).await;
+    world.oss.set_token("a-token", false);
+    world.deliver(&["one"]).await;
+    world.flush().await;
+    let objects = world.oss.objects();
+    assert!(objects.len() == 2 && objects.keys().all(|key| key.starts_with("stage/logs/")), "{objects:?}");
+    world.sink.stop().await;
+    world.wait_for(&["one\n"]).await;
+}
