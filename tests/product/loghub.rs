@@ -145,6 +145,7 @@ fn a_shard_that_stays_repeats_nothing_through_kills() {
 #[test]
 fn an_agent_beside_it_gets_half_and_lags_are_shown_and_no_secret_is() {
     let sls = Sls::start(4);
+    sls.state().is_patient = true;
     let port = free_port();
     let worlds = [World::new(&durable(&sls)), World::new(&durable(&sls))];
     let mut written = BTreeMap::new();

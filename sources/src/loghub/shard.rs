@@ -183,8 +183,9 @@ struct Reading<'a> {
     groups: u32,
     /// Up to this position, puts have no more events than this.
     smaller: Option<(usize, u64)>,
-    /// The checkpoint stands at `place.cursor`.
-    is_told: bool,
+    /// Where the next pull begins, while the checkpoint does not stand there. What the channels have is told from the old place
+    /// until it does.
+    untold: Option<Place>,
 }
 
 impl<'a> Reading<'a> {
@@ -197,7 +198,7 @@ impl<'a> Reading<'a> {
             ahead: None,
             groups: GROUPS,
             smaller: None,
-            is_told: true,
+            untold: None,
         }
     }
 
@@ -396,11 +397,18 @@ impl<'a> Reading<'a> {
 
     /// All of a pull is in the channels: the next one begins where it ended.
     async fn go_on(&mut self, pulled: Pulled) -> Result<(), Halt> {
-        self.place.base += pulled.logs;
-        self.place.cursor = pulled.next;
-        self.is_told = false;
-        self.shard.set_checkpoint(&self.place.cursor, &self.shard.stop).await?;
-        self.is_told = true;
+        let base = self.place.base + pulled.logs;
+        self.untold = Some(Place { cursor: pulled.next, base, ..self.place.clone() });
+        self.tell(false).await
+    }
+
+    /// Sets the checkpoint, and only then counts from there.
+    async fn tell(&mut self, unless_asked_to_leave: bool) -> Result<(), Halt> {
+        let Shard { leave, stop, .. } = self.shard;
+        let Some(next) = self.untold.clone() else { return Ok(()) };
+        let until = if unless_asked_to_leave { leave } else { stop };
+        self.shard.set_checkpoint(&next.cursor, until).await?;
+        (self.place, self.untold) = (next, None);
         Ok(())
     }
 
@@ -411,11 +419,9 @@ impl<'a> Reading<'a> {
             "records have expired unread; goes on with the oldest that is there");
         service.context.metrics.event_read_fail.inc();
         let cursor = service.insist(key, leave, || service.client.cursor(*id, Start::Begin)).await?;
-        self.place = self.place.anew(cursor);
+        self.untold = Some(self.place.anew(cursor));
+        self.tell(true).await?;
         self.put = 0;
-        self.is_told = false;
-        self.shard.set_checkpoint(&self.place.cursor, leave).await?;
-        self.is_told = true;
         Ok(())
     }
 
@@ -453,12 +459,13 @@ impl<'a> Reading<'a> {
         self.land().await;
         let Shard { service, id, leave, .. } = self.shard;
         let is_ours = !matches!(result, Err(Halt::Refused(_)));
-        let is_whole = self.place.to == self.place.base && self.put == self.place.to;
-        if is_ours && is_whole && !self.is_told && service.context.shutdown.is_cancelled() {
+        let is_landed = self.put == self.place.to;
+        let next = self.untold.take().filter(|next| is_landed && next.to == next.base);
+        if let (Some(next), true, true) = (next, is_ours, service.context.shutdown.is_cancelled()) {
             let (group, consumer) = (&service.group, &service.consumer);
-            let call = service.client.set_checkpoint(group, consumer, (*id, &self.place.cursor), false);
+            let call = service.client.set_checkpoint(group, consumer, (*id, &next.cursor), false);
             match timeout(LAST_CALL, call).await {
-                Ok(Ok(())) => self.is_told = true,
+                Ok(Ok(())) => self.place = next,
                 Ok(Err(error)) => {
                     tracing::warn!(source = %service.context.name, %error, "no checkpoint at the stop")
                 }
@@ -467,7 +474,7 @@ impl<'a> Reading<'a> {
                 }
             }
         }
-        if is_whole && self.is_told {
+        if is_landed && self.place.to == self.place.base {
             self.note_end().await;
         }
         let asked = if leave.is_cancelled() { "as asked" } else { "" };

@@ -345,8 +345,9 @@ fn two_members_share_the_shards_and_hand_them_on_without_loss_or_repeat() {
         (0..4).for_each(|shard| sls.append(shard, &bodies(shard, numbers.clone())));
     };
     append(0..100);
+    sls.state().is_patient = true;
     let (one, other) = (FakeEngine::new(), FakeEngine::new());
-    let first = start(&sls, &one, &[("batchSize", "10")]);
+    let first = start(&sls, &one, &[("batchSize", "10"), ("consumer", "first")]);
     read_all(&sls, &[&one]);
     assert_eq!(one.bodies().len(), 400);
     let second = start(&sls, &other, &[("batchSize", "10")]);
@@ -355,8 +356,8 @@ fn two_members_share_the_shards_and_hand_them_on_without_loss_or_repeat() {
     append(100..200);
     read_all(&sls, &[&one, &other]);
     assert!(!other.bodies().is_empty());
-    // The second takes over once the first has been silent for long enough.
     first.stop();
+    sls.give_up(GROUP, "first");
     append(200..300);
     read_all(&sls, &[&one, &other]);
     second.stop();
@@ -379,6 +380,22 @@ fn a_member_that_was_given_up_drops_its_shards_and_gets_them_again() {
     read_all(&sls, &[&engine]);
     source.stop();
     assert_exact(&engine.bodies(), &BTreeMap::from([(0, 100), (1, 100)]));
+}
+
+#[test]
+fn a_checkpoint_that_is_refused_repeats_nothing_of_a_shard_that_stays() {
+    let sls = Sls::start(1);
+    sls.append(0, &bodies(0, 0..50));
+    let engine = FakeEngine::new();
+    let source = start(&sls, &engine, &[]);
+    read_all(&sls, &[&engine]);
+    for (round, code) in ["ConsumerNotExsit", "ConsumerNotMatch"].into_iter().enumerate() {
+        sls.fault("set_checkpoint", Fault::Refused(400, code), 1);
+        sls.append(0, &bodies(0, 50 * (round + 1)..50 * (round + 2)));
+        read_all(&sls, &[&engine]);
+    }
+    source.stop();
+    assert_exact(&engine.bodies(), &BTreeMap::from([(0, 150)]));
 }
 
 #[test]

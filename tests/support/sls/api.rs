@@ -123,7 +123,7 @@ fn call(name: &str, request: &Request, state: &mut State) -> Result<Answer, Refu
     let timeout = body["timeout"].as_u64();
     let order = body["order"].as_bool();
     let (now, orders) = (state.now(), state.orders);
-    let State { shards, consumer_groups, packed, pull_max, .. } = state;
+    let State { shards, consumer_groups, packed, pull_max, is_patient, .. } = state;
     match name {
         "create" => {
             let group = body["consumerGroup"].as_str().ok_or(posted)?;
@@ -143,6 +143,7 @@ fn call(name: &str, request: &Request, state: &mut State) -> Result<Answer, Refu
         "update" | "delete" | "heartbeat" | "set_checkpoint" | "checkpoints" => {
             let group = consumer_groups.get_mut(last).ok_or((404, "ConsumerGroupNotExist"))?;
             let consumer = request.asked("consumer");
+            group.expire(*is_patient);
             match name {
                 "update" => {
                     group.timeout = timeout.unwrap_or(group.timeout);

@@ -44,18 +44,17 @@ impl Group {
     }
 
     /// Forgets those who were silent for too long.
-    pub fn expire(&mut self) {
+    pub fn expire(&mut self, is_patient: bool) {
         let timeout = Duration::from_secs(self.timeout);
-        self.members.retain(|_, member| member.seen.elapsed() < timeout);
+        self.members.retain(|_, member| is_patient || member.seen.elapsed() < timeout);
         let members = &self.members;
         self.owners.retain(|_, owner| members.contains_key(owner));
         let owners = &self.owners;
         self.leaving.retain(|shard| owners.contains_key(shard));
     }
 
-    /// What `consumer` shall hold.
+    /// What `consumer` shall hold. Who is silent was expired before.
     pub fn heartbeat(&mut self, consumer: &str, held: Vec<u32>, shards: &[Shard], orders: bool) -> Vec<u32> {
-        self.expire();
         let given_up: Vec<u32> = self.leaving.iter().filter(|shard| !held.contains(shard)).copied().collect();
         for shard in given_up {
             if self.owners.get(&shard).is_some_and(|owner| owner == consumer) {
@@ -99,8 +98,7 @@ impl Group {
     }
 
     /// The code with which a checkpoint of `consumer` is refused, if it is.
-    pub fn refusal(&mut self, consumer: &str, shard: u32) -> Option<&'static str> {
-        self.expire();
+    pub fn refusal(&self, consumer: &str, shard: u32) -> Option<&'static str> {
         match self.owners.get(&shard) {
             _ if !self.members.contains_key(consumer) => Some("ConsumerNotExsit"),
             Some(owner) if owner == consumer => None,

@@ -76,6 +76,8 @@ pub struct State {
     pub token: Option<String>,
     /// The service's clock less the host's, in seconds.
     pub ahead: i64,
+    /// Members are given up by [`Sls::give_up`] alone, however long they are silent: a busy machine keeps them waiting, too.
+    pub is_patient: bool,
     /// Most log groups of a pull.
     pub pull_max: usize,
     /// An ordered group's shards are handed out after their parents.
@@ -116,6 +118,7 @@ impl Sls {
             calls: BTreeMap::new(),
             token: None,
             ahead: 0,
+            is_patient: false,
             pull_max: 1000,
             orders: true,
             packed: None,
@@ -218,6 +221,13 @@ impl Sls {
         let ends: Vec<(u32, String)> =
             self.state().shards.iter().map(|shard| (shard.id, shard.end())).collect();
         ends.into_iter().all(|(shard, end)| self.checkpoint(group, shard) == end)
+    }
+
+    /// A member is gone.
+    pub fn give_up(&self, group: &str, consumer: &str) {
+        if let Some(group) = self.state().consumer_groups.get_mut(group) {
+            group.members.remove(consumer);
+        }
     }
 
     /// How often a shard has become another member's.
