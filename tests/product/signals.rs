@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::lines::{LINE, Writer, assert_exact, lines};
-use crate::world::{DURABLE_TAIL, World, delivered, eventually};
+use crate::world::{BUSY, DURABLE_TAIL, World, delivered, eventually};
 
 #[test]
 fn sigterm_drains_what_is_in_the_channel_and_exits_0() {
@@ -78,7 +78,7 @@ fn sighup_takes_over_a_changed_file() {
 }
 
 #[test]
-fn a_killed_agent_with_a_backlog_delivers_again_within_a_second_of_its_start() {
+fn a_killed_agent_with_a_backlog_delivers_again_once_it_is_started() {
     // The channel fills while its sink cannot write.
     let world = World::new(&DURABLE_TAIL.replace("@DIR@/out", "@DIR@/later"));
     world.append("in/a.log", lines(0, 200_000));
@@ -96,8 +96,8 @@ fn a_killed_agent_with_a_backlog_delivers_again_within_a_second_of_its_start() {
     let agent = world.start();
     world.wait_delivered(1);
     let took = begun.elapsed();
-    // The goal is 0.2 s for an optimised program on a quiet machine.
-    assert!(took < Duration::from_secs(2), "the first event came after {took:?}");
+    // The goal is 0.2 s for an optimised program on a quiet machine, which `bench/run restart` measures.
+    assert!(took < BUSY, "the first event came after {took:?}");
     world.wait_delivered(200_000 * LINE as u64);
     let said = agent.stop();
     assert!(said.contains(": 200000 events to deliver"), "{said}");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::{Agent, flumen};
 use crate::lines::{LINE, assert_exact, lines};
-use crate::world::{World, delivered, eventually, free_port, output};
+use crate::world::{BUSY, World, delivered, eventually, free_port, output};
 
 const CASCADE: &str = include_str!("../scenarios/04-taildir-cascade.conf");
 const SELECTORS: &str = include_str!("../scenarios/06-selectors.conf");
@@ -156,7 +156,7 @@ fn scenario_07_fails_over_at_once_and_returns_to_the_higher_priority_within_the_
     let died = Instant::now();
     world.append("in/a.log", lines(1000, 2000));
     wait(&world, "second", 1000);
-    assert!(died.elapsed() < Duration::from_secs(5), "{:?}", died.elapsed());
+    assert!(died.elapsed() < BUSY, "{:?}", died.elapsed());
 
     let first = started(&world, "a2");
     let revived = Instant::now();
@@ -166,7 +166,7 @@ fn scenario_07_fails_over_at_once_and_returns_to_the_higher_priority_within_the_
         world.append("in/a.log", lines(written, written + 10));
         written += 10;
         let waited = revived.elapsed();
-        assert!(waited < MAX_PENALTY + Duration::from_secs(5), "not back after {waited:?}");
+        assert!(waited < MAX_PENALTY + BUSY, "not back after {waited:?}");
         std::thread::sleep(Duration::from_millis(50));
     }
     let both = ["first", "second"];
@@ -220,17 +220,17 @@ fn a_collector_that_is_away_for_long_is_asked_again_each_longest_penalty_and_use
         *written += 1;
         std::thread::sleep(Duration::from_millis(20));
     };
-    while begun.elapsed() < outage {
+    while begun.elapsed() < outage || (asked.len() < 3 && begun.elapsed() < outage + BUSY) {
         write(&mut written);
         if away.accept().is_ok() {
             asked.push(Instant::now());
         }
     }
-    // A busy machine may be late once; on the whole it must not be.
-    let wanted = (outage.as_secs_f64() / (penalty.as_secs_f64() * 1.2 + 1.0)) as usize;
-    assert!(asked.len() >= wanted, "asked {} times in {outage:?}", asked.len());
+    // A busy machine may be late once; on the whole of a long outage it must not be.
+    let wanted = (outage.as_secs_f64() / (penalty.as_secs_f64() * 1.2 + 5.0)) as usize;
+    assert!(asked.len() >= wanted.max(3), "asked {} times in {outage:?}", asked.len());
     let longest = asked.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default();
-    assert!(longest < penalty + Duration::from_secs(5), "asked {} times, not for {longest:?}", asked.len());
+    assert!(longest < penalty + BUSY, "asked {} times, not for {longest:?}", asked.len());
     wait(&world, "second", written);
     drop(away);
 
@@ -238,7 +238,7 @@ fn a_collector_that_is_away_for_long_is_asked_again_each_longest_penalty_and_use
     let back = Instant::now();
     while count(&world, "first") == 0 {
         write(&mut written);
-        assert!(back.elapsed() < penalty + Duration::from_secs(5), "not used after {:?}", back.elapsed());
+        assert!(back.elapsed() < penalty + BUSY, "not used after {:?}", back.elapsed());
     }
     println!(
         "asked {} times in {outage:?}, at most {longest:?} apart; back after {:?}",
@@ -291,5 +291,8 @@ fn scenario_08_balances_over_collectors_one_of_which_is_killed_and_brought_back(
         agent.stop();
     }
     let (_, lines) = numbers(&world, &both);
-    assert!(lines as u64 <= EVENTS + 100, "at most the batch that was on its way comes again: {lines}");
+    assert!(
+        lines as u64 <= EVENTS + 8 * 100,
+        "at most the batches that were on their way to the one that was killed come again: {lines}"
+    );
 }

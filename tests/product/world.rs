@@ -179,6 +179,9 @@ pub fn output(directory: &Path) -> Vec<u8> {
     files.iter().flat_map(|(_, path)| fs::read(path).unwrap()).collect()
 }
 
+/// What a machine that is busy with other things may be late, where a test says that something takes no longer than a time.
+pub const BUSY: Duration = Duration::from_secs(30);
+
 /// Waits until `done`, or fails with what `state` says.
 #[track_caller]
 pub fn eventually(mut done: impl FnMut() -> bool, state: impl Fn() -> String) {

@@ -144,7 +144,7 @@ fn a_stop_ends_the_command_and_all_that_it_has_started() {
     eventually(|| "it runs".into(), || !engine.bodies().is_empty() && processes_with(&seconds) == 2);
     let begun = Instant::now();
     running.stop();
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     eventually(|| "they are gone".into(), || processes_with(&seconds) == 0);
 }
 
