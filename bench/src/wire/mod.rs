@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   load                                   server, its channel drained by a null sink
-//!   Flume's Java client               ──>  Flumen with file channel, Flume with memory and file channel
+//!   Flume's Java client               ──>  Flumen with file channel, Flume with memory and file channel, and one that
+//!                                          answers at once and keeps nothing: what the client alone can do
 //!   the same at one rate for all      ──>  the same: there the latencies can be compared
 //!   our client, 8 calls on their way  ──>  Flumen with file channel
 //!   Flumen: stress source, memory channel, avro sink ──> Flumen with file channel      agent to agent
@@ -12,6 +13,7 @@
 //! some seconds; with two agents, what is durable at the receiver. The Java client is measured with every batch size of
 //! `--batches`, at a rate with the smallest one, and what has no rival with the largest.
 
+mod answerer;
 mod load;
 mod table;
 
@@ -51,22 +53,33 @@ const PIPELINE: usize = 8;
 /// How long an agent may take to listen.
 const START_MAX: Duration = Duration::from_secs(60);
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Program {
+    Flumen,
+    Flume,
+    /// Threads of this program.
+    Answerer,
+}
+
 /// Who answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Server {
     name: &'static str,
-    is_flume: bool,
+    program: Program,
     channel: &'static str,
     /// Events that the channel may hold: of a file channel Flume's default, of a memory channel what Flume's heap bears.
     capacity: usize,
 }
 
 const OURS: Server =
-    Server { name: "Flumen, file channel", is_flume: false, channel: "file", capacity: 1_000_000 };
+    Server { name: "Flumen, file channel", program: Program::Flumen, channel: "file", capacity: 1_000_000 };
 const FLUME_MEMORY: Server =
-    Server { name: "Flume, memory channel", is_flume: true, channel: "memory", capacity: 100_000 };
+    Server { name: "Flume, memory channel", program: Program::Flume, channel: "memory", capacity: 100_000 };
 const FLUME_FILE: Server =
-    Server { name: "Flume, file channel", is_flume: true, channel: "file", capacity: 1_000_000 };
+    Server { name: "Flume, file channel", program: Program::Flume, channel: "file", capacity: 1_000_000 };
+/// The ceiling of a client.
+const ANSWERER: Server =
+    Server { name: "answers alone", program: Program::Answerer, channel: "", capacity: 0 };
 
 /// Who asks.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,7 +117,7 @@ impl Case {
     }
 
     fn needs_flume(&self) -> bool {
-        self.server.is_flume || matches!(self.load, Load::Java | Load::JavaAt(_))
+        self.server.program == Program::Flume || matches!(self.load, Load::Java | Load::JavaAt(_))
     }
 }
 
@@ -112,7 +125,7 @@ impl Case {
 fn cases(batches: &[usize], rate: f64) -> Vec<Case> {
     let smallest = batches.iter().copied().min().unwrap_or(100);
     let largest = batches.iter().copied().max().unwrap_or(1000);
-    let beside = [OURS, FLUME_MEMORY, FLUME_FILE];
+    let beside = [OURS, FLUME_MEMORY, FLUME_FILE, ANSWERER];
     let java = batches.iter().map(|batch| (Load::Java, *batch));
     let compared = java.chain([(Load::JavaAt(rate), smallest)]);
     let mut cases: Vec<Case> = compared
@@ -142,8 +155,9 @@ struct Run {
     events_per_s: f64,
     p50_us: Option<f64>,
     p99_us: Option<f64>,
-    server_cpu_seconds: f64,
-    server_peak_rss_mib: f64,
+    /// Of a server that is a process of its own.
+    server_cpu_seconds: Option<f64>,
+    server_peak_rss_mib: Option<f64>,
 }
 
 struct Setting {
@@ -205,22 +219,27 @@ fn once(setting: &Setting, directory: &Path, round: usize, case: &Case) -> Resul
         .tempdir_in(directory)
         .context(|| format!("make a directory in {}", directory.display()))?;
     let home = fresh.path().canonicalize().context(|| format!("look at {}", fresh.path().display()))?;
-    let (port, figures) = (free_port()?, free_port()?);
+    let figures = free_port()?;
+    let port = if server.program == Program::Answerer { answerer::start()? } else { free_port()? };
     let conf = home.join("server.conf");
     write(&conf, &server_conf(server, port, &home))?;
-    let command = match (&setting.flume, server.is_flume) {
-        (Ok(flume), true) => flume.agent(&conf),
-        (Err(why), true) => return Err(Failure(why.clone())),
-        (_, false) => {
+    let command = match (&setting.flume, server.program) {
+        (_, Program::Answerer) => None,
+        (Ok(flume), Program::Flume) => Some(flume.agent(&conf)),
+        (Err(why), Program::Flume) => return Err(Failure(why.clone())),
+        (_, Program::Flumen) => {
             let mut command = Command::new(&setting.flumen);
             command.args(["agent", "-n", "a1", "--no-reload-conf", "-Dflume.monitoring.type=http"]);
             command.arg(format!("-Dflume.monitoring.port={figures}")).arg("-f").arg(&conf);
-            command
+            Some(command)
         }
     };
-    let mut agent = Agent::spawn(command, home.join("server.log"))?;
-    agent.wait_until("a port", START_MAX, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())?;
-    let before = agent.cpu_seconds();
+    let mut agent = command.map(|command| Agent::spawn(command, home.join("server.log"))).transpose()?;
+    if let Some(agent) = &mut agent {
+        agent
+            .wait_until("a port", START_MAX, || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok())?;
+    }
+    let before = agent.as_ref().map_or(0.0, Agent::cpu_seconds);
     let measured = match load {
         Load::Ours => load::ours(setting, port, batch)?,
         Load::Java => load::java(setting, port, batch, 0.0)?,
@@ -233,9 +252,12 @@ fn once(setting: &Setting, directory: &Path, round: usize, case: &Case) -> Resul
     }
     let whole = setting.warm + measured.seconds;
     // The warm-up is paid for as the rest is.
-    let server_cpu_seconds = (agent.cpu_seconds() - before) * measured.seconds / whole;
-    let server_peak_rss_mib = agent.peak_rss_mib();
-    agent.stop()?;
+    let server_cpu_seconds =
+        agent.as_ref().map(|agent| (agent.cpu_seconds() - before) * measured.seconds / whole);
+    let server_peak_rss_mib = agent.as_ref().map(Agent::peak_rss_mib);
+    if let Some(agent) = agent {
+        agent.stop()?;
+    }
     Ok(Run {
         round,
         server: server.name,

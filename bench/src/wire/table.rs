@@ -14,8 +14,8 @@ pub(super) struct Row {
     events_per_s: f64,
     p50_us: Option<f64>,
     p99_us: Option<f64>,
-    server_cpu_seconds_per_million: f64,
-    server_peak_rss_mib: f64,
+    server_cpu_seconds_per_million: Option<f64>,
+    server_peak_rss_mib: Option<f64>,
 }
 
 /// The medians, in the order in which things were measured.
@@ -28,19 +28,21 @@ pub(super) fn rows(runs: &[Run]) -> Vec<Row> {
         }
         let is_same = |other: &&Run| (other.server, other.load, other.batch) == (server, load, batch);
         let of = |value: fn(&Run) -> f64| median(runs.iter().filter(is_same).map(value));
-        let time = |value: fn(&Run) -> Option<f64>| {
-            let known: Vec<f64> = runs.iter().filter(is_same).filter_map(value).collect();
-            (!known.is_empty()).then(|| median(known))
+        let known = |value: fn(&Run) -> Option<f64>| {
+            let values: Vec<f64> = runs.iter().filter(is_same).filter_map(value).collect();
+            (!values.is_empty()).then(|| median(values))
         };
         rows.push(Row {
             server,
             load,
             batch,
             events_per_s: of(|run| run.events_per_s),
-            p50_us: time(|run| run.p50_us),
-            p99_us: time(|run| run.p99_us),
-            server_cpu_seconds_per_million: of(|run| run.server_cpu_seconds / run.events as f64 * 1e6),
-            server_peak_rss_mib: of(|run| run.server_peak_rss_mib),
+            p50_us: known(|run| run.p50_us),
+            p99_us: known(|run| run.p99_us),
+            server_cpu_seconds_per_million: known(|run| {
+                Some(run.server_cpu_seconds? / run.events as f64 * 1e6)
+            }),
+            server_peak_rss_mib: known(|run| run.server_peak_rss_mib),
         });
     }
     rows
@@ -70,8 +72,8 @@ pub(super) fn print(rows: &[Row]) {
             times(better(rows, row, FLUME_FILE.name)),
             micros(row.p50_us),
             micros(row.p99_us),
-            format!("{:.2}", row.server_cpu_seconds_per_million),
-            format!("{:.1}", row.server_peak_rss_mib),
+            row.server_cpu_seconds_per_million.map_or_else(|| "-".into(), |seconds| format!("{seconds:.2}")),
+            row.server_peak_rss_mib.map_or_else(|| "-".into(), |mib| format!("{mib:.1}")),
         ]
     };
     let heads = [
@@ -105,8 +107,8 @@ mod tests {
             events_per_s,
             p50_us: Some(1.0),
             p99_us: Some(p99_us),
-            server_cpu_seconds: 1.0,
-            server_peak_rss_mib: 1.0,
+            server_cpu_seconds: Some(1.0),
+            server_peak_rss_mib: Some(1.0),
         };
         let rows = rows(&[
             run(OURS.name, Load::Java, 300.0, 7.0),
