@@ -13,6 +13,7 @@ mod hosts;
 #[cfg(feature = "http")]
 pub mod http;
 pub mod irc;
+#[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod logger;
 mod markers;
@@ -35,13 +36,14 @@ pub fn specs() -> Vec<Spec> {
         file_roll::spec(),
         hdfs::spec(),
         irc::spec(),
-        kafka::spec(),
         logger::spec(),
         null::spec(),
         thrift::spec(),
     ];
     #[cfg(feature = "http")]
     specs.push(http::spec());
+    #[cfg(feature = "kafka")]
+    specs.push(kafka::spec());
     specs.extend(serializers::specs());
     specs
 }

@@ -5,6 +5,7 @@ mod complaints;
 pub mod exec;
 mod files;
 pub mod http;
+#[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod loghub;
 pub mod multiport_syslogtcp;
@@ -30,6 +31,7 @@ pub fn specs() -> Vec<Spec> {
         avro::spec(),
         exec::spec(),
         http::spec(),
+        #[cfg(feature = "kafka")]
         kafka::spec(),
         loghub::spec(),
         multiport_syslogtcp::spec(),

@@ -26,6 +26,17 @@ const WITHOUT: &[(Kind, &str, &str)] = &[
     (Kind::Source, "thrift", "the suite `wire` has Flume's own client send to it"),
     (Kind::Sink, "thrift", "the suite `wire` has it send to Flume's own agent"),
     (
+        Kind::Source,
+        "org.apache.flume.source.kafka.KafkaSource",
+        "the suite `kafka` has it read from a real broker",
+    ),
+    (
+        Kind::Channel,
+        "org.apache.flume.channel.kafka.KafkaChannel",
+        "the suite `kafka` has it keep events in a real broker",
+    ),
+    (Kind::Sink, "org.apache.flume.sink.kafka.KafkaSink", "the suite `kafka` has it write to a real broker"),
+    (
         Kind::Sink,
         "hdfs",
         "Flume's needs all of Hadoop: the bytes of its files are compared with Hadoop's, and Hadoop's own readers read them",

@@ -7,6 +7,7 @@
 pub mod conformance;
 pub mod file;
 mod gate;
+#[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod memory;
 mod progress;
@@ -25,6 +26,7 @@ pub fn specs() -> Vec<Spec> {
     vec![
         memory::spec(),
         file::spec(),
+        #[cfg(feature = "kafka")]
         kafka::spec(),
         spillable::spec(),
         #[cfg(feature = "sql-channel")]

@@ -64,7 +64,17 @@ pub(super) fn check_values(config: &ComponentConfig, problems: &mut Problems) {
 /// Sources that can be asked for an event again: what they read stays where it is.
 pub(super) fn can_seek(spec: &Spec) -> bool {
     ["taildir", "spooldir"].iter().any(|alias| spec.alias.eq_ignore_ascii_case(alias))
-        || spec.class_names.contains(&"org.apache.flume.source.kafka.KafkaSource")
+        || is_kafka_source(spec)
+}
+
+/// The source that reads topics.
+pub(super) fn is_kafka_source(spec: &Spec) -> bool {
+    spec.class_names.contains(&"org.apache.flume.source.kafka.KafkaSource")
+}
+
+/// The sink that writes topics.
+pub(super) fn is_kafka_sink(spec: &Spec) -> bool {
+    spec.class_names.contains(&"org.apache.flume.sink.kafka.KafkaSink")
 }
 
 /// Sinks whose destination keeps what it got.
@@ -72,5 +82,5 @@ pub(super) fn delivers_durably(spec: &Spec) -> bool {
     ["file_roll", "hdfs", "hive", "hbase", "hbase2", "asynchbase"]
         .iter()
         .any(|alias| spec.alias.eq_ignore_ascii_case(alias))
-        || spec.class_names.contains(&"org.apache.flume.sink.kafka.KafkaSink")
+        || is_kafka_sink(spec)
 }

@@ -1,12 +1,38 @@
-//! The Kafka source, whose keys are declared and whose component is not built yet: `check` reads them, a run leaves the
-//! source out.
+//! The Kafka source: records of topics, read as a member of a consumer group.
+//!
+//! ```text
+//!   member   polls: records, and what the group wants ──> record: an event of each
+//!      │                                                     │ batch: events and, for each partition, progress
+//!      │                                                     v
+//!      │ commit: offsets of what the channels have  <──  tickets  <──  channels (events + progress, durable together)
+//!      v
+//!   group    offset and lineage ──┐
+//!   channels progress and lineage ┴─ place: where to begin when a partition comes
+//! ```
+//!
+//! An offset is committed once every required channel has the events before it, never earlier. After a crash the channels are
+//! ahead of the group, and what they have is not read again (`place.rs` says when that can be trusted). While a channel is full the
+//! source stays in its group: it goes on polling, with its partitions paused.
 
+mod place;
+mod reader;
+mod record;
 mod settings;
+mod topics;
+mod zookeeper;
 
-use flumen_api::registry::{Announced, Factory, Spec};
-use flumen_api::settings::{ComponentConfig, Kind, Problems};
+use async_trait::async_trait;
+use flumen_api::registry::{Built, Factory, Spec};
+use flumen_api::settings::{ComponentConfig, Problems};
+use flumen_api::source::Runs;
+use flumen_api::{Source, SourceContext, SourceError};
+use flumen_kafka::{Properties, Role};
 
+use reader::Reader;
+use record::Shape;
 pub use settings::KafkaSourceSettings;
+use topics::Topics;
+use zookeeper::ZooKeeper;
 
 /// The type's registration.
 pub fn spec() -> Spec {
@@ -15,56 +41,129 @@ pub fn spec() -> Spec {
         class_names: &["org.apache.flume.source.kafka.KafkaSource"],
         keys: KafkaSourceSettings::KEYS,
         doc: "Reads topics of Kafka as a member of a consumer group.",
-        factory: Factory::Announced(Kind::Source, check),
+        factory: Factory::Source(Runs::Thread, build),
     }
 }
 
-fn check(config: &ComponentConfig, problems: &mut Problems) -> Option<Announced> {
-    let settings = KafkaSourceSettings::load(config, problems);
-    // As written for Flume 1.6: ZooKeeper knows the brokers.
-    if config.get("kafka.bootstrap.servers").is_none() && config.get("zookeeperConnect").is_none() {
-        let message = "required key is missing: the brokers to ask first, `host:port` separated by commas";
-        problems.error(config, "kafka.bootstrap.servers", message);
-        return None;
+fn build(config: &ComponentConfig, problems: &mut Problems) -> Option<Built<dyn Source>> {
+    let source = KafkaSource::from_config(config, problems)?;
+    let batch_size = Some(("batchSize", source.settings.batch_size));
+    Some(Built { component: Box::new(source), batch_size })
+}
+
+/// Reads topics.
+struct KafkaSource {
+    settings: KafkaSourceSettings,
+    properties: Properties,
+    topics: Topics,
+    shape: Shape,
+}
+
+impl KafkaSource {
+    fn from_config(config: &ComponentConfig, problems: &mut Problems) -> Option<Self> {
+        let settings = KafkaSourceSettings::load(config, problems)?;
+        let before = problems.errors();
+        match (&settings.bootstrap_servers, &settings.zookeeper_connect) {
+            (Some(_), _) => {}
+            (None, Some(_)) => {
+                let message =
+                    "the brokers are asked of ZooKeeper at each start; write kafka.bootstrap.servers";
+                problems.warn(config, "zookeeperConnect", message);
+            }
+            (None, None) => {
+                let message =
+                    "required key is missing: the brokers to ask first, `host:port` separated by commas";
+                problems.error(config, "kafka.bootstrap.servers", message);
+            }
+        }
+        let topics = Topics::of(&settings, config, problems);
+        let mut properties =
+            Properties::new(Role::Consumer, settings.bootstrap_servers.as_deref().unwrap_or_default());
+        let own = &["group.id", "auto.offset.reset", "timeout.ms"];
+        properties.take_over(&settings.consumer, "kafka.consumer.", own, config, problems)?;
+        properties.set("group.id", settings.group_id.as_str());
+        // For offsets that are gone while it reads; where a group begins the source looks up itself.
+        properties.set("auto.offset.reset", reader::Reset::of(&settings.auto_offset_reset).word());
+        if problems.errors() > before {
+            return None;
+        }
+        let shape = Shape::of(&settings);
+        Some(Self { settings, properties, topics: topics?, shape })
     }
-    let topics = ["kafka.topics", "topic", "kafka.topics.regex"];
-    if topics.iter().all(|key| config.get(key).is_none()) {
-        let message =
-            "required key is missing: the topics to read, separated by commas (or `kafka.topics.regex`)";
-        problems.error(config, "kafka.topics", message);
-        return None;
+}
+
+#[async_trait]
+impl Source for KafkaSource {
+    async fn run(&mut self, context: SourceContext) -> Result<(), SourceError> {
+        let mut properties = self.properties.clone();
+        if let (None, Some(zookeeper)) = (&self.settings.bootstrap_servers, &self.settings.zookeeper_connect)
+        {
+            let brokers = ZooKeeper::connect(zookeeper).and_then(|mut session| session.brokers());
+            properties.set("bootstrap.servers", brokers.map_err(SourceError::plain)?);
+        }
+        let mut reader = Reader::new(context, &self.settings, &properties, &self.topics, &self.shape)?;
+        let result = reader.run().await;
+        reader.finish().await;
+        result
     }
-    Some(Announced { batch_size: Some(("batchSize", settings?.batch_size)) })
 }
 
 #[cfg(test)]
 mod tests {
+    use flumen_api::settings::Kind;
+
     use super::*;
 
     fn said(pairs: &[(&str, &str)]) -> (bool, Vec<String>) {
         let config = ComponentConfig::of(Kind::Source, "r1", pairs);
         let mut problems = Problems::default();
-        let built = check(&config, &mut problems).is_some();
+        let built = build(&config, &mut problems).is_some();
+        assert_eq!(built, problems.errors() == 0, "{problems:?}");
         (built, problems.0.iter().map(ToString::to_string).collect())
     }
 
     #[test]
-    fn old_and_new_keys_are_enough_each_by_themselves() {
-        assert_eq!(
-            said(&[("kafka.bootstrap.servers", "b:9092"), ("kafka.topics.regex", "x.*")]),
-            (true, vec![])
-        );
-        let (built, said) = said(&[("zookeeperConnect", "z:2181"), ("topic", "t"), ("groupId", "g")]);
-        assert!(built);
-        assert!(
-            said.iter().any(|line| line.contains(":2: warning: ") && line.contains("write kafka.topics"))
-        );
-        assert!(said.iter().any(|line| line.contains(":3: ") && line.contains("kafka.consumer.group.id")));
+    fn todays_keys_need_brokers_and_topics_or_an_expression() {
+        let servers = ("kafka.bootstrap.servers", "b:9092");
+        assert_eq!(said(&[servers, ("kafka.topics", "a, b")]), (true, vec![]));
+        assert_eq!(said(&[servers, ("kafka.topics.regex", "x.*")]), (true, vec![]));
+        assert!(!said(&[("kafka.topics", "t")]).0);
+        assert!(!said(&[servers]).0);
+        assert!(!said(&[servers, ("kafka.topics.regex", "(")]).0);
     }
 
     #[test]
-    fn without_brokers_or_topics_there_is_nothing_to_read() {
-        assert!(!said(&[("kafka.topics", "t")]).0);
-        assert!(!said(&[("kafka.bootstrap.servers", "b:9092")]).0);
+    fn the_keys_of_1_6_with_brokers_work_and_say_what_to_write() {
+        let (built, said) = said(&[
+            ("kafka.bootstrap.servers", "b:9092"),
+            ("topic", "t"),
+            ("groupId", "g"),
+            ("kafka.consumer.timeout.ms", "100"),
+        ]);
+        assert!(built);
+        for part in ["write kafka.topics", "write kafka.consumer.group.id", "Kafka 0.8"] {
+            assert!(
+                said.iter().any(|line| line.contains(part) && line.contains("warning")),
+                "{part}: {said:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn zookeeper_alone_is_enough_and_says_what_to_write() {
+        let (built, said) = said(&[("zookeeperConnect", "z:2181"), ("topic", "t")]);
+        assert!(built);
+        assert!(said.iter().any(|line| line.contains("kafka.bootstrap.servers")), "{said:?}");
+    }
+
+    #[test]
+    fn tls_is_refused_by_name() {
+        let keys = [
+            ("kafka.bootstrap.servers", "b:1"),
+            ("kafka.topics", "t"),
+            ("kafka.consumer.security.protocol", "SSL"),
+        ];
+        let (built, said) = said(&keys);
+        assert!(!built && said.iter().any(|line| line.contains("no TLS")), "{said:?}");
     }
 }

@@ -9,10 +9,15 @@ settings! {
         pub bootstrap_servers: Option<String> = key("kafka.bootstrap.servers") { },
         /// Topics, separated by commas. Required unless `kafka.topics.regex` is there.
         pub topics: Commas = key("kafka.topics") { deprecated: &["topic"] },
-        /// Regular expression of topics; goes before `kafka.topics`.
+        /// Regular expression (Java's) which whole names of topics have to match; goes before `kafka.topics`. New topics are found
+        /// every `kafka.consumer.metadata.max.age.ms` (5 minutes).
         pub topics_regex: Option<String> = key("kafka.topics.regex") { },
         /// The consumer group.
         pub group_id: String = key("kafka.consumer.group.id") { default: Some("flume"), deprecated: &["groupId"] },
+        /// Where a group without offsets begins: earliest, latest or none (an error).
+        pub auto_offset_reset: String = key("kafka.consumer.auto.offset.reset") {
+            default: Some("latest"), one_of: &["earliest", "latest", "none", "smallest", "largest"]
+        },
         /// Most events of one put.
         pub batch_size: usize = key("batchSize") { default: Some("1000"), min: Some(1), unit: Unit::Events },
         /// After how long an incomplete batch is put.
@@ -25,12 +30,25 @@ settings! {
         pub topic_header: String = key("topicHeader") { default: Some("topic") },
         /// `header.<event's header>`: header of the record whose value it gets.
         pub headers: Family = key("header.") { since: "1.11" },
-        /// Where the group has no offsets in Kafka, those in ZooKeeper are taken over; needs `zookeeperConnect`.
+        /// How much longer each rest in a row is after a put was refused.
+        pub backoff_increment: u64 = key("backoffSleepIncrement") { default: Some("1000"), unit: Unit::Millis },
+        /// The longest such rest.
+        pub backoff_max: u64 = key("maxBackoffSleep") { default: Some("5000"), unit: Unit::Millis },
+        /// Where the group has no offset of a partition in Kafka, that in ZooKeeper is taken over; needs `zookeeperConnect`.
         pub migrate_zookeeper_offsets: bool = key("migrateZookeeperOffsets") { default: Some("true") },
-        /// ZooKeeper, `host:port`, as Flume 1.6 had it: for offsets to take over, and for the brokers where
-        /// `kafka.bootstrap.servers` is missing.
+        /// ZooKeeper, `host:port,host:port/root`, as Flume 1.6 had it: for the brokers where `kafka.bootstrap.servers` is missing, and
+        /// for offsets to take over.
         pub zookeeper_connect: Option<String> = key("zookeeperConnect") { },
-        /// Keys of Kafka's consumer. Commits are the source's own: `enable.auto.commit` is always false.
+        /// Flume 1.6's prefix of consumer properties.
+        pub consumer_timeout: Option<String> = key("kafka.consumer.timeout.ms") {
+            inert: Some("a key of Kafka 0.8's consumer: this one waits without giving up, and a stop ends the wait")
+        },
+        /// Login for SASL's mechanism PLAIN, as Java's clients have it.
+        pub sasl_jaas: Option<String> = key("kafka.consumer.sasl.jaas.config") { secret: true },
+        /// The same login's password alone, beside `kafka.consumer.sasl.username`.
+        pub sasl_password: Option<String> = key("kafka.consumer.sasl.password") { secret: true, since: "Flumen 0.1" },
+        /// Properties of Kafka's consumer, by the names of Java's client or librdkafka's. Commits are the source's own:
+        /// `enable.auto.commit` is always false.
         pub consumer: Family = key("kafka.consumer.") { },
     }
 }

@@ -30,6 +30,12 @@ pub use takes::*;
 pub trait Subject: Send + Sync {
     /// Opens the channel with these keys. A durable channel that was closed is opened again, with its events.
     fn open(&self, keys: &[(&str, &str)]) -> Arc<dyn Channel>;
+
+    /// Whether the channel has its events itself: it counts them, has a `capacity`, and their numbers are for ever. Of one whose
+    /// events lie with somebody else, to whom others put as well, nothing of that is asked.
+    fn is_local(&self) -> bool {
+        true
+    }
 }
 
 /// The suite as test functions, for a channel that is `volatile` or `durable`.

@@ -10,8 +10,8 @@ use flumen_api::event::Headers;
 
 use super::Subject;
 use super::world::{
-    ROOMY, TEN, TEN_AT_ONCE, append, expect_full, expect_nothing, expect_numbered, number, numbered, poll,
-    put, space, take, within,
+    ROOMY, TEN, TEN_AT_ONCE, append, expect_events, expect_full, expect_nothing, expect_numbered, number,
+    numbered, poll, put, space, take, within,
 };
 
 /// Takes of any size see events in the order of their puts, numbered without gaps.
@@ -34,7 +34,7 @@ pub async fn a_single_taker_sees_the_order_of_the_puts(subject: &dyn Subject) {
         }
     }
     expect_nothing(&mut *taker);
-    assert_eq!(channel.status().events, 0);
+    expect_events(subject, &*channel, 0);
     channel.close().await;
 }
 

@@ -9,8 +9,8 @@ use flumen_api::channel::{Channel, PutError, TakeError, TakeLimit};
 
 use super::Subject;
 use super::world::{
-    PATIENCE, ROOMY, TEN, TEN_AT_ONCE, expect_full, expect_nothing, expect_numbered, number, numbered, poll,
-    put, space, take, try_take, within,
+    PATIENCE, ROOMY, TEN, TEN_AT_ONCE, expect_events, expect_full, expect_nothing, expect_numbered, number,
+    numbered, poll, put, space, take, try_take, within,
 };
 
 /// Two takes rolled back, the newer one first, come again as if they had not been taken.
@@ -24,7 +24,7 @@ pub async fn rolled_back_events_go_out_first_and_in_order(subject: &dyn Subject)
     put(&*channel, &numbered(12, 3)).await;
     second.rollback();
     first.rollback();
-    assert_eq!(channel.status().events, 15);
+    expect_events(subject, &*channel, 15);
     let again = take(&mut *taker, 4).await;
     assert_eq!(again.first_event(), number, "an event keeps its number");
     let mut next = expect_numbered(&again, 0);
@@ -46,7 +46,7 @@ pub async fn a_put_may_be_taken_in_parts(subject: &dyn Subject) {
     let taken = take(&mut *taker, 3).await;
     expect_numbered(&taken, 0);
     taken.release("k1", Vec::new());
-    assert_eq!(channel.status().events, 7);
+    expect_events(subject, &*channel, 7);
     let middle = take(&mut *taker, 3).await;
     expect_numbered(&middle, 3);
     let last = take(&mut *taker, 10).await;
@@ -56,7 +56,7 @@ pub async fn a_put_may_be_taken_in_parts(subject: &dyn Subject) {
     let middle = take(&mut *taker, 10).await;
     assert_eq!(expect_numbered(&middle, 3), 6);
     middle.release("k1", Vec::new());
-    assert_eq!(channel.status().events, 0);
+    expect_events(subject, &*channel, 0);
     expect_nothing(&mut *taker);
     channel.close().await;
 }
@@ -146,7 +146,7 @@ pub async fn a_dropped_take_is_a_rollback(subject: &dyn Subject) {
     let taken = take(&mut *taker, 5).await;
     assert!(expect_numbered(&taken, 0) >= 3);
     drop(taken);
-    assert_eq!(channel.status().events, 5);
+    expect_events(subject, &*channel, 5);
     channel.close().await;
 }
 
@@ -157,19 +157,24 @@ pub async fn releases_may_come_in_any_order(subject: &dyn Subject) {
     let mut taker = channel.taker();
     let (a, b, c) = (take(&mut *taker, 3).await, take(&mut *taker, 3).await, take(&mut *taker, 4).await);
     c.release("k1", Vec::new());
-    assert_eq!(channel.status().events, 6);
+    expect_events(subject, &*channel, 6);
     put(&*channel, &numbered(10, 4)).await;
-    expect_full(&*channel, 1);
+    if subject.is_local() {
+        expect_full(&*channel, 1);
+    }
     a.release("k1", Vec::new());
-    assert_eq!(channel.status().events, 7);
+    expect_events(subject, &*channel, 7);
     b.rollback();
     let again = take(&mut *taker, 3).await;
     assert_eq!(expect_numbered(&again, 3), 6);
-    let newer = take(&mut *taker, 10).await;
-    assert_eq!(expect_numbered(&newer, 10), 14);
-    newer.release("k1", Vec::new());
+    let mut next = 10;
+    while next < 14 {
+        let newer = take(&mut *taker, 10).await;
+        next = expect_numbered(&newer, next);
+        newer.release("k1", Vec::new());
+    }
     again.release("k1", Vec::new());
-    assert_eq!(channel.status().events, 0);
+    expect_events(subject, &*channel, 0);
     expect_nothing(&mut *taker);
     channel.close().await;
 }
@@ -211,7 +216,9 @@ pub async fn a_closed_channel_says_so(subject: &dyn Subject) {
     let mut taker = channel.taker();
     let taken = take(&mut *taker, 1).await;
     let mut waiting = Box::pin(channel.reserve(space(&numbered(10, 5))));
-    assert!(poll(waiting.as_mut()).is_pending());
+    if subject.is_local() {
+        assert!(poll(waiting.as_mut()).is_pending());
+    }
     channel.close().await;
     let ended = within(waiting).await;
     assert!(matches!(ended, Err(PutError::Closed { .. })), "{ended:?}");

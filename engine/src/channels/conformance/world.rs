@@ -9,6 +9,8 @@ use flumen_api::channel::{Channel, Put, PutError, Reservation, Space, TakeLimit,
 use flumen_api::chunk::ChunkWriter;
 use flumen_api::progress::Progress;
 
+use super::Subject;
+
 /// How long anything may take that has to happen at all.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -94,6 +96,12 @@ pub(super) fn try_take(taker: &mut dyn Taker, limit: TakeLimit) -> Option<Taken>
 pub(super) fn expect_nothing(taker: &mut dyn Taker) {
     let taken = tokio::task::block_in_place(|| try_take(taker, TakeLimit::events(1)));
     assert!(taken.is_none(), "{taken:?} should not be there");
+}
+
+pub(super) fn expect_events(subject: &dyn Subject, channel: &dyn Channel, events: u64) {
+    if subject.is_local() {
+        assert_eq!(channel.status().events, events);
+    }
 }
 
 pub(super) fn expect_full(channel: &dyn Channel, events: usize) {

@@ -21,18 +21,30 @@ settings! {
         pub default_partition_id: Option<u32> = key("defaultPartitionId") { },
         /// Header with the partition of an event; goes before `defaultPartitionId`.
         pub partition_id_header: Option<String> = key("partitionIdHeader") { },
-        /// Where a new group begins: earliest, latest or none.
-        pub auto_offset_reset: String = key("kafka.consumer.auto.offset.reset") { default: Some("earliest") },
-        /// Which brokers must have a record: 0, 1 or all.
-        pub acks: String = key("kafka.producer.acks") { default: Some("all") },
-        /// Where the group has no offsets in Kafka, those in ZooKeeper are taken over; needs `zookeeperConnect`.
-        pub migrate_zookeeper_offsets: bool = key("migrateZookeeperOffsets") { default: Some("true") },
-        /// ZooKeeper, `host:port`, for offsets to take over.
-        pub zookeeper_connect: Option<String> = key("zookeeperConnect") { },
-        /// Whether a new group begins with the oldest record.
-        pub read_smallest_offset: Option<bool> = key("readSmallestOffset") {
-            inert: Some("write `kafka.consumer.auto.offset.reset = earliest` or `latest`")
+        /// Where a new group begins: earliest or latest.
+        pub auto_offset_reset: String = key("kafka.consumer.auto.offset.reset") {
+            default: Some("earliest"), one_of: &["earliest", "latest"]
         },
+        /// Which brokers must have a record: 0, 1 or all.
+        pub acks: String = key("kafka.producer.acks") { default: Some("all"), one_of: &["0", "1", "-1", "all"] },
+        /// Login for SASL's mechanism PLAIN, as Java's clients have it.
+        pub producer_jaas: Option<String> = key("kafka.producer.sasl.jaas.config") { secret: true },
+        /// The same for the other side.
+        pub consumer_jaas: Option<String> = key("kafka.consumer.sasl.jaas.config") { secret: true },
+        /// The login's password alone, beside `kafka.producer.sasl.username`.
+        pub producer_password: Option<String> = key("kafka.producer.sasl.password") { secret: true, since: "Flumen 0.1" },
+        /// The same for the other side.
+        pub consumer_password: Option<String> = key("kafka.consumer.sasl.password") { secret: true, since: "Flumen 0.1" },
+        /// Where the group has no offsets in Kafka, those in ZooKeeper are taken over; needs `zookeeperConnect`.
+        pub migrate_zookeeper_offsets: bool = key("migrateZookeeperOffsets") {
+            default: Some("true"), inert: Some("ZooKeeper is not asked: Kafka's own tools take its offsets over")
+        },
+        /// ZooKeeper, `host:port`, for offsets to take over.
+        pub zookeeper_connect: Option<String> = key("zookeeperConnect") {
+            inert: Some("ZooKeeper is not asked: Kafka's own tools take its offsets over")
+        },
+        /// Whether a new group begins with the oldest record.
+        pub read_smallest_offset: Option<bool> = key("readSmallestOffset") { },
         /// Keys of Kafka's consumer. Commits are the channel's own: `enable.auto.commit` is always false.
         pub consumer: Family = key("kafka.consumer.") { },
         /// Keys of Kafka's producer.

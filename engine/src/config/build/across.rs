@@ -11,6 +11,7 @@ impl Builder<'_> {
         self.remove_idle_channels();
         self.warn_of_memory();
         self.warn_of_missing_timestamps();
+        self.warn_of_topics_that_are_kept();
         if self.plan.sources.is_empty() && self.plan.sinks.is_empty() && !self.capacities.is_empty() {
             let message = "the agent has neither a source nor a sink that can run, so it runs nothing";
             self.plan.problems.0.push(Problem {
@@ -133,6 +134,36 @@ impl Builder<'_> {
         }
         for (config, key, message) in warnings {
             self.plan.problems.warn(&config, key, message);
+        }
+    }
+
+    /// A sink of Kafka behind a source of Kafka: the source's header says the sink where each event goes, which is back.
+    fn warn_of_topics_that_are_kept(&mut self) {
+        let mut warnings = Vec::new();
+        for sink in self.plan.sinks.iter().filter(|sink| advice::is_kafka_sink(&sink.spec)) {
+            let header = |config: &ComponentConfig| config.get("topicHeader").unwrap_or("topic").to_string();
+            let is_off = |config: &ComponentConfig, key: &str| {
+                config.get(key).is_some_and(|text| text.eq_ignore_ascii_case("false"))
+            };
+            let keeps = self.plan.sources.iter().find(|source| {
+                source.channels.contains(&sink.channel)
+                    && advice::is_kafka_source(&source.spec)
+                    && !is_off(&source.config, "setTopicHeader")
+                    && header(&source.config) == header(&sink.config)
+            });
+            let Some(source) = keeps.filter(|_| !is_off(&sink.config, "allowTopicOverride")) else {
+                continue;
+            };
+            let message = format!(
+                "the source {} gives each event a header `{}` with its topic, which goes before this key: events go back to the \
+                 topic they came from. Set `allowTopicOverride = false`",
+                source.config.name,
+                header(&sink.config)
+            );
+            warnings.push((sink.config.clone(), message));
+        }
+        for (config, message) in warnings {
+            self.plan.problems.warn(&config, "kafka.topic", message);
         }
     }
 }

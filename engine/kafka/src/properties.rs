@@ -1,0 +1,314 @@
+//! Properties of a Kafka client: a configuration's `kafka.producer.*` or `kafka.consumer.*`, as Java has them, for librdkafka.
+//!
+//! Each value is tried on librdkafka when the configuration is checked: a name that nobody knows is warned about and left out, a
+//! value that cannot be is an error, and so is what this build of librdkafka lacks.
+
+use flumen_api::settings::{ComponentConfig, Family, Problems, Value};
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaConfRes;
+
+use crate::jaas;
+use crate::names::{Meaning, NO_SASL, NO_TLS, meaning};
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Sends.
+    Producer,
+    /// Reads, in a group.
+    Consumer,
+}
+
+/// What a client that is not told otherwise has: Java's defaults where they show, and bounds on memory.
+const PRODUCER: &[(&str, &str)] = &[
+    // Keys land where Java's producers put them, in a topic that both write.
+    ("partitioner", "murmur2_random"),
+    ("message.max.bytes", "1048576"),
+    ("delivery.timeout.ms", "120000"),
+    ("queue.buffering.max.kbytes", "65536"),
+    ("enable.metrics.push", "false"),
+];
+const CONSUMER: &[(&str, &str)] = &[
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    ("allow.auto.create.topics", "true"),
+    ("isolation.level", "read_uncommitted"),
+    // Java's fetches hold less; 64 MiB a client would be more than the rest of an agent.
+    ("queued.max.messages.kbytes", "16384"),
+    ("enable.metrics.push", "false"),
+];
+
+/// A client's properties, by librdkafka's names.
+#[derive(Clone, Debug)]
+pub struct Properties {
+    config: ClientConfig,
+    named: Vec<String>,
+}
+
+impl Properties {
+    /// The defaults of a client that begins at `servers`.
+    pub fn new(role: Role, servers: &str) -> Self {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", servers).set("client.id", "flumen");
+        let defaults = if role == Role::Producer { PRODUCER } else { CONSUMER };
+        for (name, value) in defaults {
+            config.set(*name, *value);
+        }
+        Self { config, named: Vec::new() }
+    }
+
+    /// Takes over the properties of `family`, which stands in `config` below `prefix`, but those named in `own`, which the component
+    /// reads itself. Problems are reported; `None` if one is an error.
+    pub fn take_over(
+        &mut self,
+        family: &Family,
+        prefix: &str,
+        own: &[&str],
+        config: &ComponentConfig,
+        problems: &mut Problems,
+    ) -> Option<()> {
+        let before = problems.errors();
+        for (name, value) in family.0.iter().filter(|(name, _)| !own.contains(&name.as_str())) {
+            let key = format!("{prefix}{name}");
+            self.take_one(name, value, &key, config, problems);
+        }
+        (problems.errors() == before).then_some(())
+    }
+
+    fn take_one(
+        &mut self,
+        name: &str,
+        value: &Value,
+        key: &str,
+        config: &ComponentConfig,
+        problems: &mut Problems,
+    ) {
+        let text = value.resolved.as_str();
+        let set: Result<Vec<(&str, String)>, String> = match meaning(name) {
+            None => Ok(vec![(name, text.into())]),
+            Some(Meaning::Renamed(theirs)) => Ok(vec![(theirs, text.into())]),
+            Some(Meaning::Kibibytes(theirs)) => match text.parse::<u64>() {
+                Ok(bytes) => Ok(vec![(theirs, bytes.div_ceil(1024).max(1).to_string())]),
+                Err(_) => Err(format!("`{text}` is not a number of bytes")),
+            },
+            Some(Meaning::Inert(why)) => {
+                problems.warn(config, key, why);
+                return;
+            }
+            Some(Meaning::Refused(why)) => Err(why.into()),
+            Some(Meaning::Special) => special(name, text),
+        };
+        let set = match set {
+            Ok(set) => set,
+            Err(why) => return problems.error(config, key, why),
+        };
+        for (theirs, text) in set {
+            match tried(theirs, &text) {
+                Ok(()) => {
+                    self.named.push(theirs.into());
+                    self.config.set(theirs, text);
+                }
+                Err(Tried::Unknown) => {
+                    let message =
+                        "neither Java's client nor librdkafka has a property of this name: it is left out";
+                    problems.warn(config, key, message);
+                }
+                Err(Tried::Wrong(why)) => problems.error(config, key, why),
+            }
+        }
+    }
+
+    /// Sets a property by librdkafka's name, whoever set it before.
+    pub fn set(&mut self, name: &str, value: impl Into<String>) -> &mut Self {
+        self.config.set(name, value);
+        self
+    }
+
+    /// Sets it unless the configuration names it.
+    pub fn set_default(&mut self, name: &str, value: &str) -> &mut Self {
+        if !self.is_named(name) {
+            self.config.set(name, value);
+        }
+        self
+    }
+
+    /// Whether the configuration names it.
+    pub fn is_named(&self, name: &str) -> bool {
+        self.named.iter().any(|named| named == name)
+    }
+
+    /// A property's value, if it has one that is not librdkafka's default.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.config.get(name)
+    }
+
+    /// For a client's constructor.
+    pub fn config(&self) -> &ClientConfig {
+        &self.config
+    }
+}
+
+enum Tried {
+    Unknown,
+    Wrong(String),
+}
+
+fn tried(name: &str, text: &str) -> Result<(), Tried> {
+    let mut config = ClientConfig::new();
+    config.set(name, text);
+    match config.create_native_config() {
+        Ok(_) => Ok(()),
+        Err(KafkaError::ClientConfig(RDKafkaConfRes::RD_KAFKA_CONF_UNKNOWN, ..)) => Err(Tried::Unknown),
+        Err(KafkaError::ClientConfig(_, why, ..)) => Err(Tried::Wrong(why)),
+        Err(error) => Err(Tried::Wrong(error.to_string())),
+    }
+}
+
+/// What has values of another spelling.
+fn special(name: &str, text: &str) -> Result<Vec<(&'static str, String)>, String> {
+    let short = text.rsplit('.').next().unwrap_or(text);
+    let lower = text.to_ascii_lowercase();
+    Ok(match name {
+        "partitioner.class" => match short {
+            "DefaultPartitioner" | "UniformStickyPartitioner" => {
+                vec![("partitioner", "murmur2_random".into())]
+            }
+            "RoundRobinPartitioner" => vec![("partitioner", "random".into())],
+            _ => {
+                return Err(format!(
+                    "{text} is a class of Java's; leave the key out to have keys where Java's clients put them"
+                ));
+            }
+        },
+        "partition.assignment.strategy" => {
+            let one = |class: &str| match class.trim().rsplit('.').next().unwrap_or_default() {
+                "RangeAssignor" | "range" => Ok("range"),
+                "RoundRobinAssignor" | "roundrobin" => Ok("roundrobin"),
+                "CooperativeStickyAssignor" | "cooperative-sticky" => Ok("cooperative-sticky"),
+                _ => Err(format!(
+                    "`{}` is none of RangeAssignor, RoundRobinAssignor, CooperativeStickyAssignor",
+                    class.trim()
+                )),
+            };
+            let names = text.split(',').map(one).collect::<Result<Vec<_>, _>>()?;
+            vec![("partition.assignment.strategy", names.join(","))]
+        }
+        "auto.offset.reset" => match lower.as_str() {
+            "earliest" | "smallest" | "beginning" => vec![("auto.offset.reset", "earliest".into())],
+            "latest" | "largest" | "end" => vec![("auto.offset.reset", "latest".into())],
+            "none" | "error" => vec![("auto.offset.reset", "error".into())],
+            _ => return Err(format!("`{text}` is none of earliest, latest, none")),
+        },
+        "compression.type" => vec![("compression.type", lower)],
+        "security.protocol" => match lower.as_str() {
+            "plaintext" | "sasl_plaintext" => vec![("security.protocol", lower)],
+            "ssl" | "sasl_ssl" => return Err(NO_TLS.into()),
+            _ => return Err(format!("`{text}` is none of PLAINTEXT, SASL_PLAINTEXT")),
+        },
+        "sasl.mechanism" => match lower.as_str() {
+            "plain" => vec![("sasl.mechanism", "PLAIN".into())],
+            _ => return Err(NO_SASL.into()),
+        },
+        "sasl.jaas.config" => {
+            let login = jaas::parse(text)?;
+            if !login.module.ends_with(".PlainLoginModule") {
+                return Err(NO_SASL.into());
+            }
+            let (Some(username), Some(password)) = (login.username, login.password) else {
+                return Err("it has no username or no password".into());
+            };
+            vec![("sasl.username", username), ("sasl.password", password)]
+        }
+        _ => Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use flumen_api::settings::Kind;
+
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> (Option<Properties>, Vec<String>) {
+        let pairs: Vec<_> =
+            pairs.iter().map(|(name, value)| (format!("kafka.producer.{name}"), *value)).collect();
+        let pairs: Vec<_> = pairs.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let config = ComponentConfig::of(Kind::Sink, "k1", &pairs);
+        let family = config.family("kafka.producer.").map(|(name, value)| (name.to_string(), value.clone()));
+        let mut problems = Problems::default();
+        let mut properties = Properties::new(Role::Producer, "h:1");
+        let read = properties.take_over(
+            &Family(family.collect()),
+            "kafka.producer.",
+            &["acks"],
+            &config,
+            &mut problems,
+        );
+        (read.map(|()| properties), problems.0.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn javas_names_and_values_become_librdkafkas() {
+        let (properties, said) = read(&[
+            ("buffer.memory", "33554432"),
+            ("max.request.size", "2000000"),
+            ("compression.type", "LZ4"),
+            ("linger.ms", "20"),
+            ("security.protocol", "SASL_PLAINTEXT"),
+            ("sasl.mechanism", "PLAIN"),
+            (
+                "sasl.jaas.config",
+                "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"u\" password=\"p\";",
+            ),
+            ("partitioner.class", "org.apache.kafka.clients.producer.RoundRobinPartitioner"),
+            ("acks", "whatever"),
+        ]);
+        let properties = properties.expect("no error");
+        assert_eq!(said, Vec::<String>::new());
+        for (name, value) in [
+            ("queue.buffering.max.kbytes", "32768"),
+            ("message.max.bytes", "2000000"),
+            ("compression.type", "lz4"),
+            ("linger.ms", "20"),
+            ("security.protocol", "sasl_plaintext"),
+            ("sasl.username", "u"),
+            ("sasl.password", "p"),
+            ("partitioner", "random"),
+        ] {
+            assert_eq!(properties.get(name), Some(value), "{name}");
+        }
+        assert!(properties.config().create_native_config().is_ok());
+    }
+
+    #[test]
+    fn unknown_names_are_warned_about_and_left_out() {
+        let (properties, said) =
+            read(&[("lingerr.ms", "20"), ("metric.reporters", "x.Y"), ("key.serializer", "x")]);
+        assert_eq!(properties.expect("no error").get("lingerr.ms"), None);
+        assert_eq!(said.len(), 3, "{said:?}");
+        assert!(said.iter().all(|line| line.contains("warning")), "{said:?}");
+    }
+
+    #[test]
+    fn wrong_values_and_what_the_build_lacks_are_errors_by_name() {
+        for (name, value, why) in [
+            ("linger.ms", "soon", "linger.ms"),
+            ("compression.type", "rar", "compression"),
+            ("security.protocol", "SASL_SSL", "no TLS"),
+            ("ssl.truststore.location", "/x", "no TLS"),
+            ("sasl.mechanism", "SCRAM-SHA-512", "PLAIN alone"),
+            ("sasl.jaas.config", "x.ScramLoginModule required username=\"u\" password=\"p\";", "PLAIN alone"),
+            ("partitioner.class", "com.example.Mine", "com.example.Mine"),
+            ("buffer.memory", "much", "bytes"),
+        ] {
+            let (properties, said) = read(&[(name, value)]);
+            assert!(properties.is_none(), "{name}");
+            let named = said
+                .iter()
+                .any(|line| line.contains(why) && line.contains(&format!("kafka.producer.{name}")));
+            assert!(named, "{name}: {said:?}");
+            assert!(!said.iter().any(|line| line.contains("\"p\"")), "a password in {said:?}");
+        }
+    }
+}
