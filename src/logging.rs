@@ -156,7 +156,7 @@ impl<S: Subscriber> Layer<S> for Lines {
             let mut repeats = self.0.0.repeats.lock();
             let now = Instant::now();
             for (level, target, text, count) in repeats.over(now) {
-                let text = format!("{text} ({count} more times, not logged one by one)");
+                let text = format!("{text} ({count} more like it, not logged one by one)");
                 push_line(&mut lines, level, &target, &text);
             }
             let verdict = repeats.of(level, metadata.target(), &message, now);
@@ -182,9 +182,18 @@ fn push_line(out: &mut String, level: Level, target: &str, message: &str) {
     let now = jiff::Zoned::now();
     let thread = std::thread::current();
     let thread = thread.name().unwrap_or("thread");
+    let now = now.strftime("%Y-%m-%d %H:%M:%S,%3f");
     // Writing to a String cannot fail.
-    let _infallible =
-        writeln!(out, "{} ({thread}) [{level} - {target}] {message}", now.strftime("%Y-%m-%d %H:%M:%S,%3f"),);
+    let _infallible = write!(out, "{now} ({thread}) [{level} - {target}] ");
+    // Text of peers is part of messages: none of them may begin a line.
+    for character in message.chars() {
+        match character {
+            '\t' => out.push('\t'),
+            character if character.is_control() => out.extend(character.escape_default()),
+            character => out.push(character),
+        }
+    }
+    out.push('\n');
 }
 
 /// An event's message, then its fields as `name=value`.
@@ -226,6 +235,14 @@ mod tests {
 
     fn plan(pairs: &[(&str, &str)]) -> Result<Plan, String> {
         Plan::of(&pairs.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect())
+    }
+
+    #[test]
+    fn no_text_of_a_message_begins_a_line() {
+        let mut out = String::new();
+        push_line(&mut out, Level::WARN, "t", "peer says \u{1b}[31mno\r\n2026-11-22 ERROR\tforged");
+        assert_eq!(out.lines().count(), 1, "{out}");
+        assert!(out.ends_with("peer says \\u{1b}[31mno\\r\\n2026-11-22 ERROR\tforged\n"), "{out}");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! One event as components see it: headers and a body of any bytes.
 
+mod builder;
 mod order;
 
 use std::collections::HashMap;
 use std::fmt;
 
+pub use builder::HeadersBuilder;
 pub use order::AsJava;
 
 /// From this many headers on a set has an index: a list is quicker below, and beyond, a peer that sends thousands would
@@ -49,18 +51,21 @@ impl Headers {
         let (key, value) = (key.as_ref(), value.as_ref());
         match self.position(key) {
             Some(at) => self.replace_value(at, value),
-            None => {
-                if let Some(index) = &mut self.index {
-                    index.insert(key.to_string(), self.ends.len());
-                }
-                self.text.push_str(key);
-                let key_end = self.text.len();
-                self.text.push_str(value);
-                self.ends.push((key_end, self.text.len()));
-                if self.index.is_none() {
-                    self.build_index();
-                }
-            }
+            None => self.append(key, value),
+        }
+    }
+
+    /// Adds a header whose key is not set.
+    fn append(&mut self, key: &str, value: &str) {
+        if let Some(index) = &mut self.index {
+            index.insert(key.to_string(), self.ends.len());
+        }
+        self.text.push_str(key);
+        let key_end = self.text.len();
+        self.text.push_str(value);
+        self.ends.push((key_end, self.text.len()));
+        if self.index.is_none() {
+            self.build_index();
         }
     }
 
@@ -155,11 +160,11 @@ impl Eq for Headers {}
 
 impl<K: AsRef<str>, V: AsRef<str>> FromIterator<(K, V)> for Headers {
     fn from_iter<T: IntoIterator<Item = (K, V)>>(pairs: T) -> Self {
-        let mut headers = Self::new();
+        let mut builder = HeadersBuilder::default();
         for (key, value) in pairs {
-            headers.set(key, value);
+            builder.push(key, value);
         }
-        headers
+        builder.build()
     }
 }
 

@@ -83,6 +83,9 @@ pub fn put_batch<'a>(
     frame::end(out, start);
 }
 
+/// How much of a server's error is repeated.
+const WHY_MAX: usize = 400;
+
 /// Reads the answer to a call: what it came to, or the error that the server threw.
 pub fn read_reply(payload: &[u8]) -> Result<Result<Status, String>, Malformed> {
     let mut input = Input::new(payload);
@@ -95,7 +98,10 @@ pub fn read_reply(payload: &[u8]) -> Result<Result<Status, String>, Malformed> {
             other => return Err(input.error(format!("a status of {other}"))),
         }),
         1 => match input.long()? {
-            0 => Err(String::from_utf8_lossy(input.bytes()?).into_owned()),
+            0 => {
+                let why = input.bytes()?;
+                Err(String::from_utf8_lossy(&why[..why.len().min(WHY_MAX)]).into_owned())
+            }
             other => return Err(input.error(format!("an error of kind {other}"))),
         },
         other => return Err(input.error(format!("neither a result nor an error but {other}"))),

@@ -4,7 +4,7 @@
 //! a request have, share one set, which is found by the bytes that it was written as.
 
 use bytes::Bytes;
-use flumen_api::event::EventRef;
+use flumen_api::event::{EventRef, HeadersBuilder};
 use flumen_api::{Batch, Headers};
 
 use crate::Malformed;
@@ -15,6 +15,9 @@ use crate::output::{put_bytes, put_long};
 /// without a bound a small message could fill the memory.
 pub const EVENTS_MAX: usize = 1 << 18;
 
+/// Most headers in the different sets of one request: each takes some hundred bytes in memory, and four in a request.
+pub const HEADERS_MAX: usize = 1 << 20;
+
 /// Header sets that are remembered by their bytes.
 const KNOWN: usize = 64;
 
@@ -23,16 +26,32 @@ struct Sets<'a> {
     payload: &'a [u8],
     /// Where it stands, and its index in the batch.
     known: [(usize, usize, u32); KNOWN],
+    /// In all sets so far.
+    headers: usize,
+}
+
+/// Why no events were read.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    Malformed(Malformed),
+    /// More events or headers than a request may have.
+    TooMany,
+}
+
+impl From<Malformed> for Unread {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
 }
 
 impl<'a> Sets<'a> {
     fn new(payload: &'a [u8]) -> Self {
-        Self { payload, known: [(0, 0, 0); KNOWN] }
+        Self { payload, known: [(0, 0, 0); KNOWN], headers: 0 }
     }
 
     /// The index of the set that stands next.
     #[inline]
-    fn next(&mut self, input: &mut Input<'_>, batch: &mut Batch) -> Result<u32, Malformed> {
+    fn next(&mut self, input: &mut Input<'_>, batch: &mut Batch) -> Result<u32, Unread> {
         let start = input.at();
         input.skip_map()?;
         let bytes = &self.payload[start..input.at()];
@@ -44,9 +63,27 @@ impl<'a> Sets<'a> {
         if &self.payload[from..to] == bytes {
             return Ok(index);
         }
-        let index = batch.add_headers(headers(bytes, start)?);
+        let index = batch.add_headers(self.read(bytes, start)?);
         self.known[place] = (start, input.at(), index);
         Ok(index)
+    }
+
+    /// The pairs of a map; text that is no UTF-8 gets the sign that Java puts in place of it.
+    fn read(&mut self, bytes: &[u8], start: usize) -> Result<Headers, Unread> {
+        let mut input = Input::new(bytes);
+        // Each pair has two lengths, of a byte at least.
+        let mut headers = HeadersBuilder::with_capacity(4, bytes.len());
+        input.items(|input| {
+            self.headers += 1;
+            if self.headers > HEADERS_MAX {
+                return Err(Unread::TooMany);
+            }
+            let mut text = || input.bytes().map_err(|error| Malformed { at: error.at + start, ..error });
+            let key = String::from_utf8_lossy(text()?);
+            headers.push(key, String::from_utf8_lossy(text()?));
+            Ok(())
+        })?;
+        Ok(headers.build())
     }
 }
 
@@ -62,24 +99,9 @@ fn place(bytes: &[u8]) -> usize {
     (hash >> 58) as usize % KNOWN
 }
 
-/// The pairs of a map; text that is no UTF-8 gets the sign that Java puts in place of it.
-fn headers(bytes: &[u8], start: usize) -> Result<Headers, Malformed> {
-    let mut input = Input::new(bytes);
-    // Each pair has two lengths, of a byte at least.
-    let mut headers = Headers::with_capacity(4, bytes.len());
-    let pairs = input.items(|input| {
-        let key = String::from_utf8_lossy(input.bytes()?);
-        let value = String::from_utf8_lossy(input.bytes()?);
-        headers.set(key, value);
-        Ok(())
-    });
-    pairs.map_err(|error| Malformed { at: error.at + start, ..error })?;
-    Ok(headers)
-}
-
 /// Reads one event, which is appended to the batch.
 #[inline]
-fn event(input: &mut Input<'_>, sets: &mut Sets<'_>, batch: &mut Batch) -> Result<(), Malformed> {
+fn event(input: &mut Input<'_>, sets: &mut Sets<'_>, batch: &mut Batch) -> Result<(), Unread> {
     let set = sets.next(input, batch)?;
     let body = input.bytes_at()?;
     batch.push_slice(body.start, body.len());
@@ -90,31 +112,25 @@ fn event(input: &mut Input<'_>, sets: &mut Sets<'_>, batch: &mut Batch) -> Resul
 }
 
 /// The parameter of `append`.
-pub(crate) fn one(payload: &Bytes, input: &mut Input<'_>) -> Result<Batch, Malformed> {
+pub(crate) fn one(payload: &Bytes, input: &mut Input<'_>) -> Result<Batch, Unread> {
     let mut batch = Batch::over(payload.clone());
     event(input, &mut Sets::new(payload), &mut batch)?;
     input.end()?;
     Ok(batch)
 }
 
-/// The parameter of `appendBatch`. `None`: more events than a request may have.
-pub(crate) fn many(payload: &Bytes, input: &mut Input<'_>) -> Result<Option<Batch>, Malformed> {
+/// The parameter of `appendBatch`.
+pub(crate) fn many(payload: &Bytes, input: &mut Input<'_>) -> Result<Batch, Unread> {
     let mut batch = Batch::over(payload.clone());
     let mut sets = Sets::new(payload);
-    let mut is_too_many = false;
-    let read = input.items(|input| {
+    input.items(|input| {
         if batch.len() == EVENTS_MAX {
-            is_too_many = true;
-            return Err(input.error("too many events"));
+            return Err(Unread::TooMany);
         }
         event(input, &mut sets, &mut batch)
-    });
-    if is_too_many {
-        return Ok(None);
-    }
-    read?;
+    })?;
     input.end()?;
-    Ok(Some(batch))
+    Ok(batch)
 }
 
 /// Writes the headers of events, once for those that share a set.
@@ -176,7 +192,7 @@ mod tests {
 
     fn read(bytes: Vec<u8>) -> Batch {
         let payload = Bytes::from(bytes);
-        many(&payload, &mut Input::new(&payload)).unwrap().unwrap()
+        many(&payload, &mut Input::new(&payload)).unwrap()
     }
 
     #[test]
@@ -223,7 +239,27 @@ mod tests {
         bytes.resize(bytes.len() + 2 * (EVENTS_MAX + 1), 0);
         bytes.push(0);
         let payload = Bytes::from(bytes);
-        assert!(many(&payload, &mut Input::new(&payload)).unwrap().is_none());
+        assert!(matches!(many(&payload, &mut Input::new(&payload)), Err(Unread::TooMany)));
+    }
+
+    #[test]
+    fn more_headers_than_memory_is_given_for_are_no_batch() {
+        // In one set, and in many.
+        for (events, headers) in [(1, HEADERS_MAX + 1), (1 << 11, 1 << 10)] {
+            let mut bytes = Vec::new();
+            put_long(&mut bytes, events as i64);
+            for event in 0..events {
+                put_long(&mut bytes, headers as i64);
+                for _ in 0..headers {
+                    put_bytes(&mut bytes, &(event as u16).to_be_bytes());
+                    put_bytes(&mut bytes, b"");
+                }
+                bytes.extend_from_slice(&[0, 0]);
+            }
+            put_long(&mut bytes, 0);
+            let payload = Bytes::from(bytes);
+            assert!(matches!(many(&payload, &mut Input::new(&payload)), Err(Unread::TooMany)));
+        }
     }
 
     #[test]

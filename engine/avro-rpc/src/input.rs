@@ -110,10 +110,10 @@ impl<'a> Input<'a> {
 
     /// The items of an array or map, which come in blocks; a block with a negative count has its size in bytes behind it.
     #[inline]
-    pub fn items(
+    pub fn items<E: From<Malformed>>(
         &mut self,
-        mut item: impl FnMut(&mut Self) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed> {
+        mut item: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
         loop {
             let mut count = self.long()?;
             if count == 0 {

@@ -27,8 +27,14 @@ pub(crate) const ORDERED: &[u8] = b"flumen.ordered";
 
 const STATUS: [&str; 3] = ["OK", "FAILED", "UNKNOWN"];
 
+/// Longest text of a peer's protocol that is read; Flume's has 3 KB. As JSON in memory it takes a multiple of its bytes.
+const TEXT_MAX: usize = 64 << 10;
+
 /// Whether the protocol declares calls and events as Flume's does; the error says what is different.
 pub(crate) fn check(text: &[u8]) -> Result<(), String> {
+    if text.len() > TEXT_MAX {
+        return Err(format!("it has {} bytes", text.len()));
+    }
     let protocol: Value = serde_json::from_slice(text).map_err(|error| format!("it is no JSON: {error}"))?;
     let types = protocol["types"].as_array().ok_or("it declares no types")?;
     let declared = |wanted: &str| {
@@ -82,6 +88,12 @@ fn names(declared: &Value, wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_text_that_would_fill_the_memory_is_not_read() {
+        let text = format!("[{}0]", "0,".repeat(TEXT_MAX));
+        assert!(check(text.as_bytes()).unwrap_err().contains("bytes"));
+    }
 
     #[test]
     fn our_own_protocol_is_flumes() {

@@ -10,6 +10,7 @@
 
 use flumen_api::Batch;
 
+use crate::events::Unread;
 use crate::frame::{self, Frame};
 use crate::input::Input;
 use crate::output::{put_bytes, put_long, put_meta};
@@ -40,7 +41,7 @@ pub enum Request {
     Append(Batch),
     /// `appendBatch`: all of them or none.
     AppendBatch(Batch),
-    /// `appendBatch` with more than [`events::EVENTS_MAX`] events.
+    /// More than [`events::EVENTS_MAX`] events, or [`events::HEADERS_MAX`] headers.
     TooMany,
     /// A message that Flume does not have either: the reason, for the answer.
     NoSuchMessage(String),
@@ -92,11 +93,8 @@ impl Session {
         }
         input.skip_map()?;
         let request = match input.bytes()? {
-            b"append" => Request::Append(events::one(&payload, &mut input)?),
-            b"appendBatch" => match events::many(&payload, &mut input)? {
-                Some(batch) => Request::AppendBatch(batch),
-                None => Request::TooMany,
-            },
+            b"append" => read(events::one(&payload, &mut input), Request::Append)?,
+            b"appendBatch" => read(events::many(&payload, &mut input), Request::AppendBatch)?,
             b"" => Request::Nothing,
             other => {
                 let name = String::from_utf8_lossy(&other[..other.len().min(NAME_MAX)]);
@@ -105,6 +103,14 @@ impl Session {
         };
         self.is_greeted = true;
         Ok(Call { head, request })
+    }
+}
+
+fn read(events: Result<Batch, Unread>, wanted: impl FnOnce(Batch) -> Request) -> Result<Request, Malformed> {
+    match events {
+        Ok(batch) => Ok(wanted(batch)),
+        Err(Unread::TooMany) => Ok(Request::TooMany),
+        Err(Unread::Malformed(malformed)) => Err(malformed),
     }
 }
 

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use flumen_api::batch::Span;
-use flumen_api::event::EventRef;
+use flumen_api::event::{EventRef, HeadersBuilder};
 use flumen_api::{Batch, Headers};
 
 use crate::input::{Input, Type};
@@ -15,6 +15,9 @@ use crate::{Malformed, Protocol};
 /// Most events, and most header sets, of one call. An event takes 24 bytes and a set some hundred in memory, and some bytes
 /// in a message: without a bound a small message could fill the memory.
 pub const EVENTS_MAX: usize = 1 << 18;
+
+/// Most headers in the different sets of one call: each takes some hundred bytes in memory, and few in a message.
+pub const HEADERS_MAX: usize = 1 << 20;
 
 /// What a header set takes in memory beside its text.
 const SET_BYTES: usize = 128;
@@ -58,13 +61,15 @@ pub(crate) struct Reader<'a> {
     batch: Batch,
     /// Where a set stands, and its index in the batch.
     known: [(usize, usize, u32); KNOWN],
+    /// Headers in all sets so far.
+    headers: usize,
 }
 
 impl<'a> Reader<'a> {
     /// Goes on behind what of `message` the `input` has read.
     pub fn new(protocol: Protocol, message: &'a Bytes, input: Input<'a>) -> Self {
         let batch = Batch::over(message.clone());
-        Self { input, message, protocol, batch, known: [(0, 0, 0); KNOWN] }
+        Self { input, message, protocol, batch, known: [(0, 0, 0); KNOWN], headers: 0 }
     }
 
     /// The arguments of `append`.
@@ -135,9 +140,9 @@ impl<'a> Reader<'a> {
     #[inline]
     fn headers(&mut self) -> Result<u32, Unread> {
         let start = self.input.at();
-        let mut is_empty = true;
-        self.input.pass_strings(|_, _| is_empty = false)?;
-        if is_empty {
+        let mut count = 0;
+        self.input.pass_strings(|_, _| count += 1)?;
+        if count == 0 {
             return Ok(0);
         }
         let message = self.message;
@@ -147,15 +152,16 @@ impl<'a> Reader<'a> {
         if &message[from..to] == bytes {
             return Ok(index);
         }
-        if self.batch.sets().len() > EVENTS_MAX {
+        self.headers += count;
+        if self.batch.sets().len() > EVENTS_MAX || self.headers > HEADERS_MAX {
             return Err(Unread::TooMany);
         }
-        let mut headers = Headers::with_capacity(4, bytes.len());
+        let mut headers = HeadersBuilder::with_capacity(4, bytes.len());
         // Text that is no UTF-8 gets the sign that Java puts in place of it.
         Input::new(self.protocol, bytes).pass_strings(|key, value| {
-            headers.set(String::from_utf8_lossy(key), String::from_utf8_lossy(value));
+            headers.push(String::from_utf8_lossy(key), String::from_utf8_lossy(value));
         })?;
-        let index = self.batch.add_headers(headers);
+        let index = self.batch.add_headers(headers.build());
         self.known[place] = (start, self.input.at(), index);
         Ok(index)
     }

@@ -22,6 +22,7 @@ use flumen_api::settings::{ComponentConfig, Key, Problems, join};
 use flumen_api::source::Runs;
 use flumen_api::{Source, SourceContext, SourceError};
 use flumen_avro_rpc::Status;
+use flumen_avro_rpc::events::{EVENTS_MAX, HEADERS_MAX};
 use flumen_avro_rpc::frame::Frames;
 use flumen_avro_rpc::session::{self, Call, Head, Request, Session};
 use flumen_tls::{ServerKeys, ServerTls};
@@ -121,7 +122,7 @@ impl Calls for AvroCalls {
             Request::Append(batch) => Ask::Append(batch),
             Request::AppendBatch(batch) => Ask::AppendBatch(batch),
             Request::TooMany => {
-                Ask::Fails(format!("more than {} events in one request", flumen_avro_rpc::events::EVENTS_MAX))
+                Ask::Fails(format!("more than {EVENTS_MAX} events or {HEADERS_MAX} headers in one request"))
             }
             Request::NoSuchMessage(why) => Ask::Refused(why),
             Request::Nothing => Ask::Nothing,

@@ -78,11 +78,7 @@ impl Service {
                 }
                 Some(Err(error)) => error,
             };
-            if error.is_not_ours()
-                || error.is_shard_gone()
-                || error.is_cursor_gone()
-                || error.is_about_the_answer()
-            {
+            if error.is_not_ours() || error.is_shard_gone() || error.is_cursor_gone() {
                 return Err(Halt::Refused(error));
             }
             failures += 1;

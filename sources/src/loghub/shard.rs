@@ -212,6 +212,7 @@ impl<'a> Reading<'a> {
             let (pulled, room) = match self.pull().await {
                 Err(Halt::Refused(error)) if error.is_cursor_gone() => {
                     self.begin_anew(&error).await?;
+                    self.rest(Duration::from_millis(step.min(max))).await?;
                     continue;
                 }
                 pulled => pulled?,
@@ -267,16 +268,19 @@ impl<'a> Reading<'a> {
         loop {
             let room = leave.run_until_cancelled(pulls.clone().acquire_owned()).await;
             let Some(Ok(room)) = room else { return Err(Halt::Asked) };
-            let call = || service.client.pull(*id, &self.place.cursor, self.groups);
-            match service.insist(key, leave, call).await {
-                Err(Halt::Refused(error)) if error.is_about_the_answer() => {
+            let call = async || match service.client.pull(*id, &self.place.cursor, self.groups).await {
+                Err(error) if error.is_about_the_answer() => Ok(Err(error)),
+                answer => answer.map(Ok),
+            };
+            match service.insist(key, leave, call).await? {
+                Err(error) => {
                     tracing::error!(source = %service.context.name, %error, "asked again, for fewer log groups");
                     service.trouble(key, Some(error.to_string()));
                     self.groups = (self.groups / 2).max(1);
                     drop(room);
                     self.rest(service.backoff().pause()).await?;
                 }
-                result => return result.map(|pulled| (pulled, room)),
+                Ok(pulled) => return Ok((pulled, room)),
             }
         }
     }

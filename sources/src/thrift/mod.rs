@@ -21,7 +21,7 @@ use flumen_api::settings::{ComponentConfig, Key, Problems, join};
 use flumen_api::source::Runs;
 use flumen_api::{Source, SourceContext, SourceError};
 use flumen_thrift::call::{self, Asks, Call, put_reply, read_call};
-use flumen_thrift::events::EVENTS_MAX;
+use flumen_thrift::events::{EVENTS_MAX, HEADERS_MAX};
 use flumen_thrift::frame::Frames;
 use flumen_thrift::{Malformed, Protocol, Status};
 use flumen_tls::{ServerKeys, ServerTls};
@@ -115,7 +115,9 @@ impl Calls for ThriftCalls {
         let ask = match asks {
             Asks::Append(batch) => Ask::Append(batch),
             Asks::AppendBatch(batch) => Ask::AppendBatch(batch),
-            Asks::TooMany => Ask::Fails(format!("more than {EVENTS_MAX} events in one call")),
+            Asks::TooMany => {
+                Ask::Fails(format!("more than {EVENTS_MAX} events or {HEADERS_MAX} headers in one call"))
+            }
             Asks::NoSuchMethod => Ask::Refused(format!("Invalid method name: '{name}'")),
             Asks::Malformed(why) => Ask::Refused(why.to_string()),
         };

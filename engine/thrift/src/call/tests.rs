@@ -190,6 +190,19 @@ fn more_events_or_sets_than_memory_is_given_for_are_no_batch() {
     message.extend_from_slice(b"\x18\0\0\0");
     let call = read_call(Protocol::Compact, &Bytes::from(message)).unwrap();
     assert!(matches!(call.asks, Asks::TooMany), "{}", call.name);
+    // One event with more headers than that.
+    let pairs = vec![("k", ""); crate::events::HEADERS_MAX + 1];
+    let mut message = b"\x82\x21\x01\x06append\x1c\x1b".to_vec();
+    // Their count, as the protocol writes numbers, and that keys and values are strings.
+    message.extend_from_slice(&[0x81, 0x80, 0x40, 0x88]);
+    pairs.iter().for_each(|(key, _)| {
+        message.push(key.len() as u8);
+        message.extend_from_slice(key.as_bytes());
+        message.push(0);
+    });
+    message.extend_from_slice(b"\x18\0\0\0");
+    let call = read_call(Protocol::Compact, &Bytes::from(message)).unwrap();
+    assert!(matches!(call.asks, Asks::TooMany), "{:?}", call.asks);
 }
 
 #[test]
