@@ -99,6 +99,8 @@ fn word(status: Status) -> &'static str {
 }
 
 async fn open(host: &str, port: u16, tls: Option<&TlsConnector>) -> Result<Box<dyn Duplex>, String> {
+    // `[::1]:4353` is how an address of IPv6 stands in front of a port.
+    let host = host.trim_start_matches('[').trim_end_matches(']');
     let stream = TcpStream::connect((host, port)).await.map_err(|error| error.to_string())?;
     // The last piece of a call shall not wait for the answer to the one before.
     stream.set_nodelay(true).map_err(|error| error.to_string())?;

@@ -18,6 +18,8 @@ use tokio::time::timeout;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an answer is remembered.
 const REMEMBERED: Duration = Duration::from_secs(300);
+/// How long it is remembered that there was none in time: rules may go by the name, and keep a client out without it.
+const REMEMBERED_IN_VAIN: Duration = Duration::from_secs(10);
 /// How many answers are remembered; a flood of addresses must not fill the memory.
 const REMEMBERED_MAX: usize = 4096;
 /// Names that are asked for at a time: each takes a thread.
@@ -34,8 +36,9 @@ pub(crate) struct ClientHeaders {
 /// Names that were asked for.
 #[derive(Debug)]
 pub(super) struct Names {
+    /// With when each is to be asked for again.
     known: Mutex<HashMap<IpAddr, (Instant, String)>>,
-    asked: Semaphore,
+    asked: Arc<Semaphore>,
 }
 
 impl ClientHeaders {
@@ -59,27 +62,35 @@ impl ClientHeaders {
 
 impl Names {
     pub fn new() -> Self {
-        Self { known: Mutex::default(), asked: Semaphore::new(ASKED_MAX) }
+        Self { known: Mutex::default(), asked: Arc::new(Semaphore::new(ASKED_MAX)) }
     }
 
     /// The name of the host with this address, or the address.
     pub async fn of(&self, address: IpAddr) -> String {
         let known = self.known.lock().get(&address).cloned();
-        if let Some((since, name)) = known
-            && since.elapsed() < REMEMBERED
+        if let Some((until, name)) = known
+            && Instant::now() < until
         {
             return name;
         }
         let asked = async {
-            let _turn = self.asked.acquire().await.ok()?;
-            tokio::task::spawn_blocking(move || canonical_name(address)).await.ok().flatten()
+            let turn = self.asked.clone().acquire_owned().await.ok()?;
+            let ask = move || {
+                // A thread goes on with what nobody waits for any more: its turn lasts as long.
+                let _turn = turn;
+                canonical_name(address)
+            };
+            tokio::task::spawn_blocking(ask).await.ok()
         };
-        let name = timeout(PATIENCE, asked).await.ok().flatten().unwrap_or_else(|| address_text(address));
+        // Without a name the address is the answer; without an answer it stands in for one.
+        let answer = timeout(PATIENCE, asked).await.ok().flatten();
+        let remembered = if answer.is_some() { REMEMBERED } else { REMEMBERED_IN_VAIN };
+        let name = answer.flatten().unwrap_or_else(|| address_text(address));
         let mut known = self.known.lock();
         if known.len() >= REMEMBERED_MAX {
             known.clear();
         }
-        known.insert(address, (Instant::now(), name.clone()));
+        known.insert(address, (Instant::now() + remembered, name.clone()));
         name
     }
 }
