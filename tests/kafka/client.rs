@@ -13,6 +13,9 @@ use flumen_kafka::rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use crate::world::PATIENCE;
 
+/// How long one try may take where there are several.
+const ANSWER: Duration = Duration::from_secs(10);
+
 /// A record, as anybody sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
@@ -147,7 +150,14 @@ impl Client {
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<(i64, String)> {
         let mut asked = TopicPartitionList::new();
         asked.add_partition(topic, partition);
-        let answer = self.group(group).committed_offsets(asked, PATIENCE).unwrap();
+        let deadline = Instant::now() + 3 * PATIENCE;
+        let answer = loop {
+            // A client that asks while the group's coordinator is not there yet may not hear of it in time: the next one does.
+            match self.group(group).committed_offsets(asked.clone(), ANSWER) {
+                Ok(answer) => break answer,
+                Err(error) => assert!(Instant::now() < deadline, "group {group}: {error}"),
+            }
+        };
         let found = answer.find_partition(topic, partition).unwrap();
         match found.offset() {
             Offset::Offset(offset) => Some((offset, found.metadata().to_string())),
