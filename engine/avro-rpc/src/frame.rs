@@ -8,7 +8,8 @@
 //!
 //! The parts are joined where they were read, so that the payload can be the base of a batch; a message of one part, as
 //! Flumen sends them, is not moved at all. No length is believed: room grows with what has arrived, or to what earlier
-//! messages of the same connection had.
+//! messages of the same connection had. What is held and what is wanted are together all that is allocated, so that whoever
+//! counts them counts the memory.
 
 use bytes::{Bytes, BytesMut};
 
@@ -36,6 +37,15 @@ pub struct Frame {
     pub payload: Bytes,
 }
 
+/// At most so many bytes are taken for one message, if payloads may have `longest` bytes.
+pub fn room_max(longest: usize) -> usize {
+    HEAD + 4 * parts_max(longest) + longest
+}
+
+fn parts_max(longest: usize) -> usize {
+    16 + longest / PART_LEAST
+}
+
 /// Finds the messages in what arrives. The caller reads into [`buffer`](Self::buffer), then asks for [`pop`](Self::pop).
 #[derive(Debug)]
 pub struct Frames {
@@ -46,6 +56,8 @@ pub struct Frames {
     /// Bytes of the last message, as far as they are believed to come again.
     last: usize,
     quiet: usize,
+    /// The buffer lies in the memory of a message that was handed out.
+    is_shared: bool,
 }
 
 /// A message whose head is there.
@@ -56,6 +68,8 @@ struct Open {
     parts: usize,
     /// Bytes of the present part that have not come.
     part: usize,
+    /// Bytes of the longest message of so many parts.
+    most: usize,
     /// Bytes of the payload that are in their place.
     joined: usize,
     /// Up to where the buffer was looked at.
@@ -65,7 +79,7 @@ struct Open {
 impl Frames {
     /// Nothing has arrived; payloads may have up to `longest` bytes.
     pub fn new(longest: usize) -> Self {
-        Self { buffer: BytesMut::new(), open: None, longest, last: 0, quiet: QUIET }
+        Self { buffer: BytesMut::new(), open: None, longest, last: 0, quiet: QUIET, is_shared: false }
     }
 
     /// Whether part of a message has arrived.
@@ -78,37 +92,63 @@ impl Frames {
         self.buffer.len()
     }
 
-    /// How many bytes the next read should have room for, beside those that are held.
+    /// How many bytes the next read has room for, beside those that are held.
     pub fn wanted(&self) -> usize {
-        let Some(open) = &self.open else { return self.quiet };
-        let trusted = self.buffer.len().max(self.last.saturating_sub(self.buffer.len())).max(QUIET);
-        match open.parts {
-            0 => open.part.min(trusted).max(1),
+        let held = self.buffer.len();
+        let there = self.buffer.capacity() - held;
+        let expected = match &self.open {
+            None => PAYLOAD,
+            Some(open) if open.parts == 0 => open.part.max(1),
             // Parts of unknown lengths follow.
-            _ => trusted,
+            Some(open) => open.most.saturating_sub(held).max(1),
+        };
+        match &self.open {
+            _ if there >= expected.min(QUIET) => there,
+            None => self.quiet,
+            Some(_) => expected.min(held.max(self.last.saturating_sub(held)).max(QUIET)),
         }
     }
 
-    /// Where the next bytes are read to, with at least as much room as is [`wanted`](Self::wanted).
+    /// Where the next bytes are read to, with exactly as much room as is [`wanted`](Self::wanted).
     pub fn buffer(&mut self) -> &mut BytesMut {
-        let wanted = self.wanted();
-        self.buffer.reserve(wanted);
+        let room = self.buffer.len() + self.wanted();
+        if room > self.buffer.capacity() {
+            self.renew(room);
+        }
         &mut self.buffer
+    }
+
+    /// Gives what is held memory of its own, of that size.
+    fn renew(&mut self, room: usize) {
+        let mut own = BytesMut::with_capacity(room);
+        own.extend_from_slice(&self.buffer);
+        self.buffer = own;
+        self.is_shared = false;
     }
 
     /// The next message, if it is there as a whole.
     pub fn pop(&mut self) -> Result<Option<Frame>, Malformed> {
+        let frame = self.whole()?;
+        if frame.is_none() && self.is_shared {
+            // A few bytes of the next message would keep all of the last one's memory for as long as the client likes.
+            self.renew(self.buffer.len());
+        }
+        Ok(frame)
+    }
+
+    fn whole(&mut self) -> Result<Option<Frame>, Malformed> {
         let open = match &mut self.open {
             Some(open) => open,
             None => {
                 let Some((head, _)) = self.buffer.split_first_chunk::<HEAD>() else { return Ok(None) };
                 let [a, b, c, d, e, f, g, h] = *head;
                 let count = u32::from_be_bytes([e, f, g, h]) as usize;
-                if count == 0 || count > 16 + self.longest / PART_LEAST {
+                if count == 0 || count > parts_max(self.longest) {
                     return Err(Malformed::new(format!("a message of {count} parts"), 4));
                 }
                 let serial = u32::from_be_bytes([a, b, c, d]);
-                self.open.insert(Open { serial, parts: count, part: 0, joined: 0, at: HEAD })
+                let most = HEAD + 4 * count + self.longest;
+                self.open.insert(Open { serial, parts: count, part: 0, most, joined: 0, at: HEAD })
             }
         };
         loop {
@@ -145,7 +185,8 @@ impl Frames {
         self.open = None;
         self.last = at.min(TRUST_MAX);
         // What is behind a message shares its memory, unless there is nothing: then the buffer is let go of.
-        let rest = if at < self.buffer.len() { self.buffer.split_off(at) } else { BytesMut::new() };
+        self.is_shared = at < self.buffer.len();
+        let rest = if self.is_shared { self.buffer.split_off(at) } else { BytesMut::new() };
         self.quiet = if rest.is_empty() { QUIET } else { BUSY };
         let mut whole = std::mem::replace(&mut self.buffer, rest);
         whole.truncate(PAYLOAD + joined);
@@ -246,6 +287,40 @@ mod tests {
             let held = frames.held();
             assert!(frames.buffer().capacity() <= 4 * held + (4 << 10));
         }
+    }
+
+    #[test]
+    fn what_is_held_and_wanted_is_all_that_is_allocated_also_behind_a_large_message() {
+        let mut frames = Frames::new(1 << 30);
+        let is_counted = |frames: &mut Frames| {
+            let counted = frames.held() + frames.wanted();
+            assert!(frames.buffer().capacity() <= counted, "{} of {counted}", frames.buffer().capacity());
+        };
+        let mut head = message(1, &[]);
+        head[7] = 1;
+        head.extend_from_slice(&(1_u32 << 29).to_be_bytes());
+        frames.buffer().extend_from_slice(&head);
+        for _ in 0..1000 {
+            assert_eq!(frames.pop(), Ok(None));
+            is_counted(&mut frames);
+            frames.buffer().extend_from_slice(&[0; 997]);
+        }
+        // Two parts, so that the end is not known when it is read, and a beginning behind it.
+        let mut frames = Frames::new(1 << 30);
+        let bytes = [message(1, &[&[7; 700_000], &[7; 100]]), head].concat();
+        let mut left = &bytes[..];
+        let mut whole = None;
+        while !left.is_empty() {
+            let buffer = frames.buffer();
+            let piece = left.len().min(buffer.capacity() - buffer.len());
+            buffer.extend_from_slice(&left[..piece]);
+            left = &left[piece..];
+            whole = whole.or(frames.pop().unwrap());
+        }
+        assert_eq!((frames.pop(), frames.held()), (Ok(None), PAYLOAD));
+        is_counted(&mut frames);
+        let whole = whole.unwrap().payload;
+        assert!(!whole.as_ptr_range().contains(&frames.buffer.as_ptr()) && whole.is_unique());
     }
 
     #[test]

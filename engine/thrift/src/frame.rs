@@ -5,7 +5,8 @@
 //!             └ taken out as it lies: it can be the base of a batch
 //! ```
 //!
-//! Room grows with what has arrived, or to what the connection's last message had.
+//! Room grows with what has arrived, or to what the connection's last message had. What is held and what is wanted are
+//! together all that is allocated, so that whoever counts them counts the memory.
 
 use bytes::{Bytes, BytesMut};
 
@@ -43,12 +44,14 @@ pub struct Frames {
     longest: usize,
     /// Bytes of the last frame, as far as they are believed to come again.
     last: usize,
+    /// The buffer lies in the memory of a message that was handed out.
+    is_shared: bool,
 }
 
 impl Frames {
     /// Nothing has arrived; messages may have up to `longest` bytes.
     pub fn new(longest: usize) -> Self {
-        Self { buffer: BytesMut::new(), longest, last: QUIET }
+        Self { buffer: BytesMut::new(), longest, last: QUIET, is_shared: false }
     }
 
     /// How many bytes have arrived of a message that is not whole.
@@ -56,29 +59,54 @@ impl Frames {
         self.buffer.len()
     }
 
-    /// How many bytes the next read should have room for, beside those that are held.
+    /// How many bytes the next read has room for, beside those that are held.
     pub fn wanted(&self) -> usize {
-        let trusted = self.buffer.len().max(self.last.saturating_sub(self.buffer.len())).max(QUIET);
-        match self.announced() {
-            Some(Ok(length)) => (HEAD_BYTES + length).saturating_sub(self.buffer.len()).clamp(1, trusted),
-            Some(Err(_)) | None => QUIET,
-        }
+        let held = self.buffer.len();
+        let there = self.buffer.capacity() - held;
+        let (expected, growth) = match self.announced() {
+            Some(Ok(length)) => {
+                let expected = (HEAD_BYTES + length).saturating_sub(held).max(1);
+                (expected, expected.min(held.max(self.last.saturating_sub(held)).max(QUIET)))
+            }
+            Some(Err(_)) | None => (HEAD_BYTES, QUIET),
+        };
+        if there >= expected.min(QUIET) { there } else { growth }
     }
 
-    /// Where the next bytes are read to, with at least as much room as is [`wanted`](Self::wanted).
+    /// Where the next bytes are read to, with exactly as much room as is [`wanted`](Self::wanted).
     pub fn buffer(&mut self) -> &mut BytesMut {
-        let wanted = self.wanted();
-        self.buffer.reserve(wanted);
+        let room = self.buffer.len() + self.wanted();
+        if room > self.buffer.capacity() {
+            self.renew(room);
+        }
         &mut self.buffer
+    }
+
+    /// Gives what is held memory of its own, of that size.
+    fn renew(&mut self, room: usize) {
+        let mut own = BytesMut::with_capacity(room);
+        own.extend_from_slice(&self.buffer);
+        self.buffer = own;
+        self.is_shared = false;
     }
 
     /// The next message, if it is there as a whole. After an error nothing that follows means anything.
     pub fn pop(&mut self) -> Result<Option<Bytes>, Malformed> {
+        let frame = self.whole()?;
+        if frame.is_none() && self.is_shared {
+            // A few bytes of the next message would keep all of the last one's memory for as long as the client likes.
+            self.renew(self.buffer.len());
+        }
+        Ok(frame)
+    }
+
+    fn whole(&mut self) -> Result<Option<Bytes>, Malformed> {
         let Some(length) = self.announced().transpose()? else { return Ok(None) };
         if self.buffer.len() < HEAD_BYTES + length {
             return Ok(None);
         }
         let mut frame = self.buffer.split_to(HEAD_BYTES + length).freeze();
+        self.is_shared = !self.buffer.is_empty();
         if self.buffer.is_empty() {
             // What is left of the allocation would keep it alive for as long as the client is quiet.
             self.buffer = BytesMut::new();

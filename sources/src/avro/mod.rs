@@ -23,7 +23,7 @@ use flumen_api::source::Runs;
 use flumen_api::{Source, SourceContext, SourceError};
 use flumen_avro_rpc::Status;
 use flumen_avro_rpc::events::{EVENTS_MAX, HEADERS_MAX};
-use flumen_avro_rpc::frame::Frames;
+use flumen_avro_rpc::frame::{Frames, room_max};
 use flumen_avro_rpc::session::{self, Call, Head, Request, Session};
 use flumen_tls::{ServerKeys, ServerTls};
 
@@ -72,7 +72,7 @@ fn build(config: &ComponentConfig, problems: &mut Problems) -> Option<Built<dyn 
         }
         true => Some(Filter::parse(rules).map_err(|why| problems.error(config, "ipFilterRules", why)).ok()?),
     };
-    let room = Room::new(settings.max_request_bytes);
+    let room = Room::new(room_max(settings.max_request_bytes));
     let source = AvroSource { settings, tls, filter, room };
     Some(Built { component: Box::new(source), batch_size: None })
 }

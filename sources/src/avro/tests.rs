@@ -227,6 +227,27 @@ async fn only_whom_the_rules_admit_is_served() {
     denied.running.stop();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_say_nothing_keep_nobody_out_and_one_that_is_served_keeps_its_place() {
+    let stage = Stage::new(&[("maxConnections", "3")]);
+    let idle: Vec<TcpStream> = (0..2).map(|_| stage.socket()).collect();
+    let mut first = stage.connect(None, false).await.unwrap();
+    send(&mut first, &["one"]).await.unwrap();
+    let mut second = stage.connect(None, false).await.unwrap();
+    send(&mut second, &["two"]).await.unwrap();
+    let metrics = &stage.running.context.metrics;
+    eventually(|| "three clients".into(), || metrics.open_connections.get() == 3);
+    let gone = idle.iter().filter(|stream| {
+        stream.set_nonblocking(true).unwrap();
+        matches!((&**stream).read(&mut [0]), Ok(0))
+    });
+    assert!(gone.count() >= 1, "one that has said nothing is let go");
+    send(&mut first, &["three"]).await.unwrap();
+    assert_eq!(stage.events(), ["{k=v} one", "{k=v} two", "{k=v} three"]);
+    assert_eq!(metrics.event_read_fail.get(), 0);
+    stage.running.stop();
+}
+
 #[test]
 fn keys_that_cannot_be_followed_are_named() {
     let keys = |extra: &[(&str, &str)]| {

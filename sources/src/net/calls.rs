@@ -13,7 +13,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use flumen_api::channel::PutError;
@@ -22,8 +22,10 @@ use flumen_api::{Batch, SourceContext};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::Connection;
+use super::guests::Guest;
 use super::room::{Held, Room};
 
 /// How long a client may be silent in the middle of a call.
@@ -97,14 +99,17 @@ enum Outcome {
 
 /// Serves one client.
 pub(crate) async fn serve<C: Calls>(
-    Connection { stream, peer, .. }: Connection,
+    Connection { stream, peer, guests, .. }: Connection,
     context: SourceContext,
     room: Room,
     calls: C,
 ) -> io::Result<()> {
     let (reader, writer) = tokio::io::split(stream);
     let (due, answers) = mpsc::channel(TICKETS_DEFAULT);
-    let mut reading = std::pin::pin!(Reading { context: context.clone(), room, calls, due }.read(reader));
+    let leave = context.shutdown.child_token();
+    let guest = guests.enter(leave.clone());
+    let reading = Reading { context: context.clone(), room, calls, due, leave, guest };
+    let mut reading = std::pin::pin!(reading.read(reader));
     let mut writing = std::pin::pin!(write::<C>(writer, answers, context.clone()));
     // The end of reading ends the writing, once all is answered; and without anybody who listens nothing is read.
     let ended = tokio::select! {
@@ -119,6 +124,10 @@ pub(crate) async fn serve<C: Calls>(
     match ended {
         Ok(()) => answered,
         Err(End::Lost(error)) => Err(error),
+        Err(End::MadeRoom) => {
+            tracing::info!(source = %context.name, %peer, "let go between two calls: another client waits for a place");
+            answered
+        }
         Err(End::Garbage(error)) => {
             context.metrics.event_read_fail.inc();
             tracing::warn!(source = %context.name, %peer, %error, "what a client sends is not understood, it is let go");
@@ -131,6 +140,8 @@ pub(crate) async fn serve<C: Calls>(
 enum End {
     Lost(io::Error),
     Garbage(String),
+    /// For another client.
+    MadeRoom,
 }
 
 struct Reading<C: Calls> {
@@ -138,11 +149,14 @@ struct Reading<C: Calls> {
     room: Room,
     calls: C,
     due: mpsc::Sender<Due<C::Head>>,
+    /// At a stop, or where another client waits for a place.
+    leave: CancellationToken,
+    guest: Guest,
 }
 
 impl<C: Calls> Reading<C> {
     async fn read(mut self, mut reader: impl AsyncRead + Unpin) -> Result<(), End> {
-        let shutdown = self.context.shutdown.clone();
+        let (shutdown, leave) = (self.context.shutdown.clone(), self.leave.clone());
         let mut held = Held::default();
         loop {
             while let Some((head, ask)) = self.calls.next().map_err(End::Garbage)? {
@@ -156,10 +170,17 @@ impl<C: Calls> Reading<C> {
                     return Ok(());
                 }
             }
-            let more = shutdown.run_until_cancelled(self.more(&mut reader, &mut held)).await;
+            let is_within = self.calls.held() > 0;
+            self.guest.is_waited_for(is_within, Instant::now());
+            let more = leave.run_until_cancelled(self.more(&mut reader, &mut held)).await;
             match more.transpose()? {
-                Some(true) => {}
-                Some(false) | None => return Ok(()),
+                Some(true) => self.guest.is_served(),
+                Some(false) => return Ok(()),
+                None if shutdown.is_cancelled() => return Ok(()),
+                None if is_within => {
+                    return Err(End::Garbage("a call that takes long, while other clients wait".into()));
+                }
+                None => return Err(End::MadeRoom),
             }
         }
     }
@@ -291,4 +312,91 @@ async fn flush(writer: &mut (impl AsyncWrite + Unpin), out: &mut Vec<u8>) -> io:
         out.clear();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::guests::Guests;
+    use super::*;
+    use crate::testing::FakeEngine;
+
+    /// Calls that ask for nothing and end with a dot.
+    #[derive(Default)]
+    struct Dots(BytesMut);
+
+    impl Calls for Dots {
+        type Head = ();
+
+        fn next(&mut self) -> Result<Option<((), Ask)>, String> {
+            let end = self.0.iter().position(|byte| *byte == b'.');
+            Ok(end.map(|end| {
+                let _call = self.0.split_to(end + 1);
+                ((), Ask::Nothing)
+            }))
+        }
+
+        fn held(&self) -> usize {
+            self.0.len()
+        }
+
+        fn wanted(&self) -> usize {
+            10
+        }
+
+        fn buffer(&mut self) -> &mut BytesMut {
+            self.0.reserve(10);
+            &mut self.0
+        }
+
+        fn answer(_: &mut Vec<u8>, (): (), _: Answer<'_>) {}
+    }
+
+    /// What reading of `sent` ends with, and after how many seconds; if told to, the client goes after `leaves` of them.
+    async fn ended(sent: &[u8], leaves: Option<u64>) -> (String, u64) {
+        let (mut client, server) = tokio::io::duplex(100);
+        let context = FakeEngine::new().context(&CancellationToken::new());
+        let leave = context.shutdown.child_token();
+        let guest = Guests::new().enter(leave.clone());
+        let (due, _answers) = mpsc::channel(TICKETS_DEFAULT);
+        let reading = Reading {
+            context,
+            room: Room::new(1000),
+            calls: Dots::default(),
+            due,
+            leave: leave.clone(),
+            guest,
+        };
+        let begun = tokio::time::Instant::now();
+        let say = async {
+            client.write_all(b"call.").await.unwrap();
+            // Between two calls it may be silent for as long as it likes.
+            tokio::time::sleep(Duration::from_secs(3600)).await;
+            client.write_all(sent).await.unwrap();
+            match leaves {
+                Some(seconds) => tokio::time::sleep(Duration::from_secs(seconds)).await,
+                None => std::future::pending().await,
+            }
+            leave.cancel();
+            std::future::pending::<()>().await;
+        };
+        let ended = tokio::select! {
+            ended = reading.read(server) => ended,
+            () = say => unreachable!(),
+        };
+        let said = match ended {
+            Ok(()) => "the end".into(),
+            Err(End::MadeRoom) => "made room".into(),
+            Err(End::Garbage(why)) => why,
+            Err(End::Lost(error)) => error.to_string(),
+        };
+        (said, begun.elapsed().as_secs() - 3600)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_silent_in_the_middle_of_a_call_is_let_go_and_so_is_one_that_makes_room() {
+        assert_eq!(ended(b"half", None).await, ("silence for 60s within a call".into(), 60));
+        assert_eq!(ended(b"half", Some(20)).await.1, 20);
+        assert!(ended(b"half", Some(20)).await.0.starts_with("a call that takes long"));
+        assert_eq!(ended(b"whole.", Some(500)).await, ("made room".into(), 500));
+    }
 }

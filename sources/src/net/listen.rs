@@ -1,19 +1,19 @@
 //! Accepts clients on a port and gives each a task of its own.
 //!
 //! ```text
-//!   place free? ──> accept ──> TLS handshake, if any, within 10 s ──> the source's own protocol
-//!       ^                                                                       │
-//!       └──────────────────────── place given back at the end ──────────────────┘
+//!   accept ──> place free? ──> TLS handshake, if any, within 10 s ──> the source's own protocol
+//!                  ^                                                               │
+//!                  └──────────────────── place given back at the end ──────────────┘
 //! ```
 //!
-//! With all places taken, further clients wait in the system's queue. At a stop the port is closed first; each client's
-//! task ends by itself once what it has in hand is put.
+//! With all places taken, one client waits here and further ones in the system's queue, until one leaves or is let go for
+//! them (`guests`). At a stop the port is closed first; each client's task ends by itself once what it has in hand is put.
 
 use std::future::Future;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flumen_api::SourceContext;
 use flumen_api::metrics::Gauge;
@@ -24,18 +24,23 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::filter::Filter;
+use super::guests::Guests;
 use super::stream::Stream;
 
 /// How long a client may take for the handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// The pause after a client that could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often room is asked for while a client waits for a place.
+const ROOM_PAUSE: Duration = Duration::from_millis(250);
 
 /// A client.
 pub(crate) struct Connection {
     pub stream: Stream,
     pub peer: SocketAddr,
     pub local: SocketAddr,
+    /// Whom a source enters it with if it may be let go between two calls.
+    pub guests: Guests,
 }
 
 /// Serves clients, at most so many at a time over all its ports.
@@ -44,6 +49,7 @@ pub(crate) struct Server {
     context: SourceContext,
     tls: Option<TlsAcceptor>,
     places: Arc<Semaphore>,
+    guests: Guests,
     /// Whether the log names each client that comes and goes.
     names_clients: bool,
     /// Whether what goes over the connections is compressed.
@@ -85,6 +91,7 @@ impl Server {
             context,
             tls,
             places: Arc::new(Semaphore::new(clients)),
+            guests: Guests::new(),
             names_clients: true,
             deflates: false,
             filter: None,
@@ -117,26 +124,38 @@ impl Server {
         tracing::info!(source = %name, %address, tls = self.tls.is_some(), "listening");
         let client = Arc::new(client);
         let mut clients = JoinSet::new();
-        let mut place = None;
+        // A client that was accepted and has no place.
+        let mut waiting: Option<(TcpStream, SocketAddr)> = None;
+        let mut is_full = false;
         loop {
-            if place.is_none() {
-                place = self.places.clone().try_acquire_owned().ok();
-                if place.is_none() {
-                    tracing::warn!(source = %name, %address, "as many clients as it may have; further ones wait");
+            if let Some((stream, peer)) = waiting.take() {
+                match self.places.clone().try_acquire_owned() {
+                    Ok(place) => {
+                        let (server, client) = (self.clone(), client.clone());
+                        clients.spawn(async move {
+                            server.one(stream, peer, &*client).await;
+                            drop(place);
+                        });
+                    }
+                    Err(_none) => {
+                        if !is_full {
+                            tracing::warn!(source = %name, %address, "as many clients as it may have; further ones wait");
+                        }
+                        is_full = true;
+                        self.guests.make_room(Instant::now());
+                        waiting = Some((stream, peer));
+                    }
                 }
             }
             tokio::select! {
                 () = self.context.shutdown.cancelled() => break,
                 // Ended clients are let go of as they end, not at the stop.
                 Some(ended) = clients.join_next(), if !clients.is_empty() => self.ended(ended),
-                found = self.places.clone().acquire_owned(), if place.is_none() => place = found.ok(),
-                accepted = listener.accept(), if place.is_some() => match accepted {
-                    Ok((stream, peer)) => {
-                        let (server, client, place) = (self.clone(), client.clone(), place.take());
-                        clients.spawn(async move {
-                            server.one(stream, peer, &*client).await;
-                            drop(place);
-                        });
+                () = tokio::time::sleep(ROOM_PAUSE), if waiting.is_some() => {}
+                accepted = listener.accept(), if waiting.is_none() => match accepted {
+                    Ok(accepted) => {
+                        is_full &= self.places.available_permits() == 0;
+                        waiting = Some(accepted);
                     }
                     Err(error) => {
                         // Out of descriptors, or a client that is gone again: the next one may do better.
@@ -181,14 +200,15 @@ impl Server {
             tracing::warn!(source = %name, %peer, "disconnected: a rule denies it");
             return;
         }
+        let guests = self.guests.clone();
         let ended = match local {
             Err(error) => Err(error),
             Ok(local) if self.tls.is_none() && !self.deflates => {
-                client(Connection { stream: Stream::Plain(stream), peer, local }).await
+                client(Connection { stream: Stream::Plain(stream), peer, local, guests }).await
             }
             Ok(local) => match self.layers(stream, peer).await {
                 None => return,
-                Some(stream) => client(Connection { stream, peer, local }).await,
+                Some(stream) => client(Connection { stream, peer, local, guests }).await,
             },
         };
         match ended {

@@ -8,6 +8,7 @@
 //!   serve      one client that calls: puts a call's events, and answers when they are durable
 //!   Room       memory for what clients send
 //!   Filter     who may connect
+//!   Guests     who makes room where all places are taken
 //!   names      who a client is, as Java writes it
 //! ```
 //!
@@ -17,6 +18,7 @@ mod calls;
 mod datagrams;
 mod delivery;
 mod filter;
+mod guests;
 mod listen;
 mod names;
 mod room;

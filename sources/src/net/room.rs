@@ -1,8 +1,8 @@
 //! Memory for requests: what all clients of a source together may hold that was not put yet.
 //!
-//! A client's small buffer is free. Beyond that each piece of a request has to find room before its bytes are read; who
-//! finds none waits, with its bytes in the system's buffers, for others to be put. So no number of clients, and no length
-//! that they announce, fills the memory.
+//! A client's first 4 KiB are free: 40 MiB with ten thousand clients. Beyond that each piece of a request has to find room
+//! before its bytes are read; who finds none waits, with its bytes in the system's buffers, for others to be put. So no number
+//! of clients, and no length that they announce, fills the memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// What all requests together may hold, if one request alone may not hold more.
-const TOGETHER_MAX: usize = 128 << 20;
+const TOGETHER_MAX: usize = 64 << 20;
 /// Memory is asked for in such pieces; the first is free.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = 4 << 10;
 /// Requests that are half there may wait for each other: after so long one gives up, and its client sends it again.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -26,9 +26,9 @@ pub(crate) struct Room(Arc<Semaphore>);
 pub(crate) struct Held(Option<OwnedSemaphorePermit>);
 
 impl Room {
-    /// For requests of at most `request_max` bytes.
+    /// For requests that take at most `request_max` bytes each.
     pub fn new(request_max: usize) -> Self {
-        Self(Arc::new(Semaphore::new(TOGETHER_MAX.max(2 * request_max).div_ceil(PIECE))))
+        Self(Arc::new(Semaphore::new(TOGETHER_MAX.max(request_max).div_ceil(PIECE))))
     }
 
     /// Lets `held` stand for `bytes` at least; the error says that there was no room for too long.

@@ -22,7 +22,7 @@ use flumen_api::source::Runs;
 use flumen_api::{Source, SourceContext, SourceError};
 use flumen_thrift::call::{self, Asks, Call, put_reply, read_call};
 use flumen_thrift::events::{EVENTS_MAX, HEADERS_MAX};
-use flumen_thrift::frame::Frames;
+use flumen_thrift::frame::{Frames, HEAD_BYTES};
 use flumen_thrift::{Malformed, Protocol, Status};
 use flumen_tls::{ServerKeys, ServerTls};
 
@@ -58,7 +58,7 @@ fn build(config: &ComponentConfig, problems: &mut Problems) -> Option<Built<dyn 
     if let Some(doubt) = doubt {
         problems.warn(config, "protocol", doubt);
     }
-    let room = Room::new(settings.max_request_bytes);
+    let room = Room::new(HEAD_BYTES + settings.max_request_bytes);
     let source = ThriftSource { settings, protocol, tls, room };
     Some(Built { component: Box::new(source), batch_size: None })
 }

@@ -19,7 +19,7 @@ settings! {
         pub max_request_bytes: usize = key("maxRequestBytes") {
             default: Some("104857600"), unit: Unit::Bytes, min: Some(1), max: Some(1 << 30), since: "Flumen"
         },
-        /// Clients that are served at a time; further ones wait.
+        /// Clients that are served at a time; for a further one the client that has rested longest is let go.
         pub max_connections: usize = key("maxConnections") {
             default: Some("10000"), min: Some(1), max: Some(1_000_000), since: "Flumen"
         },
