@@ -253,6 +253,12 @@ impl Batch {
         &self.spans
     }
 
+    /// Bytes that the batch takes in memory, about, beside those that it was made [over](Self::over).
+    pub fn memory(&self) -> usize {
+        let sets: usize = self.sets.iter().map(|set| set.memory()).sum();
+        self.spans.capacity() * size_of::<Span>() + self.extra.capacity() + sets
+    }
+
     /// The header sets, for encoding.
     pub fn sets(&self) -> &[Arc<Headers>] {
         &self.sets

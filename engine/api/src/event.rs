@@ -105,6 +105,13 @@ impl Headers {
         self.ends.len()
     }
 
+    /// Bytes that the set takes in memory, about.
+    pub fn memory(&self) -> usize {
+        // An index has the keys again, and some words for each.
+        let index = self.index.as_ref().map_or(0, |index| self.text.len() + 64 * index.len());
+        size_of::<Self>() + self.text.capacity() + self.ends.capacity() * size_of::<(usize, usize)>() + index
+    }
+
     /// Whether no header is set.
     pub fn is_empty(&self) -> bool {
         self.ends.is_empty()

@@ -4,7 +4,6 @@
 //! a call have, share one set, which is found by the bytes that it was written as.
 
 use bytes::Bytes;
-use flumen_api::batch::Span;
 use flumen_api::event::{EventRef, HeadersBuilder};
 use flumen_api::{Batch, Headers};
 
@@ -18,9 +17,6 @@ pub const EVENTS_MAX: usize = 1 << 18;
 
 /// Most headers in the different sets of one call: each takes some hundred bytes in memory, and few in a message.
 pub const HEADERS_MAX: usize = 1 << 20;
-
-/// What a header set takes in memory beside its text.
-const SET_BYTES: usize = 128;
 
 /// Header sets that are remembered by their bytes.
 const KNOWN: usize = 64;
@@ -36,15 +32,6 @@ impl From<Malformed> for Unread {
     fn from(malformed: Malformed) -> Self {
         Self::Malformed(malformed)
     }
-}
-
-/// What a batch takes in memory beside the bytes that it lies over.
-pub fn memory(batch: &Batch) -> usize {
-    let sets = batch
-        .sets()
-        .iter()
-        .map(|set| SET_BYTES + set.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>());
-    batch.len() * size_of::<Span>() + sets.sum::<usize>()
 }
 
 /// At most so many bytes does the event take in a message.

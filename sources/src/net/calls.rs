@@ -30,6 +30,8 @@ use super::room::{Held, Room};
 
 /// How long a client may be silent in the middle of a call.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+/// Bytes a second that a call must come with beyond that time: it holds memory that others wait for.
+const PACE_MIN: usize = 16 << 10;
 /// How long a stop waits for a client to take its answers.
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
 /// Answers are written once they are so long, though more are ready.
@@ -108,7 +110,8 @@ pub(crate) async fn serve<C: Calls>(
     let (due, answers) = mpsc::channel(TICKETS_DEFAULT);
     let leave = context.shutdown.child_token();
     let guest = guests.enter(leave.clone());
-    let reading = Reading { context: context.clone(), room, calls, due, leave, guest };
+    let reading =
+        Reading { context: context.clone(), room, calls, due, leave, guest, waited: Duration::ZERO };
     let mut reading = std::pin::pin!(reading.read(reader));
     let mut writing = std::pin::pin!(write::<C>(writer, answers, context.clone()));
     // The end of reading ends the writing, once all is answered; and without anybody who listens nothing is read.
@@ -152,6 +155,8 @@ struct Reading<C: Calls> {
     /// At a stop, or where another client waits for a place.
     leave: CancellationToken,
     guest: Guest,
+    /// How long the client was waited for within the call that is being read.
+    waited: Duration,
 }
 
 impl<C: Calls> Reading<C> {
@@ -160,9 +165,10 @@ impl<C: Calls> Reading<C> {
         let mut held = Held::default();
         loop {
             while let Some((head, ask)) = self.calls.next().map_err(End::Garbage)? {
+                self.waited = Duration::ZERO;
                 // The memory stays taken until the events are in the channel.
-                let _of_this_call = std::mem::take(&mut held);
-                let outcome = self.take_in(ask).await;
+                let mut of_this_call = std::mem::take(&mut held);
+                let outcome = self.take_in(ask, &mut of_this_call).await;
                 if self.due.send(Due { head, outcome }).await.is_err() {
                     return Ok(());
                 }
@@ -193,12 +199,20 @@ impl<C: Calls> Reading<C> {
         let read = reader.read_buf(self.calls.buffer());
         let read = match is_within {
             false => read.await,
-            true => match timeout(SILENCE_MAX, read).await {
-                Ok(read) => read,
-                Err(_elapsed) => {
-                    return Err(End::Garbage(format!("silence for {SILENCE_MAX:?} within a call")));
-                }
-            },
+            true => {
+                let patience = SILENCE_MAX + Duration::from_secs((bytes / PACE_MIN) as u64);
+                let left = patience.saturating_sub(self.waited);
+                let begun = tokio::time::Instant::now();
+                let Ok(read) = timeout(left.min(SILENCE_MAX), read).await else {
+                    let why = match left < SILENCE_MAX {
+                        true => format!("{} bytes of a call in {patience:?}", self.calls.held()),
+                        false => format!("silence for {SILENCE_MAX:?} within a call"),
+                    };
+                    return Err(End::Garbage(why));
+                };
+                self.waited += begun.elapsed();
+                read
+            }
         };
         match read {
             Ok(0) if is_within => {
@@ -210,7 +224,7 @@ impl<C: Calls> Reading<C> {
         }
     }
 
-    async fn take_in(&mut self, ask: Ask) -> Outcome {
+    async fn take_in(&mut self, ask: Ask, held: &mut Held) -> Outcome {
         let metrics = &self.context.metrics;
         let (batch, is_batch) = match ask {
             Ask::Append(batch) => (batch, false),
@@ -234,6 +248,11 @@ impl<C: Calls> Reading<C> {
         if batch.is_empty() {
             metrics.append_batch_accepted.inc();
             return Outcome::Ok;
+        }
+        // Small events and headers take far more in memory than in a request.
+        if let Err(why) = self.room.hold_more(held, batch.memory()).await {
+            tracing::warn!(source = %self.context.name, error = %why, "a call cannot be taken in");
+            return Outcome::Failed;
         }
         match self.context.shutdown.run_until_cancelled(self.context.put(batch)).await {
             Some(Ok(ticket)) => Outcome::Put { ticket, is_batch },
@@ -365,6 +384,7 @@ mod tests {
             due,
             leave: leave.clone(),
             guest,
+            waited: Duration::ZERO,
         };
         let begun = tokio::time::Instant::now();
         let say = async {
@@ -390,6 +410,28 @@ mod tests {
             Err(End::Lost(error)) => error.to_string(),
         };
         (said, begun.elapsed().as_secs() - 3600)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_a_byte_now_and_then_does_not_hold_memory_for_ever() {
+        let (mut client, server) = tokio::io::duplex(100);
+        let context = FakeEngine::new().context(&CancellationToken::new());
+        let leave = context.shutdown.child_token();
+        let guest = Guests::new().enter(leave.clone());
+        let (due, _answers) = mpsc::channel(TICKETS_DEFAULT);
+        let (room, calls, waited) = (Room::new(1000), Dots::default(), Duration::ZERO);
+        let reading = Reading { context, room, calls, due, leave, guest, waited };
+        let drips = async {
+            loop {
+                client.write_all(b"x").await.unwrap();
+                tokio::time::sleep(Duration::from_secs(50)).await;
+            }
+        };
+        let ended = tokio::select! {
+            ended = reading.read(server) => ended,
+            () = drips => unreachable!(),
+        };
+        assert!(matches!(ended, Err(End::Garbage(why)) if why == "2 bytes of a call in 60s"));
     }
 
     #[tokio::test(start_paused = true)]

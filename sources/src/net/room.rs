@@ -19,7 +19,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Memory for requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Room(Arc<Semaphore>);
+pub(crate) struct Room {
+    free: Arc<Semaphore>,
+    pieces: u32,
+}
 
 /// One client's part of it; given back when dropped.
 #[derive(Debug, Default)]
@@ -28,25 +31,42 @@ pub(crate) struct Held(Option<OwnedSemaphorePermit>);
 impl Room {
     /// For requests that take at most `request_max` bytes each.
     pub fn new(request_max: usize) -> Self {
-        Self(Arc::new(Semaphore::new(TOGETHER_MAX.max(request_max).div_ceil(PIECE))))
+        let pieces = TOGETHER_MAX.max(request_max).div_ceil(PIECE) as u32;
+        Self { free: Arc::new(Semaphore::new(pieces as usize)), pieces }
     }
 
     /// Lets `held` stand for `bytes` at least; the error says that there was no room for too long.
     pub async fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), String> {
-        let pieces = (bytes / PIECE) as u32;
-        let has = held.0.as_ref().map_or(0, |permit| permit.num_permits()) as u32;
+        self.reach(held, (bytes / PIECE) as u32, bytes).await
+    }
+
+    /// Lets `held` stand for `bytes` more: what a request takes once it is read, beside its own bytes. One that takes more than
+    /// there is has all of it.
+    pub async fn hold_more(&self, held: &mut Held, bytes: usize) -> Result<(), String> {
+        let more = u32::try_from(bytes / PIECE).unwrap_or(u32::MAX);
+        self.reach(held, held.pieces().saturating_add(more).min(self.pieces), bytes).await
+    }
+
+    async fn reach(&self, held: &mut Held, pieces: u32, bytes: usize) -> Result<(), String> {
+        let has = held.pieces();
         if pieces <= has {
             return Ok(());
         }
-        let wanted = self.0.clone().acquire_many_owned(pieces - has);
+        let wanted = self.free.clone().acquire_many_owned(pieces - has);
         let Ok(Ok(more)) = timeout(PATIENCE, wanted).await else {
-            return Err(format!("no memory for a request of {bytes} bytes: other requests have taken it"));
+            return Err(format!("no memory for {bytes} bytes of a request: other requests have taken it"));
         };
         match &mut held.0 {
             Some(permit) => permit.merge(more),
             none => *none = Some(more),
         }
         Ok(())
+    }
+}
+
+impl Held {
+    fn pieces(&self) -> u32 {
+        self.0.as_ref().map_or(0, |permit| permit.num_permits()) as u32
     }
 }
 
@@ -71,5 +91,17 @@ mod tests {
         };
         let (found, ()) = tokio::join!(waits, lets_go);
         found.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_request_takes_once_it_is_read_counts_and_is_never_more_than_there_is() {
+        let room = Room::new(TOGETHER_MAX);
+        let (mut first, mut second) = (Held::default(), Held::default());
+        room.hold(&mut first, PIECE * 2).await.unwrap();
+        room.hold_more(&mut first, usize::MAX).await.unwrap();
+        assert!(room.hold(&mut second, PIECE).await.is_err(), "the first has all of it");
+        drop(first);
+        room.hold_more(&mut second, PIECE - 1).await.unwrap();
+        assert_eq!(second.pieces(), 0);
     }
 }
