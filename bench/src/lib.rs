@@ -10,6 +10,7 @@
 //!   restart   SIGKILL with a backlog, start again, time to the first event delivered
 //!   wire      Avro RPC: our client and Flume's Java client against Flumen and Flume, and agent to agent
 //!   object-store  the same into an object store (the tests' emulator), beside the client alone
+//!   loghub    LogHub, by its emulator -> file channel
 //!   hdfs      access-log lines -> taildir -> file channel -> HDFS, beside Flume and a client of HDFS alone
 //! ```
 //!
@@ -28,6 +29,7 @@ pub mod growth;
 #[cfg(feature = "hdfs")]
 pub mod hdfs;
 pub mod latency;
+pub mod loghub;
 #[cfg(feature = "object-store")]
 pub mod object_store;
 pub mod options;

@@ -1,4 +1,4 @@
-//! `flumen-bench agent|channel|drain|restart|wire|hdfs|object-store|append|latency|growth [--option value]...`, from the repository's root. `bench/run` builds what is needed.
+//! `flumen-bench agent|channel|drain|restart|wire|loghub|hdfs|object-store|append|latency|growth [--option value]...`, from the repository's root. `bench/run` builds what is needed.
 
 use std::process::ExitCode;
 
@@ -6,9 +6,9 @@ use flumen_bench::failure::Failure;
 use flumen_bench::options::Options;
 use flumen_bench::ours::Ours;
 use flumen_bench::raw::Raw;
-use flumen_bench::{agent, append, channel, drain, growth, latency, restart, table, wire};
+use flumen_bench::{agent, append, channel, drain, growth, latency, loghub, restart, table, wire};
 
-const USAGE: &str = "usage: flumen-bench agent|channel|drain|restart|wire|hdfs|object-store|append|latency|growth [--option value]...";
+const USAGE: &str = "usage: flumen-bench agent|channel|drain|restart|wire|loghub|hdfs|object-store|append|latency|growth [--option value]...";
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         "drain" => Options::parse(words, drain::OPTIONS).and_then(|options| drain::run(&options)),
         "restart" => Options::parse(words, restart::OPTIONS).and_then(|options| restart::run(&options)),
         "wire" => Options::parse(words, wire::OPTIONS).and_then(|options| wire::run(&options)),
+        "loghub" => Options::parse(words, loghub::OPTIONS).and_then(|options| loghub::run(&options)),
         #[cfg(feature = "hdfs")]
         "hdfs" => Options::parse(words, flumen_bench::hdfs::OPTIONS)
             .and_then(|options| flumen_bench::hdfs::run(&options)),

@@ -133,6 +133,14 @@ const VIEWS: &[View] = &[
         rivals_in: "Flumen, file channel",
         ..VIEW
     },
+    View { bench: "loghub", who: None, case: &["variant"], figure: ("logs_per_s", "k logs/s", 1e-3), ..VIEW },
+    View {
+        bench: "object-store",
+        who: Some("variant"),
+        figure: ("mb_per_s", "MB/s", 1.0),
+        rivals_in: "Flumen, file channel",
+        ..VIEW
+    },
     View {
         bench: "wire",
         who: Some("server"),
