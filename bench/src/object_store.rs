@@ -26,7 +26,7 @@ use crate::process::Agent;
 use crate::programs::CONF;
 use crate::report::{Stored, median, print_table};
 
-#[path = "../../tests/support/oss.rs"]
+#[path = "../../tests/support/oss/mod.rs"]
 mod emulator;
 
 use emulator::{BUCKET, ID, Oss, SECRET};

@@ -100,7 +100,7 @@ async fn send_all(arguments: &AvroClientArguments) -> Result<(), Failure> {
         batch: Batch::new(),
         calls: VecDeque::new(),
         acknowledged: 0,
-        progress: Progress::new(io::stderr().is_terminal()),
+        progress: Progress::new(io::stderr().is_terminal(), "events"),
     };
     let sent = sender.send_from(arguments).await;
     sender.progress.end(sender.acknowledged);

@@ -89,7 +89,7 @@ fn recover_all(arguments: &RecoverArguments) -> Result<bool, String> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| format!("cannot start threads: {error}"))?;
-    let mut progress = Progress::new(io::stderr().is_terminal());
+    let mut progress = Progress::new(io::stderr().is_terminal(), "files");
     let mut files = 0;
     let mut tell = |_: &Recovered, all: usize| {
         if files == 0 {

@@ -45,7 +45,7 @@ a1.sinks.k1.hdfs.exactlyOnce = true
 ";
 
 /// The NameNode asks for the recovery of a block again after 30 heartbeats, which are a second here.
-const RECOVERED: Duration = Duration::from_secs(300);
+pub const RECOVERED: Duration = Duration::from_secs(300);
 
 pub fn world(config: &str, cluster: &Cluster) -> World {
     World::new(&config.replace("@NAMENODE@", &cluster.namenode()))

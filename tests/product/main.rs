@@ -41,10 +41,15 @@ mod netcat;
 #[path = "../support/ngircd.rs"]
 mod ngircd;
 mod oss;
-#[path = "../support/oss.rs"]
+#[path = "../support/oss/mod.rs"]
 mod oss_store;
 mod private;
+#[path = "../support/python.rs"]
+mod python;
 mod reload;
+mod s3;
+#[path = "../support/s3proxy.rs"]
+mod s3proxy;
 mod scenarios;
 mod selectors;
 mod signals;

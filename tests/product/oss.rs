@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use crate::agent::{Agent, flumen};
 use crate::lines::{LINE, Random, assert_each_once, lines};
+use crate::mounts::skipped;
 use crate::oss_store::{BUCKET, ID, Oss, SECRET};
+use crate::python;
 use crate::world::{World, eventually};
 
 const SCENARIO: &str = include_str!("../scenarios/12-oss.conf");
@@ -64,7 +66,8 @@ fn scenario_12_killed_ten_times_has_each_event_once_in_whole_objects() {
         || oss.flushed_bytes() == all,
         || format!("{} of {all} bytes are flushed", oss.flushed_bytes()),
     );
-    agent.stop();
+    let said = agent.stop();
+    assert!(!said.contains(SECRET), "{said}");
     assert_each_once(&whole(&oss), 0..10 * ROUND);
     let names: Vec<String> = oss.objects().into_keys().collect();
     assert!(names.iter().all(|name| name.starts_with("flume_dir/20")), "nothing is left staged: {names:?}");
@@ -106,8 +109,75 @@ fn what_a_killed_agent_left_is_recovered_by_hand() {
     assert!(code == Some(1) && said.contains("SignatureDoesNotMatch"), "{said}");
     let (code, said) = recover(&by_hand, &format!("{SECRET}\n"));
     assert!(code == Some(0) && said.contains(" bytes recovered"), "{said}");
+    assert!(!said.contains(" %"), "how far it is, is for a terminal: {said}");
     assert_each_once(&whole(&oss), 0..LINES);
     assert!(oss.objects().keys().all(|name| name.starts_with("flume_dir/")) && oss.uploads().is_empty());
     let (code, said) = recover(&["-c", "conf"], "");
     assert!(code == Some(0) && said.contains("nothing is staged"), "{said}");
+}
+
+#[test]
+fn no_secret_is_in_what_is_said_of_a_sink_in_a_store_however_much_is() {
+    const TOKEN: &str = "a-token-of-somebodys";
+    let oss = Oss::start();
+    oss.set_token(TOKEN, false);
+    let world = world(&oss);
+    let keys = format!(
+        "\na1.sinks.oss_sink.hdfs.endpoint = {}\na1.sinks.oss_sink.hdfs.accessKeyId = {ID}\n\
+         a1.sinks.oss_sink.hdfs.accessKeySecret = {SECRET}\na1.sinks.oss_sink.hdfs.securityToken = {TOKEN}\n",
+        oss.endpoint()
+    );
+    world.append("flume.conf", keys);
+    let is_secret = |said: &str| [SECRET, TOKEN].iter().any(|secret| said.contains(secret));
+    let checked = world.check();
+    let said = String::from_utf8_lossy(&checked.stdout) + String::from_utf8_lossy(&checked.stderr);
+    assert!(!is_secret(&said), "{said}");
+    let mut command = flumen(world.root());
+    command.args(["agent", "-n", "a1", "-f", "flume.conf", "-Dflume.root.logger=TRACE,console"]);
+    let agent = world.spawn(command.env_remove("HADOOP_CONF_DIR")).started();
+    world.append("in/app.log", lines(0, 100));
+    eventually(|| oss.flushed_bytes() == 100 * LINE, || "nothing is flushed".into());
+    // A refusal is told, and what was asked with it.
+    oss.set_token(TOKEN, true);
+    world.append("in/app.log", lines(100, 200));
+    agent.wait_for(&["SecurityTokenExpired"]);
+    oss.set_token(TOKEN, false);
+    eventually(|| oss.flushed_bytes() >= 200 * LINE, || "nothing is flushed".into());
+    let said = agent.stop();
+    assert!(!is_secret(&said), "{said}");
+    assert_each_once(&whole(&oss), 0..200);
+}
+
+/// `script` runs it in a terminal.
+#[test]
+fn who_recovers_in_a_terminal_sees_how_far_it_is() {
+    let oss = Oss::start();
+    let world = world(&oss);
+    for name in ["a", "b", "c"] {
+        let manifest = format!(
+            "{{\"version\":1,\"key\":\"d/{name}\",\"id\":\"{name}\",\"length\":1,\"parts\":[],\"pieces\":[[0,1]]}}"
+        );
+        oss.put(&format!("tmp/d/{name}/manifest"), manifest.as_bytes());
+        oss.put(&format!("tmp/d/{name}/{:020}", 0), name.as_bytes());
+    }
+    let command = format!("{} oss recover -c conf -R oss://{BUCKET}/d", env!("CARGO_BIN_EXE_flumen"));
+    let mut script = Command::new("script");
+    script.current_dir(world.root()).args(["-qec", &command, "/dev/null"]).stdin(Stdio::null());
+    let output = script.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.contains("100 %   3 files"), "{said}");
+    assert_eq!(oss.objects().into_values().collect::<Vec<_>>(), [b"a", b"b", b"c"]);
+}
+
+#[test]
+fn the_official_client_and_the_store_of_these_tests_understand_each_other() {
+    let python = match python::with_clients() {
+        Ok(python) => python,
+        Err(why) => return skipped(&why),
+    };
+    let oss = Oss::start();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/oss/official.py");
+    let output = Command::new(python).args([script, &oss.endpoint()]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("agreed"), "{said}");
 }

@@ -41,9 +41,6 @@ fn is_old() -> bool {
 
 /// The jars, or `None` with a word of why the test is skipped.
 fn libraries() -> Option<PathBuf> {
-    // Two tests must not have Maven write the same files.
-    static ONE: Mutex<()> = Mutex::new(());
-    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (pom, name) = match is_old() {
         true => ("pom-2.10.xml", "hadoop-2.10.2"),
         false => ("pom.xml", "hadoop-3.4.2"),

@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 /// Has Maven fetch what `pom` names into `target`, unless that was done before, and says where the jars are; or why that
-/// cannot be done here. Two tests must not do it for one `target` at once.
+/// cannot be done here.
 pub fn libraries(pom: &Path, target: &Path) -> Result<PathBuf, String> {
+    // Two of them would write the same files, of `target` or of Maven's own.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     for (program, word) in [("java", "-version"), ("mvn", "--version")] {
         let mut command = Command::new(program);
         command.arg(word).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -14,7 +14,7 @@
 //! secrets for it come from; they are shown nowhere.
 
 #[cfg(test)]
-#[path = "../../../tests/support/oss.rs"]
+#[path = "../../../tests/support/oss/mod.rs"]
 pub(crate) mod emulator;
 mod library;
 mod oss;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flumen_api::progress::Position;
 
@@ -205,6 +205,22 @@ fn what_the_service_does_wrong_loses_nothing_and_repeats_nothing() {
     source.stop();
     assert_exact(&engine.bodies(), &BTreeMap::from([(0, 210), (1, 210)]));
     assert_eq!(engine.state().trouble, None);
+}
+
+#[test]
+fn a_quota_that_is_used_up_is_asked_for_ever_more_rarely() {
+    for code in ["ReadQuotaExceed", "ShardReadQuotaExceed"] {
+        let sls = Sls::start(1);
+        sls.append(0, &bodies(0, 0..10));
+        sls.fault("pull", Fault::Refused(403, code), 5);
+        let engine = FakeEngine::new();
+        let begun = Instant::now();
+        let source = start(&sls, &engine, &[("backoffSleepIncrement", "40"), ("maxBackoffSleep", "160")]);
+        read_all(&sls, &[&engine]);
+        assert!(begun.elapsed() >= Duration::from_millis(40 + 80 + 160 + 160 + 160), "{:?}", begun.elapsed());
+        source.stop();
+        assert_exact(&engine.bodies(), &BTreeMap::from([(0, 10)]));
+    }
 }
 
 #[test]

@@ -173,7 +173,14 @@ fn call(name: &str, request: &Request, state: &mut State) -> Result<Answer, Refu
                     Ok(nothing())
                 }
                 _ => {
-                    let all = group.checkpoints.iter().map(|(shard, known)| {
+                    // A shard that somebody has is there also without a checkpoint; the official client's worker asks for one.
+                    let mut known = group.checkpoints.clone();
+                    for shard in group.owners.keys() {
+                        known.entry(*shard).or_default();
+                    }
+                    let asked = request.asked("shard").parse::<u32>().ok();
+                    let all = known.iter().filter(|(shard, _)| asked.is_none_or(|asked| asked == **shard));
+                    let all = all.map(|(shard, known)| {
                         let consumer = group.owners.get(shard).cloned().unwrap_or_default();
                         json!({"shard": shard, "checkpoint": known.cursor, "updateTime": known.updated, "consumer": consumer})
                     });

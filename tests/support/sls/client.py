@@ -57,8 +57,9 @@ def check(version):
     assert client.heart_beat(PROJECT, STORE, group, "me", []).get_shards() == [0, 1]
     client.update_check_point(PROJECT, STORE, group, 0, end, "me", False)
     refused("ConsumerNotExsit", client.update_check_point, PROJECT, STORE, group, 0, end, "you", False)
-    points = client.get_check_point(PROJECT, STORE, group).get_consumer_group_check_points()
-    assert [(one["shard"], one["checkpoint"], one["consumer"]) for one in points] == [(0, end, "me")], points
+    for shard, expected in [(-1, [(0, end, "me"), (1, "", "me")]), (0, [(0, end, "me")]), (1, [(1, "", "me")])]:
+        points = client.get_check_point(PROJECT, STORE, group, shard).get_consumer_group_check_points()
+        assert [(one["shard"], one["checkpoint"], one["consumer"]) for one in points] == expected, points
     client.delete_consumer_group(PROJECT, STORE, group)
     refused("ConsumerGroupNotExist", client.get_check_point, PROJECT, STORE, group)
     stranger = LogClient(ENDPOINT, KEY_ID, "another", auth_version=version, region=region)

@@ -95,7 +95,7 @@ impl<'a> Staged<'a> {
             tracing::warn!("{to}: cut at byte {} instead of {cut}: some events may come twice", there.end);
         }
         if there.end == 0 {
-            self.clear().await?;
+            self.clear(None).await?;
             return Ok(Done::Nothing);
         }
         match self.is_complete(to, &manifest, there.end).await {
@@ -107,8 +107,7 @@ impl<'a> Staged<'a> {
             }
             Err(error) => return Err(error),
         }
-        // With parts that are left out, or with a small object, the upload was not what was completed.
-        self.clear().await?;
+        self.clear(manifest.upload.as_deref().filter(|_| there.parts > 0)).await?;
         Ok(Done::Complete(there.end))
     }
 
@@ -159,12 +158,15 @@ impl<'a> Staged<'a> {
         if self.manifest().await?.is_some() {
             self.cut(0).await?;
         }
-        self.clear().await
+        self.clear(None).await
     }
 
-    /// Deletes what is staged, the manifest after the pieces.
-    async fn clear(&self) -> Result<(), StoreError> {
-        if let Some(Manifest { key, upload: Some(upload), .. }) = self.manifest().await? {
+    /// Deletes what is staged, the manifest after the pieces, and throws the upload away, unless it is the one that was completed:
+    /// not every server says of such a one that it is gone, and its refusal would keep the staging for ever.
+    async fn clear(&self, completed: Option<&str>) -> Result<(), StoreError> {
+        if let Some(Manifest { key, upload: Some(upload), .. }) = self.manifest().await?
+            && completed != Some(upload.as_str())
+        {
             self.store.abort(&key, &upload).await?;
         }
         let last = [MANIFEST, CUT].map(|name| format!("{}/{name}", self.at));

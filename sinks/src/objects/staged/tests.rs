@@ -120,6 +120,29 @@ async fn a_file_whose_writer_is_gone_is_completed_at_any_flush_it_had() {
     }
 }
 
+/// A server of S3's kind answers 405 then, and the file would never be done.
+#[tokio::test]
+async fn an_upload_that_is_completed_is_not_thrown_away_behind_it() {
+    for lost in [false, true] {
+        let world = World::new();
+        world.oss.fail(9, What::Refuse(405, "MethodNotAllowed"), |asked| asked.what() == "DELETE upload");
+        let mut writer = world.create().await;
+        writer.write(bytes(0, 500 << 10)).await.expect("written");
+        writer.close().await.expect("closed");
+        if lost {
+            // Its answer, and then the process that would have found out.
+            world.oss.fail(1, What::LoseAnswer, |asked| asked.what() == "POST complete");
+            let seen = std::sync::atomic::AtomicUsize::new(0);
+            world.oss.fail(1, What::Refuse(403, "AccessDenied"), move |asked| {
+                asked.what() == "HEAD object" && seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 1
+            });
+            world.staged().complete(None).await.expect_err("nobody looks");
+        }
+        assert_eq!(world.staged().complete(None).await, Ok(Done::Complete(500 << 10)));
+        world.has_only(&bytes(0, 500 << 10));
+    }
+}
+
 #[tokio::test]
 async fn what_a_writer_has_on_its_way_when_it_is_let_go_of_does_not_count() {
     let world = World::new();
@@ -337,74 +360,4 @@ async fn files_are_recovered_by_hand_one_or_a_folder() {
     );
     assert_eq!(objects["logs/d2/f"], bytes(0, 500 << 10));
     assert_eq!(world.oss.uploads(), [""; 0]);
-}
-
-/// For `tests/support/oss/official.py`, which says how.
-#[test]
-#[ignore = "serves until its process is ended"]
-fn serves_until_it_is_asked_to_end() {
-    let _oss = Oss::start_at(&std::env::var("FLUMEN_OSS_EMULATOR").expect("an address"));
-    loop {
-        std::thread::park();
-    }
-}
-
-/// Against a real server of S3's kind, with the bucket `bucket`:
-///
-/// ```text
-/// npm install s3rver && node node_modules/s3rver/bin/s3rver.js -d /tmp/s3 -p 5056 --configure-bucket bucket
-/// FLUMEN_S3=http://127.0.0.1:5056 FLUMEN_S3_KEY=S3RVER cargo test -p flumen-sinks --lib -- --ignored a_real_server_of_s3s_kind
-/// ```
-#[tokio::test]
-#[ignore = "needs a server that the test does not start"]
-async fn a_real_server_of_s3s_kind_has_a_file_whole_and_recovers_another() {
-    let key = std::env::var("FLUMEN_S3_KEY").expect("id and secret");
-    let access = Access {
-        key_id: Some(key.clone()),
-        secret: Some(key.as_str().into()),
-        endpoint: Some(std::env::var("FLUMEN_S3").expect("an endpoint")),
-        ..Access::default()
-    };
-    let target = Target::parse("s3", "bucket").expect("a bucket");
-    let process = Process::default();
-    let store = target.open(&access, &HadoopConf::default(), &process, &Handle::current()).expect("a store");
-    let uploading = Uploading::new(5 << 20, Duration::ZERO);
-    // s3rver does not know `If-None-Match`; moto does.
-    let has_conditions = std::env::var("FLUMEN_S3_CONDITIONS").is_ok();
-    for (name, lengths, killed) in [
-        ("small", vec![10], false),
-        ("large", vec![6 << 20, 6 << 20, 7], false),
-        ("killed", vec![6 << 20, 11, 12], true),
-    ] {
-        let (at, key) = (format!("tmp/logs/{name}"), format!("logs/{name}"));
-        store.delete(&key).await.expect("deleted");
-        Staged::new(&*store, &at).discard().await.expect("discarded");
-        let mut writer = create(&store, &at, &key, &uploading).await.expect("created");
-        if has_conditions {
-            let second = create(&store, &at, &key, &uploading).await.map(drop);
-            assert_eq!(second.expect_err("taken").kind, Kind::Exists);
-        }
-        let (mut length, mut cut) = (0, 0);
-        for more in lengths {
-            cut = length;
-            writer.write(bytes(length, more)).await.expect("written");
-            writer.flush().await.expect("flushed");
-            length += more;
-        }
-        if !killed {
-            writer.close().await.expect("closed");
-        }
-        drop(writer);
-        let staged = Staged::new(&*store, &at);
-        if killed {
-            staged.fence().await.expect("fenced");
-            staged.cut(cut as u64).await.expect("cut");
-            length = cut;
-        }
-        assert_eq!(store.look(&key).await, Ok(None));
-        assert_eq!(staged.complete(Some(&key)).await, Ok(Done::Complete(length as u64)));
-        assert!(store.get(&key).await.expect("read") == bytes(0, length), "{name}");
-        assert_eq!(store.list(&at).await, Ok(Vec::new()));
-        assert_eq!(store.uploads(&key).await, Ok(Vec::new()));
-    }
 }
