@@ -32,8 +32,8 @@ const RIVALS: &[&str] = &[
     "hdfs-native",
 ];
 
-/// The contender that does nothing but write: the ceiling.
-const RAW: &str = "raw write";
+/// Contenders that do nothing but write, or upload: the ceiling.
+const CEILINGS: &[&str] = &["raw write", "the client alone"];
 
 /// How a bench's rows are read.
 struct View {
@@ -256,7 +256,10 @@ fn viewed(view: &View, rows: &[Value]) -> Vec<Line> {
         what.extend(view.case.iter().map(|key| plain(&row[*key])));
         if view.case.is_empty() {
             // `batchSize 1000, std` is the case `batchSize 1000`, written with system calls.
-            let case = if is_rival(who) { view.rivals_in } else { who.trim_end_matches(", std") };
+            let case = match is_rival(who) || CEILINGS.contains(&who) {
+                true => view.rivals_in,
+                false => who.trim_end_matches(", std"),
+            };
             what.push(case.into());
         }
         let what = what.join(" ");
@@ -286,7 +289,7 @@ impl Line {
     /// Puts a contender's figure where it belongs.
     fn place(&mut self, name: &str, figure: f64) {
         match name {
-            RAW => self.ceiling = Some(figure),
+            name if CEILINGS.contains(&name) => self.ceiling = Some(figure),
             name if is_rival(name) => self.rivals.push((name.into(), figure)),
             name if name.ends_with("std") => self.std = Some(figure),
             // Our memory channel is measured beside the file channel, and is no rival of it.
@@ -381,6 +384,15 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].ratio(found[0].uring, found[0].ceiling), Some(0.8));
         assert_eq!(found[0].ratio(found[0].uring, Some(300.0)), Some(3.0));
+    }
+
+    #[test]
+    fn a_client_alone_is_the_ceiling_of_what_has_it() {
+        let row = |who: &str, figure: f64| serde_json::json!({ "variant": who, "mb_per_s": figure });
+        let summary = [row("the client alone", 500.0), row("Flumen, file channel", 400.0)];
+        let found = viewed(VIEWS.iter().find(|view| view.bench == "object-store").unwrap(), &summary);
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].uring, found[0].ceiling), (Some(400.0), Some(500.0)));
     }
 
     #[test]
