@@ -301,16 +301,21 @@ fn start_beside(cluster: &Cluster, world: &World) -> Agent {
     world.spawn(&mut command)
 }
 
-/// The events in an agent's files, in order; with what is seen of those that are not finished.
+/// The events in an agent's files, in order, of all that can be read just now; with what is seen of files that are not finished.
 fn in_hdfs(cluster: &Cluster, name: &str) -> Vec<(u32, usize)> {
+    events_in(cluster, name, |path| cluster.read_now(path))
+}
+
+fn events_in(cluster: &Cluster, name: &str, read: impl Fn(&str) -> Option<Vec<u8>>) -> Vec<(u32, usize)> {
     let number = |path: &str| -> Option<u64> {
-        let rest = path.rsplit('/').next()?.trim_start_matches(['_', '.']).strip_prefix(name)?;
+        let rest = path.rsplit('/').next()?.strip_prefix(name)?;
         rest.split('.').nth(1)?.parse().ok()
     };
     let mut files: Vec<(u64, String)> =
         cluster.files(FOLDER).into_iter().filter_map(|file| Some((number(&file.path)?, file.path))).collect();
     files.sort();
-    let texts = files.iter().map(|(_, path)| String::from_utf8(cluster.read(path)).unwrap());
+    let texts =
+        files.iter().filter_map(|(_, path)| read(path)).map(|bytes| String::from_utf8(bytes).unwrap());
     // Of a file that is not finished, the last line may be seen in part.
     let lines = |text: String| -> Vec<(u32, usize)> {
         text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')).map(numbered).collect()
@@ -370,7 +375,7 @@ fn two_agents_bring_eight_shards_into_hdfs_in_order_through_kills_and_a_split() 
             // Some pulls were read.
             1 => {
                 let told = sls.calls("set_checkpoint") + 1 + random.below(10) as usize;
-                eventually(|| sls.calls("set_checkpoint") >= told || sls.is_read(GROUP), state);
+                wait_long(|| sls.calls("set_checkpoint") >= told || sls.is_read(GROUP), state);
             }
             // Something of this round is in HDFS.
             _ => {
@@ -393,7 +398,7 @@ fn two_agents_bring_eight_shards_into_hdfs_in_order_through_kills_and_a_split() 
         for (world, agent) in worlds.iter().zip(&mut agents) {
             agent.get_or_insert_with(|| start_beside(&cluster, world));
         }
-        eventually(|| sls.is_read(GROUP), state);
+        wait_long(|| sls.is_read(GROUP), state);
         // Everything is in the channels. It is all there once the sinks have caught up, with one file of each agent that is open.
         let count = |events: Vec<(u32, usize)>| events.into_iter().collect::<BTreeSet<_>>().len();
         let all = || count(NAMES.iter().flat_map(|name| in_hdfs(&cluster, name)).collect());
@@ -409,7 +414,8 @@ fn two_agents_bring_eight_shards_into_hdfs_in_order_through_kills_and_a_split() 
         finish();
     }
     assert_eq!(unfinished(&cluster), [""; 0]);
-    assert_moves(&sls, &written, &NAMES.map(|name| in_hdfs(&cluster, name)), (3, children));
+    let agents = NAMES.map(|name| events_in(&cluster, name, |path| Some(cluster.read(path))));
+    assert_moves(&sls, &written, &agents, (3, children));
 }
 
 /// As it is written, but for the name of the service.

@@ -488,6 +488,12 @@ impl Cluster {
         }
     }
 
+    /// The same, if they can be read just now: a file may be renamed or recovered since it was listed.
+    pub fn read_now(&self, path: &str) -> Option<Vec<u8>> {
+        let target = format!("/webhdfs/v1{}?op=OPEN&user.name=root", encoded(path));
+        self.http("GET", &target).filter(|(status, _)| *status == 200).map(|(_, body)| body)
+    }
+
     /// Status and body of a request to the NameNode, redirects followed; `None` while nobody answers.
     fn http(&self, method: &str, target: &str) -> Option<(u16, Vec<u8>)> {
         let (mut port, mut target) = (self.addresses[self.active].http, target.to_string());

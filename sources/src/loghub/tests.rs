@@ -284,6 +284,67 @@ fn the_checkpoint_waits_for_the_channel() {
 }
 
 #[test]
+fn the_checkpoint_waits_until_the_last_put_of_a_pull_is_acked() {
+    for fate in [Fate::Lost, Fate::LostLater, Fate::KeptAndFailed] {
+        let sls = Sls::start(1);
+        sls.append(0, &bodies(0, 0..30));
+        let engine = FakeEngine::with(State { fates: [fate].into(), ..State::default() });
+        let source = start(&sls, &engine, &[("batchSize", "100")]);
+        read_all(&sls, &[&engine]);
+        source.stop();
+        assert_exact(&engine.bodies(), &BTreeMap::from([(0, 30)]));
+    }
+}
+
+#[test]
+fn a_shard_that_the_group_wants_back_is_put_to_the_end_of_its_pull_before_it_is_let_go() {
+    let sls = Sls::start(2);
+    sls.state().is_patient = true;
+    (0..2).for_each(|shard| sls.append(shard, &bodies(shard, 0..100)));
+    let engine = FakeEngine::with(State { room: Some(55), ..State::default() });
+    let source = start(&sls, &engine, &[("batchSize", "10"), ("consumer", "ours")]);
+    eventually(|| format!("{} refusals", engine.state().refusals), || engine.state().refusals > 3);
+    // Somebody else comes, whose share is one of the two.
+    let theirs = || {
+        let sls::State { shards, consumer_groups, .. } = &mut *sls.state();
+        consumer_groups.get_mut(GROUP).unwrap().heartbeat("theirs", Vec::new(), shards, true)
+    };
+    assert_eq!(theirs(), [0; 0]);
+    let beats = sls.calls("heartbeat");
+    eventually(|| "no heartbeats".into(), || sls.calls("heartbeat") > beats + 5);
+    assert_eq!(sls.held(GROUP)["ours"], [0, 1], "while the channel lacks events of the pull");
+    assert_eq!(theirs(), [0; 0]);
+    engine.state().room = None;
+    eventually(|| format!("{:?}", sls.held(GROUP)), || sls.held(GROUP)["ours"] == [0]);
+    assert_eq!(sls.checkpoint(GROUP, 1), sls.end(1));
+    let came: Vec<String> = engine.bodies().into_iter().filter(|body| body.starts_with("s1-")).collect();
+    assert_eq!(came, bodies(1, 0..100));
+    assert_eq!(theirs(), [1]);
+    source.stop();
+}
+
+#[test]
+fn a_member_that_the_service_does_not_hear_stops_reading_for_others_may_have_its_shards() {
+    let sls = Sls::start(2);
+    (0..2).for_each(|shard| sls.append(shard, &bodies(shard, 0..50)));
+    let engine = FakeEngine::new();
+    let source = start(&sls, &engine, &[]);
+    read_all(&sls, &[&engine]);
+    sls.fault("heartbeat", Fault::Refused(500, "InternalServerError"), usize::MAX);
+    let calls = || format!("{:?}", sls.state().calls);
+    eventually(calls, || {
+        let (pulls, beats) = (sls.calls("pull"), sls.calls("heartbeat"));
+        eventually(calls, || sls.calls("heartbeat") > beats + 5);
+        sls.calls("pull") == pulls
+    });
+    (0..2).for_each(|shard| sls.append(shard, &bodies(shard, 50..100)));
+    sls.state().faults.clear();
+    read_all(&sls, &[&engine]);
+    source.stop();
+    assert_exact(&engine.bodies(), &BTreeMap::from([(0, 100), (1, 100)]));
+}
+
+#[test]
 fn a_restart_in_the_middle_of_a_pull_goes_on_behind_what_the_channel_has() {
     let sls = Sls::start(1);
     sls.append(0, &bodies(0, 0..100));
@@ -419,7 +480,9 @@ fn children_of_a_split_come_after_their_parent_when_order_is_asked_for() {
     for service_orders in [true, false] {
         let sls = Sls::start(1);
         sls.state().orders = service_orders;
-        sls.append(0, &bodies(0, 0..100));
+        // Each log group a pull of its own: the parent is not read before its children could have begun.
+        sls.state().pull_max = 1;
+        sls.append(0, &bodies(0, 0..500));
         let engine = FakeEngine::with(State { room: Some(55), ..State::default() });
         let more = [("fetchInOrder", "true"), ("consumerPosition", "end"), ("batchSize", "10")];
         // The group is at the parent's beginning when its shards are split.
@@ -437,8 +500,8 @@ fn children_of_a_split_come_after_their_parent_when_order_is_asked_for() {
         read_all(&sls, &[&engine]);
         source.stop();
         let came = engine.bodies();
-        assert_exact(&came, &BTreeMap::from([(0, 100), (1, 20), (2, 20)]));
-        assert!(came[..100].iter().all(|body| body.starts_with("s0-")), "{came:?}");
+        assert_exact(&came, &BTreeMap::from([(0, 500), (1, 20), (2, 20)]));
+        assert!(came[..500].iter().all(|body| body.starts_with("s0-")), "{came:?}");
     }
 }
 
