@@ -34,6 +34,16 @@ impl Agent {
         self.child.id()
     }
 
+    /// CPU seconds of all its threads so far, user and system.
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        // The second field is the command in parentheses and may hold blanks.
+        let (_, rest) = stat.rsplit_once(')').unwrap();
+        let ticks: u64 =
+            rest.split_whitespace().skip(11).take(2).map(|word| word.parse::<u64>().unwrap()).sum();
+        ticks as f64 / rustix::param::clock_ticks_per_second() as f64
+    }
+
     /// All that it wrote to stderr so far.
     pub fn said(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()

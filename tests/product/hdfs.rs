@@ -331,6 +331,26 @@ fn a_datanode_of_three_that_dies_in_the_middle_of_a_block_costs_no_line() {
 }
 
 #[test]
+fn an_erasure_coded_directory_is_named_and_what_is_for_it_waits() {
+    if crate::hadoop::is_old() {
+        return;
+    }
+    // As many as the policy wants to begin a file.
+    let Some(cluster) = Cluster::start(3) else { return };
+    cluster.mkdir("/flume/exact", "777");
+    let policy = "RS-3-2-1024k";
+    cluster.coding(&["-enablePolicy", "-policy", policy]);
+    cluster.coding(&["-setPolicy", "-path", "/flume/exact", "-policy", policy]);
+    let world = world(EXACT, &cluster);
+    world.append("in/a.log", lines(0..100));
+    let agent = start(&world, "a1");
+    agent.wait_for(&["sink failed", "/flume/exact/", "erasure-coded"]);
+    cluster.coding(&["-unsetPolicy", "-path", "/flume/exact"]);
+    wait_exact(&cluster, "/flume/exact", 100);
+    agent.stop();
+}
+
+#[test]
 fn over_a_memory_channel_the_sinks_own_journal_finishes_what_a_kill_left() {
     let Some(cluster) = Cluster::start(1) else { return };
     let config =

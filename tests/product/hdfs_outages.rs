@@ -1,10 +1,62 @@
-//! The hdfs sink while there is no HDFS: who else delivers.
+//! The hdfs sink while there is no HDFS: what an outage costs, how soon it is over, and who else delivers.
+//! `FLUMEN_HDFS_OUTAGE=600` lets it last so many seconds (default 15), with the limits that a site has, and asks for the time and
+//! the CPU as well: on a machine that has nothing else to do.
 
 use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::hadoop::Cluster;
-use crate::hdfs::{EXACT, delivered, lines, start, wait_exact, world};
+use crate::hdfs::{EXACT, delivered, lines, start, wait_exact, wait_seen, world};
 use crate::world::eventually;
+
+/// What a user waits at most once the servers are back.
+const RESUMED: Duration = Duration::from_secs(15);
+
+#[test]
+fn an_outage_costs_little_and_is_over_soon_after_its_end() {
+    let Some(mut cluster) = Cluster::start(1) else { return };
+    let asked: Option<u64> = std::env::var("FLUMEN_HDFS_OUTAGE").ok().map(|text| text.parse().unwrap());
+    let config = match asked {
+        Some(_) => EXACT.replace("callTimeout = 5000", "callTimeout = 30000"),
+        None => EXACT.replace("callTimeout = 5000", "callTimeout = 2000"),
+    };
+    let world = world(&config.replace("retryInterval = 2", "retryInterval = 10"), &cluster);
+    let agent = start(&world, "a1").started();
+    world.append("in/a.log", lines(0..100));
+    wait_exact(&cluster, "/flume/exact", 100);
+    // A file is open, and is to be finished.
+    world.append("in/a.log", lines(100..200));
+    wait_seen(&cluster, "/flume/exact", 200);
+    cluster.kill_namenode();
+    world.append("in/a.log", lines(200..300));
+    let (cpu, said, begun) = (agent.cpu_seconds(), agent.said().lines().count(), Instant::now());
+    sleep(Duration::from_secs(asked.unwrap_or(15)));
+    agent.wait_for(&["sink failed"]);
+    let (used, lasted) = (agent.cpu_seconds() - cpu, begun.elapsed().as_secs_f64());
+    let log = agent.said();
+    let said: Vec<&str> = log.lines().skip(said).collect();
+    // Further ones for the first tries, which follow each other sooner.
+    let most = 10.0 + lasted / 10.0;
+    assert!((said.len() as f64) <= most, "{} lines in {lasted} s: {said:#?}", said.len());
+    cluster.start_namenode();
+    cluster.wait_ready();
+    let back = Instant::now();
+    // With the first flush that is released.
+    agent.wait_for(&["sink works again"]);
+    let waited = back.elapsed();
+    println!(
+        "{used:.2} CPU seconds and {} lines in {lasted:.0} s, resumed after {waited:.1?}:\n{}",
+        said.len(),
+        said.join("\n")
+    );
+    wait_exact(&cluster, "/flume/exact", 300);
+    agent.stop();
+    if asked.is_some() {
+        assert!(used < lasted / 20.0, "{used} CPU seconds in {lasted} s");
+        assert!(waited < RESUMED, "resumed after {waited:?}");
+    }
+}
 
 #[test]
 fn what_hdfs_does_not_take_goes_to_the_next_sink_of_the_group() {

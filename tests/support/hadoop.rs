@@ -31,7 +31,7 @@ const LOG4J: &str = "log4j.rootLogger=INFO,console\nlog4j.appender.console=org.a
                      log4j.appender.console.layout.ConversionPattern=%d{ISO8601} %p %c{2}: %m%n\n";
 
 /// Hadoop 2.10 is wanted.
-fn is_old() -> bool {
+pub fn is_old() -> bool {
     match std::env::var("FLUMEN_HADOOP").as_deref() {
         Ok("2.10") => true,
         Ok(other) => panic!("FLUMEN_HADOOP={other}: there is 2.10, and 3.4 without it"),
@@ -406,6 +406,12 @@ impl Cluster {
     #[track_caller]
     pub fn admin(&self, arguments: &[&str]) {
         self.tool("org.apache.hadoop.hdfs.tools.DFSAdmin", arguments);
+    }
+
+    /// Runs `hdfs ec`.
+    #[track_caller]
+    pub fn coding(&self, arguments: &[&str]) {
+        self.tool("org.apache.hadoop.hdfs.tools.ECAdmin", arguments);
     }
 
     #[track_caller]
