@@ -10,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::agent::{Agent, flumen};
-use crate::hadoop::Cluster;
+use crate::hadoop::{Cluster, Entry};
 use crate::world::{World, eventually};
 
 const EXEC: &str = include_str!("../scenarios/02-exec-hdfs.conf");
@@ -99,15 +99,30 @@ pub fn lines(numbers: std::ops::Range<usize>) -> String {
     numbers.map(line).collect()
 }
 
+/// Files that are being written.
+pub fn in_use(cluster: &Cluster, path: &str) -> Vec<String> {
+    let files = cluster.files(path).into_iter();
+    files.filter(|file| file.path.ends_with(".tmp")).map(|file| file.path).collect()
+}
+
+/// Waits until `done`, as long as the recovery of a block may take.
+#[track_caller]
+pub fn wait_until(done: impl Fn() -> bool, state: impl Fn() -> String) {
+    let deadline = Instant::now() + RECOVERED;
+    while !done() {
+        assert!(Instant::now() < deadline, "after {RECOVERED:?}: {}", state());
+        sleep(Duration::from_millis(50));
+    }
+}
+
 /// Waits until a reader sees so many lines: in files that are still open, it sees what is synced.
 #[track_caller]
 pub fn wait_seen(cluster: &Cluster, path: &str, lines: usize) {
-    let seen = || cluster.files(path).iter().map(|file| cluster.read(&file.path).len()).sum::<usize>();
-    let deadline = Instant::now() + RECOVERED;
-    while seen() < lines * line(0).len() {
-        assert!(Instant::now() < deadline, "{} bytes of {lines} lines: {:?}", seen(), cluster.files(path));
-        sleep(Duration::from_millis(20));
-    }
+    // One that was listed may have another name since.
+    let read = |file: &Entry| cluster.try_read(&file.path).map_or(0, |bytes| bytes.len());
+    let seen = || cluster.files(path).iter().map(read).sum::<usize>();
+    let state = || format!("{} bytes of {lines} lines: {:?}", seen(), cluster.files(path));
+    wait_until(|| seen() >= lines * line(0).len(), state);
 }
 
 /// Waits until each of the lines is once in the finished files, and nothing else is there.
@@ -121,11 +136,7 @@ pub fn wait_exact(cluster: &Cluster, path: &str, lines: usize) {
         finished.map(|file| file.length).sum::<u64>() >= bytes
             && files.iter().all(|file| !file.path.ends_with(".tmp"))
     };
-    let deadline = Instant::now() + RECOVERED;
-    while !done() {
-        assert!(Instant::now() < deadline, "after {RECOVERED:?}: {:?}", cluster.files(path));
-        sleep(Duration::from_millis(50));
-    }
+    wait_until(done, || format!("{:?}", cluster.files(path)));
     let (text, unfinished) = delivered(cluster, path);
     let wrong = wrong(&text, lines);
     if !wrong.is_empty() {
@@ -410,10 +421,7 @@ fn an_agent_finishes_its_own_files_and_leaves_those_of_another_alone() {
     let (first, second) = (start(&one, "a1"), start(&other, "a1"));
     one.append("in/a.log", lines(0..100));
     other.append("in/a.log", lines(100..200));
-    let in_use = || {
-        let files = cluster.files("/flume/exact");
-        files.into_iter().filter(|file| file.path.ends_with(".tmp")).map(|file| file.path).collect::<Vec<_>>()
-    };
+    let in_use = || in_use(&cluster, "/flume/exact");
     wait_seen(&cluster, "/flume/exact", 200);
     let (mine, theirs): (Vec<String>, Vec<String>) =
         in_use().into_iter().partition(|path| cluster.read(path).starts_with(line(0).as_bytes()));

@@ -20,6 +20,7 @@ mod hadoop;
 mod hdfs;
 mod hdfs_outages;
 mod hdfs_sites;
+mod hdfs_tiers;
 mod hostile;
 mod http;
 mod http_sink;

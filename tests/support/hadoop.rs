@@ -383,6 +383,24 @@ impl Cluster {
         end(&mut self.datanodes[at]);
     }
 
+    /// Lets the NameNode that serves be as one that hangs: it takes what is sent, and says nothing.
+    pub fn pause_namenode(&self) {
+        signal(&self.namenodes[self.active], "STOP");
+    }
+
+    pub fn resume_namenode(&self) {
+        signal(&self.namenodes[self.active], "CONT");
+    }
+
+    /// The same of a DataNode.
+    pub fn pause_datanode(&self, at: usize) {
+        signal(&self.datanodes[at], "STOP");
+    }
+
+    pub fn resume_datanode(&self, at: usize) {
+        signal(&self.datanodes[at], "CONT");
+    }
+
     /// Waits until all DataNodes that run are known, and files can be written.
     #[track_caller]
     pub fn wait_ready(&self) {
@@ -444,6 +462,13 @@ impl Cluster {
         assert_eq!(status, 200);
     }
 
+    /// Makes an empty file where there is none.
+    #[track_caller]
+    pub fn touch(&self, path: &str) {
+        let (status, body) = self.web("PUT", path, "CREATE&overwrite=false");
+        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+    }
+
     /// All files below `path`, by name.
     #[track_caller]
     pub fn files(&self, path: &str) -> Vec<Entry> {
@@ -480,11 +505,18 @@ impl Cluster {
     /// A file's bytes, as a Java client reads them.
     #[track_caller]
     pub fn read(&self, path: &str) -> Vec<u8> {
+        self.try_read(path).unwrap_or_else(|| panic!("{path} is not there"))
+    }
+
+    /// The same, or `None` if there is no such file.
+    #[track_caller]
+    pub fn try_read(&self, path: &str) -> Option<Vec<u8>> {
         let target = format!("/webhdfs/v1{}?op=OPEN&user.name=root", encoded(path));
         let deadline = Instant::now() + PATIENCE;
         loop {
             let said = match self.http("GET", &target) {
-                Some((200, body)) => return body,
+                Some((200, body)) => return Some(body),
+                Some((404, _)) => return None,
                 Some((status, body)) => format!("{status} {}", String::from_utf8_lossy(&body)),
                 // The NameNode sends a reader to a DataNode that was killed, for as long as it does not know.
                 None => "no answer".to_string(),
@@ -548,6 +580,12 @@ impl Drop for Cluster {
             }
         }
     }
+}
+
+#[track_caller]
+fn signal(server: &Option<Child>, name: &str) {
+    let pid = server.as_ref().unwrap().id().to_string();
+    assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
 }
 
 fn end(server: &mut Option<Child>) {

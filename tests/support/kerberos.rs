@@ -71,6 +71,12 @@ impl Kdc {
         }
     }
 
+    /// Lets the tickets that a principal gets from now on last so many seconds.
+    pub fn shorten(&self, name: &str, seconds: u64) {
+        let query = format!("modprinc -maxlife {seconds}s {name}");
+        self.run(self.command("kadmin.local").args(["-r", REALM, "-q", &query]));
+    }
+
     /// The name with the realm.
     pub fn principal(&self, name: &str) -> String {
         format!("{name}@{REALM}")
