@@ -24,7 +24,7 @@ fn set(world: &World, seconds: i64) {
 }
 
 /// Builds what stands between the agent and its clock.
-fn build(world: &World) -> bool {
+pub fn build(world: &World) -> bool {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/product/clock.c");
     let built = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-o"])

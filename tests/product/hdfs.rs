@@ -228,7 +228,7 @@ fn compress_by_host_and_hour(cluster: &Cluster) {
 #[test]
 fn each_line_is_in_hdfs_once_after_kills_of_the_agent_at_any_time() {
     let Some(mut cluster) = Cluster::start(1) else { return };
-    let world = world(EXACT, &cluster);
+    let world = world(&with_compressed_copy(), &cluster);
     let kills = std::env::var("FLUMEN_HDFS_KILLS").map_or(4, |text| text.parse().unwrap());
     let mut random = fastrand_like();
     let mut written = 0;
@@ -251,8 +251,44 @@ fn each_line_is_in_hdfs_once_after_kills_of_the_agent_at_any_time() {
     world.append("in/a.log", lines(written..written + 100));
     written += 100;
     wait_exact(&cluster, "/flume/exact", written);
+    wait_packed_exact(&cluster, "/flume/packed", written);
     agent.stop();
     wait_exact(&cluster, "/flume/exact", written);
+    wait_packed_exact(&cluster, "/flume/packed", written);
+}
+
+/// [`EXACT`], and the same events once more, compressed, through a channel of their own.
+fn with_compressed_copy() -> String {
+    let second: String = EXACT
+        .lines()
+        .filter(|line| line.starts_with("a1.channels.c1.") || line.starts_with("a1.sinks.k1."))
+        .map(|line| line.replace("c1", "c2").replace("k1", "k2") + "\n")
+        .collect();
+    let second = second
+        .replace("@DIR@/checkpoint", "@DIR@/2/checkpoint")
+        .replace("@DIR@/data", "@DIR@/2/data")
+        .replace("/flume/exact", "/flume/packed")
+        .replace("fileType = DataStream", "fileType = CompressedStream\na1.sinks.k2.hdfs.codeC = gzip");
+    EXACT
+        .replace("channels = c1\na1.sinks = k1\n", "channels = c1 c2\na1.sinks = k1 k2\n")
+        .replace("r1.channels = c1", "r1.channels = c1 c2")
+        + &second
+}
+
+/// As [`wait_exact`], of files of gzip.
+#[track_caller]
+fn wait_packed_exact(cluster: &Cluster, path: &str, lines: usize) {
+    let finished = || -> Option<String> {
+        let mut text = String::new();
+        for file in cluster.files(path) {
+            let is_finished = file.path.ends_with(".gz");
+            let bytes = cluster.try_read(&file.path).filter(|_| is_finished)?;
+            flate2::read::MultiGzDecoder::new(&bytes[..]).read_to_string(&mut text).unwrap();
+        }
+        (text.lines().count() >= lines).then_some(text)
+    };
+    wait_until(|| finished().is_some(), || format!("{:?}", cluster.files(path)));
+    assert_eq!(wrong(&finished().unwrap(), lines), [], "{:?}", cluster.files(path));
 }
 
 /// Numbers that differ from run to run, and are printed by nobody: what they decide is when a kill comes.
@@ -342,6 +378,52 @@ fn a_datanode_of_three_that_dies_in_the_middle_of_a_block_costs_no_line() {
 }
 
 #[test]
+fn new_files_that_a_dead_datanode_is_to_have_cost_no_line() {
+    let Some(mut cluster) = Cluster::start(3) else { return };
+    let world = world(&EXACT.replace("rollInterval = 2", "rollInterval = 1"), &cluster);
+    let agent = start(&world, "a1").started();
+    world.append("in/a.log", lines(0..100));
+    wait_seen(&cluster, "/flume/exact", 100);
+    // The NameNode gives every new block three DataNodes, this one among them, until it finds out.
+    cluster.kill_datanode(0);
+    let mut written = 100;
+    for _ in 0..40 {
+        world.append("in/a.log", lines(written..written + 50));
+        written += 50;
+        sleep(Duration::from_millis(100));
+    }
+    wait_exact(&cluster, "/flume/exact", written);
+    agent.stop();
+}
+
+#[test]
+fn no_file_of_anybody_is_written_over() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let config = EXACT.replace("rollInterval = 2", "rollInterval = 0").replace("Count = 0", "Count = 100");
+    let world = world(&config, &cluster);
+    let agent = start(&world, "a1");
+    world.append("in/a.log", lines(0..50));
+    wait_seen(&cluster, "/flume/exact", 50);
+    let first = in_use(&cluster, "/flume/exact").remove(0);
+    let number: u64 = first.split('.').nth(1).unwrap().parse().unwrap();
+    // What the first file is to be called, what the next one is to be called while it is written, and at its end.
+    let theirs = [(number, ""), (number + 1, ".tmp"), (number + 2, "")];
+    let theirs = theirs.map(|(number, end)| format!("/flume/exact/FlumeData.{number}{end}"));
+    theirs.iter().for_each(|path| cluster.touch(path));
+    world.append("in/a.log", lines(50..250));
+    wait_seen(&cluster, "/flume/exact", 250);
+    agent.stop();
+    let open = || in_use(&cluster, "/flume/exact");
+    wait_until(|| open() == theirs[1..2], || format!("{:?}", open()));
+    let files = cluster.files("/flume/exact");
+    for path in &theirs {
+        assert!(files.iter().any(|file| file.path == *path && file.length == 0), "{path}: {files:?}");
+    }
+    let (text, _) = delivered(&cluster, "/flume/exact");
+    assert_eq!(wrong(&text, 250), [], "{files:?}");
+}
+
+#[test]
 fn an_erasure_coded_directory_is_named_and_what_is_for_it_waits() {
     if crate::hadoop::is_old() {
         return;
@@ -396,16 +478,19 @@ fn what_one_path_forbids_goes_to_the_dead_letter_while_others_flow() {
     cluster.mkdir("/flume/closed", "700");
     let config = EXACT
         .replace("/flume/exact", "/flume/%{where}")
-        .replace("filegroups = f1", "filegroups = f1 f2\na1.sources.r1.filegroups.f2 = @DIR@/2/in/.*log")
-        + "a1.sources.r1.headers.f1.where = open\na1.sources.r1.headers.f2.where = closed\n\
+        .replace("filegroups = f1", "filegroups = f1 f2 f3\na1.sources.r1.filegroups.f2 = @DIR@/2/in/.*log")
+        + "a1.sources.r1.filegroups.f3 = @DIR@/poison.log\na1.sinks.k1.hdfs.onMissingHeader = refuse\n\
+           a1.sources.r1.headers.f1.where = open\na1.sources.r1.headers.f2.where = closed\n\
            a1.sinks.k1.deadLetter.type = file\na1.sinks.k1.deadLetter.file = @DIR@/refused.json\n";
     let world = world(&config, &cluster);
     world.append("in/a.log", lines(0..50));
     world.append("2/in/b.log", "forbidden\n");
+    // Nothing says where it is to go.
+    world.append("poison.log", "poisonous\n");
     let agent = start_as(&world, "a1", "flume", "flume.conf");
     wait_exact(&cluster, "/flume/open", 50);
     let refused = || fs::read_to_string(world.path("refused.json")).unwrap_or_default();
-    eventually(|| refused().contains("forbidden"), refused);
+    eventually(|| refused().contains("forbidden") && refused().contains("poisonous"), refused);
     assert!(refused().contains("AccessControlException"), "{}", refused());
     world.append("in/a.log", lines(50..100));
     wait_exact(&cluster, "/flume/open", 100);
@@ -456,4 +541,25 @@ fn hadoops_own_configuration_says_where_a_path_without_host_is_and_how_large_blo
     let lengths: Vec<u64> = cluster.files("/user/root/below/home").iter().map(|file| file.length).collect();
     assert!(lengths.iter().all(|length| *length <= block), "{lengths:?}");
     assert!(lengths.iter().any(|length| *length > block - 1000), "filled to the block: {lengths:?}");
+    through_a_mount_table(&cluster);
+}
+
+/// `viewfs:`, which wants a file system for what no link is for.
+fn through_a_mount_table(cluster: &Cluster) {
+    let world = World::new(&EXACT.replace("hdfs://@NAMENODE@/flume/exact", "viewfs://table/logs/exact"));
+    let url = format!("hdfs://{}", cluster.namenode());
+    let property = |name: &str, value: &str| {
+        format!("<property><name>fs.viewfs.mounttable.table.{name}</name><value>{value}</value></property>\n")
+    };
+    let (link, fallback) =
+        (property("link./logs", &format!("{url}/mounted")), property("linkFallback", &format!("{url}/")));
+    let site = format!("<configuration>\n{link}{fallback}</configuration>\n");
+    fs::write(world.path("core-site.xml"), site).unwrap();
+    world.append("in/a.log", lines(0..100));
+    let mut command: Command = flumen(world.root());
+    command.args(["agent", "-n", "a1", "-f", "flume.conf", "-c", "."]);
+    command.env("HADOOP_USER_NAME", "root").env_remove("HADOOP_CONF_DIR");
+    let agent = world.spawn(&mut command);
+    wait_exact(cluster, "/mounted/exact", 100);
+    agent.stop();
 }

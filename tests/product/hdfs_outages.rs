@@ -59,6 +59,34 @@ fn an_outage_costs_little_and_is_over_soon_after_its_end() {
 }
 
 #[test]
+fn a_datanode_and_a_namenode_that_hang_are_given_up_at_the_limit_and_cost_no_line() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let world = world(&EXACT.replace("callTimeout = 5000", "callTimeout = 3000"), &cluster);
+    let agent = start(&world, "a1").started();
+    let given_up = || {
+        let said = agent.said();
+        let of_time = |line: &&str| line.contains("sink failed") && line.contains("`hdfs.callTimeout`");
+        said.lines().filter(of_time).count()
+    };
+    let wait_given_up = |before: usize| eventually(|| given_up() > before, || "no call was given up".into());
+    world.append("in/a.log", lines(0..100));
+    wait_seen(&cluster, "/flume/exact", 100);
+    let before = given_up();
+    cluster.pause_datanode(0);
+    world.append("in/a.log", lines(100..200));
+    wait_given_up(before);
+    cluster.resume_datanode(0);
+    wait_exact(&cluster, "/flume/exact", 200);
+    let before = given_up();
+    cluster.pause_namenode();
+    world.append("in/a.log", lines(200..300));
+    wait_given_up(before);
+    cluster.resume_namenode();
+    wait_exact(&cluster, "/flume/exact", 300);
+    agent.stop();
+}
+
+#[test]
 fn what_hdfs_does_not_take_goes_to_the_next_sink_of_the_group() {
     let Some(mut cluster) = Cluster::start(1) else { return };
     let config = EXACT

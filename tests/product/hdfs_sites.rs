@@ -1,12 +1,19 @@
-//! The hdfs sink where sites are more than one NameNode without passwords: a name service of two, and Kerberos.
+//! The hdfs sink where sites are more than one NameNode without passwords: a name service of two, and Kerberos; and what it says
+//! of a site whose files are small.
 
 use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
 
 use crate::agent::{Agent, flumen};
+use crate::clock;
 use crate::hadoop::{Cluster, SERVICE};
 use crate::hdfs::{EXACT, line, lines, wait_exact, wait_seen, wrong};
 use crate::kerberos::Kdc;
 use crate::world::{World, eventually};
+
+/// How long tickets last that are to run out: more than it takes to use one.
+const LIFE: Duration = Duration::from_secs(10);
 
 /// The agent `a1`, with nothing of Hadoop in its surroundings.
 fn agent(world: &World) -> Command {
@@ -87,6 +94,25 @@ fn with_a_keytab_files_are_written_under_each_protection_and_in_a_proxy_users_na
         let owners = cluster.shell(&kdc, &["-stat", "%u", &format!("/flume/{protection}/*")]);
         assert!(owners.lines().all(|owner| owner == user) && !owners.is_empty(), "{protection}: {owners}");
     }
+    // Tickets that have run out when a connection is made.
+    kdc.shorten("flume", LIFE.as_secs());
+    let config = EXACT.replace("hdfs://@NAMENODE@/flume/exact", "/flume/renewed");
+    let world = World::new(&format!("{config}{keys}"));
+    world.append("in/a.log", lines(0..100));
+    let mut command = agent(&world);
+    command.env("KRB5_CONFIG", kdc.conf()).env("HADOOP_CONF_DIR", cluster.conf());
+    command.env("KRB5CCNAME", format!("FILE:{}", world.path("no-tickets").display()));
+    let long = world.spawn(&mut command);
+    eventually(|| finished(&long) > 0, || "nothing is finished".into());
+    sleep(LIFE + Duration::from_secs(1));
+    cluster.kill_namenode();
+    cluster.start_namenode();
+    cluster.wait_ready();
+    let before = finished(&long);
+    world.append("in/a.log", lines(100..200));
+    eventually(|| finished(&long) > before, || "nothing is finished with a new ticket".into());
+    long.stop();
+    assert_eq!(wrong(&cluster.shell(&kdc, &["-cat", "/flume/renewed/*"]), 200), []);
     // Without the keytab's key nobody is let in, and the agent says why and keeps what it has.
     let config = EXACT.replace("hdfs://@NAMENODE@/flume/exact", "/flume/none");
     let world = World::new(&config);
@@ -97,4 +123,21 @@ fn with_a_keytab_files_are_written_under_each_protection_and_in_a_proxy_users_na
     let agent = world.spawn(&mut command);
     agent.wait_for(&["sink failed", "GSS"]);
     agent.stop();
+}
+
+#[test]
+fn an_hour_of_small_files_is_said_with_what_to_do() {
+    let Some(cluster) = Cluster::start(1) else { return };
+    let config = EXACT.replace("@NAMENODE@", &cluster.namenode());
+    let world = World::new(&config.replace("rollCount = 0", "rollCount = 1"));
+    if !clock::build(&world) {
+        return;
+    }
+    let mut command = agent(&world);
+    command.env("HADOOP_USER_NAME", "root").env("LD_PRELOAD", world.path("clock.so"));
+    let agent = world.spawn(command.env("FLUMEN_UPTIME", world.path("uptime")));
+    world.append("in/a.log", lines(0..20));
+    wait_exact(&cluster, "/flume/exact", 20);
+    std::fs::write(world.path("uptime"), "3600").unwrap();
+    agent.wait_for(&["files in the last hour", "hdfs.rollInterval", "hdfs.rollCount"]);
 }

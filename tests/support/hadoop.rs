@@ -546,6 +546,11 @@ impl Cluster {
             .ok()?;
             let mut answer = Vec::new();
             stream.read_to_end(&mut answer).ok()?;
+            // A DataNode says first that it waits for the body, of which there is none.
+            let ready = b"HTTP/1.1 100 Continue\r\n\r\n";
+            if answer.starts_with(ready) {
+                answer.drain(..ready.len());
+            }
             let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
             let head = String::from_utf8_lossy(&answer[..end]).into_owned();
             let status: u16 = head.split(' ').nth(1)?.parse().ok()?;
