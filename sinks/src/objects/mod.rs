@@ -19,6 +19,7 @@ pub(crate) mod emulator;
 mod library;
 mod oss;
 pub mod recover;
+mod role;
 pub(crate) mod staged;
 pub(crate) mod target;
 mod wire;

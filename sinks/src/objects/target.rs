@@ -18,26 +18,18 @@ use std::time::Duration;
 
 use flumen_api::settings::Process;
 use flumen_tls::Secret;
-use hyper::{Method, Request};
-use jiff::Timestamp;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
-use object_store::client::HttpRequestBody;
 use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::{BackoffConfig, RetryConfig};
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
 use super::Store;
 use super::library::{Library, S3Uploads};
 use super::oss::Oss;
+use super::role::Keys;
 use super::wire::Wire;
 use crate::hdfs::conf::HadoopConf;
-
-/// Where a machine of Aliyun's is told what its role is.
-const METADATA: &str = "http://100.100.100.200/latest/meta-data/ram/security-credentials/";
-/// A token is fetched anew so long before it expires.
-const EXPIRES_SOON: Duration = Duration::from_secs(120);
 
 /// An id with its secret.
 #[derive(Clone, PartialEq, Eq)]
@@ -213,12 +205,7 @@ impl Found<'_> {
         };
         let keys = match own.or_else(of_site).or_else(of_environment) {
             Some(key) => Keys::Fixed(key),
-            None => Keys::Role(Box::new(Role {
-                wire: wire.clone(),
-                base: METADATA.into(),
-                name: self.variable(&["ALIBABA_CLOUD_ECS_METADATA"]),
-                known: Mutex::default(),
-            })),
+            None => Keys::role(&wire, self.variable(&["ALIBABA_CLOUD_ECS_METADATA"])),
         };
         let (least, _) = target.dialect.part_sizes();
         Ok(Arc::new(Oss::new(wire, keys, &endpoint, &target.bucket, access.region.clone(), least)))
@@ -348,92 +335,5 @@ fn retry() -> RetryConfig {
         },
         max_retries: 20,
         retry_timeout: Duration::from_secs(20),
-    }
-}
-
-/// Where an access key of Aliyun's comes from.
-#[derive(Debug)]
-pub(super) enum Keys {
-    Fixed(AccessKey),
-    Role(Box<Role>),
-}
-
-/// The role of a machine of Aliyun's.
-#[derive(Debug)]
-pub(super) struct Role {
-    wire: Wire,
-    base: String,
-    name: Option<String>,
-    known: Mutex<Option<(AccessKey, Timestamp)>>,
-}
-
-#[derive(serde::Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct RoleAnswer {
-    access_key_id: String,
-    access_key_secret: String,
-    security_token: String,
-    expiration: String,
-}
-
-impl Keys {
-    /// The key that holds now.
-    pub async fn get(&self) -> Result<AccessKey, String> {
-        match self {
-            Self::Fixed(key) => Ok(key.clone()),
-            Self::Role(role) => role.get().await,
-        }
-    }
-
-    /// Forgets a key that is refused; `false`, if there is no other to be had.
-    pub fn forget(&self, key: &AccessKey) -> bool {
-        let Self::Role(role) = self else { return false };
-        let mut known = role.known.lock();
-        if known.as_ref().is_some_and(|(known, _)| known == key) {
-            *known = None;
-        }
-        true
-    }
-}
-
-impl Role {
-    async fn get(&self) -> Result<AccessKey, String> {
-        let soon = Timestamp::now() + EXPIRES_SOON;
-        if let Some((key, _)) = self.known.lock().as_ref().filter(|(_, expires)| *expires > soon) {
-            return Ok(key.clone());
-        }
-        let name = match &self.name {
-            Some(name) => name.clone(),
-            None => self.ask("").await?.lines().next().unwrap_or_default().trim().to_string(),
-        };
-        let text = self.ask(&name).await?;
-        let answer: RoleAnswer = serde_json::from_str(&text)
-            .map_err(|error| format!("what the machine says of its role {name} is no key: {error}"))?;
-        let key = AccessKey {
-            id: answer.access_key_id,
-            secret: Secret::from(answer.access_key_secret.as_str()),
-            token: Some(Secret::from(answer.security_token.as_str())),
-        };
-        let expires = answer
-            .expiration
-            .parse()
-            .map_err(|error| format!("when the role {name}'s key expires: {error}"))?;
-        *self.known.lock() = Some((key.clone(), expires));
-        Ok(key)
-    }
-
-    async fn ask(&self, name: &str) -> Result<String, String> {
-        let no_key = |why: String| {
-            format!(
-                "there is no access key in the sink's keys, core-site.xml or the environment, and the machine has no role: {why}"
-            )
-        };
-        let request = Request::builder().method(Method::GET).uri(format!("{}{name}", self.base));
-        let request = request.body(HttpRequestBody::empty()).map_err(|error| no_key(error.to_string()))?;
-        let answer = self.wire.ask(request).await.map_err(|error| no_key(error.to_string()))?;
-        match answer.status().is_success() {
-            true => Ok(String::from_utf8_lossy(answer.body()).into_owned()),
-            false => Err(no_key(format!("{} from {}", answer.status(), self.base))),
-        }
     }
 }

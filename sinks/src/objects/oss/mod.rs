@@ -27,7 +27,8 @@ use jiff::{SignedDuration, Timestamp};
 use object_store::PutPayload;
 use object_store::client::HttpRequestBody;
 
-use super::target::{AccessKey, Keys};
+use super::role::Keys;
+use super::target::AccessKey;
 use super::wire::{Wire, WireError};
 use super::{Found, Kind, Store, StoreError, Upload};
 
