@@ -2,7 +2,7 @@
 //! `spec()`, tests stand beside.
 //!
 //! Shared rooms: [`serializers`] turn events into bytes, [`codecs`] compress them, [`escapes`] make paths and topics of
-//! headers and times, [`paths`] name files.
+//! headers and times, [`paths`] name files, `objects` speaks to object stores, where the hdfs sink's files may go.
 
 pub mod avro;
 pub mod codecs;
