@@ -127,7 +127,6 @@ const UNTESTED: &[&str] = &[
     "sink hdfs: hdfs.headerFallback",
     "sink hdfs: hdfs.journal",
     "sink hdfs: hdfs.onMissingTimestamp",
-    "sink hdfs: hdfs.useRawLocalFileSystem",
     "sink hdfs: writeFormat.",
 ];
 

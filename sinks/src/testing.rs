@@ -43,12 +43,18 @@ type OnRecord = Box<dyn FnMut(&[SinkProgress]) -> Result<(), PutError> + Send>;
 pub struct FakeChannel {
     positions: Mutex<Positions>,
     on_record: Mutex<Option<OnRecord>>,
+    is_volatile: bool,
 }
 
 impl FakeChannel {
     /// A channel that holds nothing.
     pub fn new() -> Arc<Self> {
         Arc::default()
+    }
+
+    /// A channel that is not durable.
+    pub fn volatile() -> Arc<Self> {
+        Arc::new(Self { is_volatile: true, ..Self::default() })
     }
 
     /// What a durable release with `progress` leaves.
@@ -75,7 +81,11 @@ impl Channel for FakeChannel {
     }
 
     fn limits(&self) -> ChannelLimits {
-        ChannelLimits { transaction_capacity: usize::MAX, keep_alive: Duration::ZERO, durable: true }
+        ChannelLimits {
+            transaction_capacity: usize::MAX,
+            keep_alive: Duration::ZERO,
+            durable: !self.is_volatile,
+        }
     }
 
     fn try_reserve(&self, _: Space) -> Result<Reservation, PutError> {

@@ -11,11 +11,12 @@
 //! by size keeps the bucket; time, idleness and too many open files end it, and the next event makes a new one.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use flumen_api::event::EventRef;
 use flumen_api::serializer::AppendError;
 
+use super::counter::Counter;
 use super::format::Format;
 use super::hand::Hand;
 use super::location::tidy;
@@ -148,7 +149,7 @@ struct Bucket {
     name: String,
     directory: String,
     prefix: String,
-    counter: u64,
+    counter: Counter,
     open: Option<Open>,
     /// The clock's reading when it was last looked for.
     used: u64,
@@ -238,12 +239,11 @@ impl Buckets {
         if self.by_name.len() >= BUCKETS_MAX {
             self.drop_empty(Duration::ZERO);
         }
-        let counter = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let bucket = Bucket {
+            counter: Counter::new(&name),
             name: name.clone(),
             directory: self.scratch.clone(),
             prefix: prefix.to_string(),
-            counter: u64::try_from(counter).unwrap_or(u64::MAX / 2),
             open: None,
             used: 0,
             used_at: Instant::now(),
@@ -267,15 +267,14 @@ impl Buckets {
         let affixes = self.affixes.clone();
         let staging = self.staging.clone();
         let bucket = self.bucket(at)?;
-        bucket.counter += 1;
-        let last = format!("{}.{}{}", bucket.prefix, bucket.counter, affixes.suffix);
+        let last = format!("{}.{}{}", bucket.prefix, bucket.counter.next(), affixes.suffix);
         let in_use = format!("{}{last}{}", affixes.in_use_prefix, affixes.in_use_suffix);
         if let Some(staging) = staging {
             let last = joined(&bucket.directory, &last);
             let in_use = format!("{staging}/{}", last.trim_start_matches('/'));
-            return Some(Names { in_use, last });
+            return Some(Names::new(in_use, last));
         }
-        Some(Names { in_use: joined(&bucket.directory, &in_use), last: joined(&bucket.directory, &last) })
+        Some(Names::new(joined(&bucket.directory, &in_use), joined(&bucket.directory, &last)))
     }
 
     /// Why the bucket's path was refused a moment ago.
@@ -411,6 +410,9 @@ fn joined(directory: &str, name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+    use std::time::{SystemTime, UNIX_EPOCH};
+
     use super::*;
 
     fn buckets(affixes: Affixes) -> Buckets {
@@ -425,7 +427,7 @@ mod tests {
             suffix: ".log.gz".into(),
         });
         let at = buckets.place("/logs//h1/", "app");
-        buckets.bucket(at).expect("a bucket").counter = 1_795_238_037_699;
+        buckets.bucket(at).expect("a bucket").counter.last().store(1_795_238_037_699, Ordering::Relaxed);
         let names = buckets.next_names(at).expect("names");
         assert_eq!(names.in_use, "/logs/h1/_app.1795238037700.log.gz.writing");
         assert_eq!(names.last, "/logs/h1/app.1795238037700.log.gz");
@@ -440,7 +442,7 @@ mod tests {
         assert_eq!(buckets.place("/a/", "x"), one, "the same path");
         assert_eq!(buckets.place("/", "x"), 2);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as u64;
-        let counter = buckets.bucket(one).expect("a bucket").counter;
+        let counter = buckets.bucket(one).expect("a bucket").counter.last().load(Ordering::Relaxed);
         assert!(counter <= now && counter + 60_000 > now, "{counter} {now}");
         buckets.deny(one, "why".into());
         assert_eq!(buckets.denied(one), Some("why".into()));

@@ -10,7 +10,9 @@
 //! ```
 //!
 //! Each step finds out what an earlier try, or an earlier life, has done of it. A file of which nothing is released is
-//! deleted, for all it has comes again. Only files of the journal are touched.
+//! deleted, for all it has comes again. Only files of the journal are touched, and of those that the journal does not know as
+//! created none that another may have written. One that is not there, and was begun in another file system than this, stays in the
+//! journal: the sink finishes it once `hdfs.path` leads there again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -25,6 +27,7 @@ use super::client::{Cause, Client, Fault};
 use super::hand::Answer;
 use super::journal::{ALL, Journal};
 use super::ledger::{Ledger, Left};
+use super::record::Names;
 
 /// How long the NameNode may take to close a file, and how often it is asked.
 const RECOVERY: Duration = Duration::from_secs(60);
@@ -44,6 +47,8 @@ pub(super) struct Finisher(Arc<Inner>);
 
 struct Inner {
     client: Client,
+    /// The file system, as the journal has it.
+    place: String,
     ledger: Arc<Ledger>,
     journal: Journal,
     context: SinkContext,
@@ -53,6 +58,15 @@ struct Inner {
     pause_max: Duration,
     said: Mutex<Option<Instant>>,
     unsaid: AtomicU64,
+}
+
+/// What became of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// There is nothing left to do.
+    Finished,
+    /// It is in another file system.
+    Elsewhere,
 }
 
 /// How often, and with what pauses.
@@ -78,6 +92,7 @@ impl Tries {
 impl Finisher {
     pub fn new(
         client: Client,
+        place: String,
         ledger: Arc<Ledger>,
         journal: Journal,
         context: SinkContext,
@@ -86,6 +101,7 @@ impl Finisher {
     ) -> Self {
         Self(Arc::new(Inner {
             client,
+            place,
             ledger,
             journal,
             context,
@@ -110,6 +126,7 @@ impl Finisher {
         if tokio::time::timeout(limit, self.0.tasks.wait()).await.is_err() {
             let files = self.0.tasks.len();
             tracing::warn!(
+                sink = %self.0.context.name,
                 "{files} files are not finished yet: the next start goes on with them, if the channel is durable"
             );
         }
@@ -133,14 +150,19 @@ impl Inner {
         }
         let mut pause = FIRST_PAUSE.min(self.pause_max);
         for tries in 1.. {
-            let Err(fault) = self.try_once(&mut left, closed).await else {
-                // Nobody waits for it: the files are as they are, and a record that is lost is made again.
-                drop(self.journal.record(vec![self.ledger.forget(left.number)]));
-                return;
+            let fault = match self.try_once(&mut left, closed).await {
+                Ok(End::Finished) => {
+                    // Nobody waits for it: the files are as they are, and a record that is lost is made again.
+                    drop(self.journal.record(vec![self.ledger.forget(left.number)]));
+                    return;
+                }
+                Ok(End::Elsewhere) => return self.say_elsewhere(&left.names),
+                Err(fault) => fault,
             };
             if tries >= self.tries {
                 let path = &left.names.in_use;
                 tracing::error!(
+                    sink = %self.context.name,
                     "{fault}: {path} is left as it is after {tries} tries; the next start goes on with it"
                 );
                 return;
@@ -154,7 +176,7 @@ impl Inner {
         }
     }
 
-    async fn try_once(&self, left: &mut Left, closed: bool) -> Result<(), Fault> {
+    async fn try_once(&self, left: &mut Left, closed: bool) -> Result<End, Fault> {
         let (number, in_use) = (left.number, left.names.in_use.clone());
         if let Some(progress) = self.ledger.progress(number) {
             self.record(&in_use, vec![progress]).await?;
@@ -163,6 +185,10 @@ impl Inner {
             let Some(there) = self.client.length(&in_use).await? else {
                 return self.is_gone(left).await;
             };
+            if !left.names.made && !self.is_own(&left.names, there).await? {
+                tracing::warn!(sink = %self.context.name, "{in_use} is left as it is: another has written it");
+                return Ok(End::Finished);
+            }
             // What is deleted need not be whole before: an erasure-coded file that has a few cells of one block never is.
             if !closed && left.released > 0 {
                 self.recover(&in_use).await?;
@@ -173,28 +199,48 @@ impl Inner {
             if left.released == 0 {
                 self.client.delete(&in_use).await?;
                 tracing::info!(
+                    sink = %self.context.name,
                     "Deleted {in_use}: nothing of it was delivered, and what it had ({there} bytes) comes again"
                 );
-                return Ok(());
+                return Ok(End::Finished);
             }
             self.cut(left).await?;
         }
         self.rename(left).await
     }
 
+    /// Whether a file that the sink may have created, and has written nothing to, is its own.
+    async fn is_own(&self, names: &Names, there: u64) -> Result<bool, Fault> {
+        if let Some(is_own) = self.client.is_own(&names.in_use, &names.mark).await? {
+            return Ok(is_own);
+        }
+        if there > 0 {
+            return Ok(false);
+        }
+        // Whoever else writes it is told, and what it then has is all it ever will have.
+        self.recover(&names.in_use).await?;
+        Ok(self.client.length(&names.in_use).await? == Some(0))
+    }
+
     /// There is no file of the name it had while it was written.
-    async fn is_gone(&self, left: &Left) -> Result<(), Fault> {
-        if left.released > 0 && left.released != ALL && self.client.length(&left.names.last).await?.is_none()
+    async fn is_gone(&self, left: &Left) -> Result<End, Fault> {
+        let names = &left.names;
+        let is_elsewhere = !names.place.is_empty() && names.place != self.place;
+        if (is_elsewhere || (left.released > 0 && left.released != ALL))
+            && self.client.length(&names.last).await?.is_none()
         {
-            let names = &left.names;
+            if is_elsewhere {
+                return Ok(End::Elsewhere);
+            }
             tracing::error!(
+                sink = %self.context.name,
                 "{} and {} are gone, of which {} bytes were delivered: somebody took them away",
                 names.in_use,
                 names.last,
                 left.released
             );
         }
-        Ok(())
+        Ok(End::Finished)
     }
 
     async fn recover(&self, path: &str) -> Result<(), Fault> {
@@ -217,6 +263,7 @@ impl Inner {
         let there = self.client.length(path).await?.unwrap_or_default();
         if there < length {
             tracing::error!(
+                sink = %self.context.name,
                 "{path} has {there} bytes, of {length} that were synced: its DataNodes lost the rest"
             );
             return Ok(());
@@ -226,7 +273,7 @@ impl Inner {
         }
         let copy = format!("{path}.cut");
         self.client.delete(&copy).await?;
-        let mut to = self.client.create(&copy).await?;
+        let mut to = self.client.create(&copy, &left.names.mark).await?;
         let mut at = 0;
         while at < length {
             let size = (length - at).min(COPY_BYTES);
@@ -237,32 +284,33 @@ impl Inner {
         drop(to);
         self.client.rename(&copy, path, true).await?;
         tracing::info!(
+            sink = %self.context.name,
             "{path}: cut from {there} to {length} bytes: what follows was never delivered, and comes again"
         );
         Ok(())
     }
 
-    async fn rename(&self, left: &mut Left) -> Result<(), Fault> {
+    async fn rename(&self, left: &mut Left) -> Result<End, Fault> {
         let in_use = left.names.in_use.clone();
         if left.names.last == in_use {
-            return Ok(());
+            return Ok(End::Finished);
         }
         let wanted = left.names.last.clone();
         for other in 1..=NAMES_MAX {
             match self.client.rename(&in_use, &left.names.last, false).await {
                 Ok(()) => {
-                    tracing::info!("Renamed {in_use} to {}", left.names.last);
-                    return Ok(());
+                    tracing::info!(sink = %self.context.name, "Renamed {in_use} to {}", left.names.last);
+                    return Ok(End::Finished);
                 }
                 // An earlier try did it, and its answer was lost.
                 Err(fault) if fault.cause == Cause::Missing => return self.is_gone(left).await,
                 Err(fault) if fault.cause == Cause::Exists => {
                     // The answer to an earlier try may have been lost: then it is this very file that is there.
                     if self.client.length(&in_use).await?.is_none() {
-                        return Ok(());
+                        return Ok(End::Finished);
                     }
                     let next = format!("{wanted}.{other}");
-                    tracing::warn!("{} is there already: {in_use} becomes {next}", left.names.last);
+                    tracing::warn!(sink = %self.context.name, "{} is there already: {in_use} becomes {next}", left.names.last);
                     if let Some(progress) = self.ledger.rename(left.number, next.clone()) {
                         self.record(&in_use, vec![progress]).await?;
                     }
@@ -283,16 +331,43 @@ impl Inner {
         recorded.map_err(|error| Fault::new(Cause::Unknown, "note", path, error.to_string()))
     }
 
-    fn say(&self, fault: &Fault, what: &str) {
+    fn say_elsewhere(&self, names: &Names) {
+        let Names { in_use, place, .. } = names;
+        if self.is_said() {
+            return;
+        }
+        tracing::warn!(
+            sink = %self.context.name,
+            "{in_use} was begun in {place}, and is not in {}: it stays in the journal, and is finished once `hdfs.path` leads there \
+             again{}",
+            self.place,
+            self.more()
+        );
+    }
+
+    /// Whether something was said a moment ago.
+    fn is_said(&self) -> bool {
         let mut said = self.said.lock();
         if said.is_some_and(|said| said.elapsed() < QUIET) {
             self.unsaid.fetch_add(1, Ordering::Relaxed);
-            return;
+            return true;
         }
         *said = Some(Instant::now());
+        false
+    }
+
+    fn say(&self, fault: &Fault, what: &str) {
+        if self.is_said() {
+            return;
+        }
+        tracing::warn!(sink = %self.context.name, "{fault}: {what}{}", self.more());
+    }
+
+    /// How often the same was not said.
+    fn more(&self) -> String {
         match self.unsaid.swap(0, Ordering::Relaxed) {
-            0 => tracing::warn!("{fault}: {what}"),
-            more => tracing::warn!("{fault}: {what}; so it went {more} times more since the last such line"),
+            0 => String::new(),
+            more => format!("; so it went {more} times more since the last such line"),
         }
     }
 }

@@ -1,10 +1,14 @@
 //! One open file's hand: a task that writes, syncs and closes it in the order in which it is told to, while the sink goes
 //! on with the next events.
 //!
+//! Nothing is written before the journal has it that the file was created: what is in a file that the journal does not know as
+//! created is another's.
+//!
 //! After the first call that fails, or takes too long, the hand lets go of the file. Whatever it is asked then, it answers
 //! with that failure.
 
 use bytes::Bytes;
+use flumen_api::channel::Ticket;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
@@ -48,11 +52,11 @@ fn ended(path: &str) -> Fault {
 }
 
 impl Hand {
-    /// For an open file; the task runs on `runtime`.
-    pub fn new(file: OpenFile, runtime: &Handle) -> Self {
+    /// For an open file, once `made` says that it is noted; the task runs on `runtime`.
+    pub fn new(file: OpenFile, made: Ticket, runtime: &Handle) -> Self {
         let path = file.path().to_string();
         let (orders, received) = mpsc::unbounded_channel();
-        let task = runtime.spawn(work(file, received)).abort_handle();
+        let task = runtime.spawn(work(file, made, received)).abort_handle();
         Self { orders, task, path }
     }
 
@@ -85,8 +89,11 @@ impl Hand {
     }
 }
 
-async fn work(file: OpenFile, mut orders: mpsc::UnboundedReceiver<Order>) {
-    let mut file = Ok(file);
+async fn work(file: OpenFile, made: Ticket, mut orders: mpsc::UnboundedReceiver<Order>) {
+    let mut file = match made.await {
+        Ok(()) => Ok(file),
+        Err(error) => Err(Fault::new(Cause::Refused, "note", file.path(), error.to_string())),
+    };
     while let Some(order) = orders.recv().await {
         let done = match &mut file {
             Err(fault) => Err(Fault::clone(fault)),

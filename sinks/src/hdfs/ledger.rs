@@ -24,6 +24,9 @@ use parking_lot::Mutex;
 
 use super::record::{self, Names};
 
+/// Far above every number that is given.
+const NUMBER_MAX: u64 = u64::MAX / 2;
+
 /// A file that was begun.
 #[derive(Clone, Debug)]
 struct Entry {
@@ -42,7 +45,7 @@ struct Flush {
 struct Inner {
     files: BTreeMap<u64, Entry>,
     next_file: u64,
-    /// Files with this number and above were begun by this very object.
+    /// Files with this number and above, up to the next one's, were begun by this very object.
     first_file: u64,
     /// On their way, oldest first.
     flushes: VecDeque<Flush>,
@@ -66,7 +69,7 @@ pub(super) struct Left {
 }
 
 impl Ledger {
-    /// Files get numbers from `first_file` on: one that no earlier life gave.
+    /// Files get numbers from `first_file` on, or from behind those that an earlier life gave.
     pub fn new(first_file: u64) -> Self {
         Self(Mutex::new(Inner {
             files: BTreeMap::new(),
@@ -83,6 +86,13 @@ impl Ledger {
     /// Takes over the files that an earlier life left. Returns what cannot be read, each with the reason.
     pub fn adopt(&self, positions: &Positions) -> Vec<String> {
         let mut inner = self.0.lock();
+        if inner.next_file == inner.first_file {
+            // A clock that was set back would give the numbers of an earlier life's files once more.
+            let numbers = positions.keys().filter_map(|key| record::number(key));
+            let behind = numbers.filter(|number| *number < NUMBER_MAX).map(|number| number + 1).max();
+            inner.first_file = inner.first_file.max(behind.unwrap_or_default());
+            inner.next_file = inner.first_file;
+        }
         let mut unread = Vec::new();
         for (key, position) in positions {
             let Some(number) = record::number(key) else {
@@ -90,7 +100,7 @@ impl Ledger {
                 continue;
             };
             // One of this life: it is known better here, or finished, which the channel may not have noted yet.
-            if number >= inner.first_file || inner.files.contains_key(&number) {
+            if (inner.first_file..inner.next_file).contains(&number) || inner.files.contains_key(&number) {
                 continue;
             }
             match Names::decode(&position.rest) {
@@ -117,6 +127,14 @@ impl Ledger {
         let progress = entry.progress(number);
         inner.files.insert(number, entry);
         (number, progress)
+    }
+
+    /// Notes that a file was created. Returns what to record.
+    pub fn made(&self, number: u64) -> Option<SinkProgress> {
+        let mut inner = self.0.lock();
+        let entry = inner.files.get_mut(&number)?;
+        entry.names.made = true;
+        Some(entry.progress(number))
     }
 
     /// Gives a file another last name. Returns what to record before it is renamed.
@@ -260,7 +278,8 @@ mod tests {
     use super::*;
 
     fn names(name: &str) -> Names {
-        Names { in_use: format!("/d/{name}.tmp"), last: format!("/d/{name}") }
+        let names = Names::new(format!("/d/{name}.tmp"), format!("/d/{name}"));
+        Names { mark: "m".into(), ..names }
     }
 
     fn ledger() -> (Arc<Ledger>, u64) {
@@ -309,6 +328,8 @@ mod tests {
     #[test]
     fn files_of_an_earlier_life_are_taken_over_and_those_of_this_one_are_not() {
         let (ledger, one) = ledger();
+        let (finished, _) = ledger.name(names("finished"));
+        assert_eq!(ledger.forget(finished).key, "f101");
         let position = |to, rest| Position { generation: 0, began: 0, to, rest };
         let positions: Positions = [
             ("f7".to_string(), position(5, names("old").encode())),
@@ -323,5 +344,28 @@ mod tests {
         let left = |number, name, released| Left { number, names: names(name), released };
         assert_eq!(ledger.all(), [left(7, "old", 5), left(100, "one", 0)]);
         assert_eq!(ledger.forget(7), SinkProgress { key: "f7".into(), position: None });
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_hides_no_file_of_an_earlier_life_and_gives_no_number_twice() {
+        let ledger = Ledger::new(100);
+        let position = |name| Position { generation: 0, began: 0, to: 5, rest: names(name).encode() };
+        let positions: Positions = [
+            ("f90".to_string(), position("old")),
+            ("f700".to_string(), position("later")),
+            (record::key(u64::MAX), position("odd")),
+        ]
+        .into();
+        assert_eq!(ledger.adopt(&positions), [""; 0]);
+        assert_eq!(ledger.all().iter().map(|left| left.number).collect::<Vec<_>>(), [90, 700, u64::MAX]);
+        let (number, _) = ledger.name(names("new"));
+        assert_eq!(number, 701);
+        ledger.forget(number);
+        ledger.forget(700);
+        let (next, _) = ledger.name(names("newer"));
+        // Of this life, at another start of the same sink: the channel has not noted yet that it is finished.
+        let positions = [(record::key(number), position("new"))].into();
+        assert_eq!(ledger.adopt(&positions), [""; 0]);
+        assert_eq!(ledger.all().iter().map(|left| left.number).collect::<Vec<_>>(), [90, next, u64::MAX]);
     }
 }

@@ -7,6 +7,8 @@
 //!   oss://bucket/logs            an object store       s3:// s3a:// gs:// abfs://
 //! ```
 
+use std::fmt;
+
 use super::conf::HadoopConf;
 
 /// The file system.
@@ -47,6 +49,16 @@ pub(super) enum Reached {
     Cluster(String),
     Local,
     ObjectStore(StoreUri),
+}
+
+impl fmt::Display for Reached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cluster(url) => f.write_str(url.trim_end_matches('/')),
+            Self::Local => f.write_str("file://"),
+            Self::ObjectStore(StoreUri { scheme, authority }) => write!(f, "{scheme}://{authority}"),
+        }
+    }
 }
 
 impl Location {

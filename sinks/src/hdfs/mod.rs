@@ -27,6 +27,8 @@ mod client;
 #[cfg(feature = "hdfs")]
 pub(crate) mod conf;
 #[cfg(feature = "hdfs")]
+mod counter;
+#[cfg(feature = "hdfs")]
 mod finish;
 pub mod format;
 #[cfg(feature = "hdfs")]

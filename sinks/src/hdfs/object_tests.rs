@@ -2,12 +2,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flumen_api::Position;
+use flumen_api::channel::SinkProgress;
 use flumen_api::event::Headers;
 use flumen_api::registry::Factory;
 use flumen_api::settings::Problems;
 use flumen_api::sink::{Sink, SinkContext};
 use flumen_api::{Batch, Events};
 
+use super::record::Names;
 use crate::objects::emulator::{BUCKET, ID, Oss, SECRET, What};
 use crate::testing::{FakeChannel, config, context_over, events};
 
@@ -223,4 +226,37 @@ async fn a_token_a_region_and_another_staging_path_are_gone_by() {
     assert!(objects.len() == 2 && objects.keys().all(|key| key.starts_with("stage/logs/")), "{objects:?}");
     world.sink.stop().await;
     world.wait_for(&["one\n"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_another_sink_created_first_is_left_to_it_and_ones_own_is_not() {
+    for is_own in [false, true] {
+        let mut world = World::new(&[]).await;
+        world.deliver(&["one"]).await;
+        // As if another sink had noted the same name, and had not heard whether it got it.
+        let positions = world.context.positions();
+        let (key, position) = positions.first_key_value().expect("a file");
+        let mut names = Names::decode(&position.rest).expect("names");
+        names.made = false;
+        if !is_own {
+            names.mark = Names::new(String::new(), String::new()).mark;
+        }
+        let channel = FakeChannel::new();
+        let position = Position { rest: names.encode(), ..position.clone() };
+        channel.release(vec![SinkProgress { key: key.clone(), position: Some(position) }]);
+        let context = context_over(&channel);
+        let deadline = Instant::now() + PATIENCE;
+        while !context.positions().is_empty() {
+            assert!(Instant::now() < deadline, "{:?}", context.positions());
+            let mut other = sink(&world.oss, &[]);
+            other.start(&context).await.expect("started");
+            other.stop().await;
+        }
+        assert_eq!(world.oss.objects().is_empty(), is_own);
+        if !is_own {
+            world.flush().await;
+            world.sink.stop().await;
+            world.wait_for(&["one\n"]).await;
+        }
+    }
 }

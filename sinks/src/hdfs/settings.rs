@@ -49,10 +49,12 @@ settings! {
         pub write_format: String = key("hdfs.writeFormat") { default: Some("Writable") },
         /// Keys of a `hdfs.writeFormat` of one's own.
         pub write_format_keys: Family = key("writeFormat.") { },
-        /// Threads for calls to the file system.
+        /// Calls to the file system at once, for files that are written; beside them half as many for those that are finished.
         pub threads_pool_size: u32 = key("hdfs.threadsPoolSize") { default: Some("10"), min: Some(1) },
         /// Threads for `hdfs.rollInterval`.
-        pub roll_timer_pool_size: u32 = key("hdfs.rollTimerPoolSize") { default: Some("1"), min: Some(1) },
+        pub roll_timer_pool_size: u32 = key("hdfs.rollTimerPoolSize") {
+            default: Some("1"), min: Some(1), inert: Some("files end in time without threads of their own")
+        },
         /// Kerberos principal.
         pub kerberos_principal: Option<String> = key("hdfs.kerberosPrincipal") { },
         /// Keytab of the principal.
@@ -87,7 +89,9 @@ settings! {
         /// How long a call to the file system may take; 0 or less is for ever.
         pub call_timeout: i64 = key("hdfs.callTimeout") { default: Some("30000"), unit: Unit::Millis },
         /// For `file:`: no checksum files.
-        pub use_raw_local_file_system: bool = key("hdfs.useRawLocalFileSystem") { default: Some("false") },
+        pub use_raw_local_file_system: bool = key("hdfs.useRawLocalFileSystem") {
+            default: Some("false"), inert: Some("local files never get checksum files here")
+        },
         /// For an object store: flushed events are durable in the staging path, and are released, before their file is complete.
         /// `false`: every flush completes the files that it is of. Default: what core-site.xml says
         /// (`fs.jfs.cache.oss.flush.enable`), else true.
@@ -114,7 +118,8 @@ settings! {
         /// channel, and anything else is an error. (Where it is, it is so without this key as well.)
         pub exactly_once: bool = key("hdfs.exactlyOnce") { default: Some("false"), since: "Flumen 0.1" },
         /// Over a channel that is not durable: the file that keeps which files are being written, so that the next start
-        /// finishes them after a kill. Default: `~/.flume/hdfs-sink/<agent>-<sink>.journal`.
+        /// finishes them after a kill. Default: `~/.flume/hdfs-sink/<agent>-<sink>.journal`; without `HOME`
+        /// none.
         pub journal: Option<PathBuf> = key("hdfs.journal") { since: "Flumen 0.1" },
         /// How events are written to a DataStream or CompressedStream: TEXT, HEADER_AND_TEXT, AVRO_EVENT.
         pub serializer: String = key("serializer") { default: Some("TEXT") },

@@ -23,6 +23,7 @@ use super::hand::{Answer, Hand};
 use super::journal::Journal;
 use super::ledger::Ledger;
 use super::location::{Location, Place, Reached};
+use super::record::Names;
 use super::small::SmallFiles;
 use super::store::StorePlan;
 use crate::escapes::{Escaper, HostNames, Lacking, Policy, Template, TimeRules};
@@ -99,6 +100,8 @@ struct Closing {
 struct Running {
     context: SinkContext,
     client: Client,
+    /// The file system, as the journal has it.
+    place: String,
     journal: Journal,
     finisher: Finisher,
     paths: Escaper,
@@ -240,8 +243,8 @@ impl HdfsSink {
         // What a file ends with belongs to no event.
         let length = if pending { open.handed() } else { before };
         self.ledger.seal(open.number, length);
-        if let Some(left) = self.ledger.left(open.number) {
-            tracing::info!("Closing {}", left.names.in_use);
+        if let (Some(left), Some(running)) = (self.ledger.left(open.number), &self.running) {
+            tracing::info!(sink = %running.context.name, "Closing {}", left.names.in_use);
         }
         self.small.ended(open.handed());
         let answer = open.hand.close();
@@ -261,8 +264,8 @@ impl HdfsSink {
             self.buckets.remove(at);
         }
         let block = self.running.as_ref().and_then(|running| running.client.block_size());
-        if let Some(advice) = self.small.advice(now, block) {
-            tracing::warn!("{advice}");
+        if let (Some(advice), Some(running)) = (self.small.advice(now, block), &self.running) {
+            tracing::warn!(sink = %running.context.name, "{advice}");
         }
         self.finish_complete();
     }
@@ -302,7 +305,8 @@ impl HdfsSink {
         let metrics = &running.context.metrics;
         for _ in 0..NAMES_MAX {
             let names = self.buckets.next_names(at).ok_or_else(|| SinkError::plain("the bucket is gone"))?;
-            let in_use = names.in_use.clone();
+            let names = Names { place: running.place.clone(), ..names };
+            let (in_use, mark) = (names.in_use.clone(), names.mark.clone());
             let format = self.plan.format.writer().map_err(SinkError::plain)?;
             let (number, named) = self.ledger.name(names);
             if let Err(error) = running.journal.record(vec![named]).await {
@@ -310,14 +314,15 @@ impl HdfsSink {
                 let message = format!("cannot note {in_use} before it is created: {error}");
                 return Err(SinkError::new(message, error).into());
             }
-            let fault = match running.client.create(&in_use).await {
+            let fault = match running.client.create(&in_use, &mark).await {
                 Ok(file) => {
-                    tracing::info!("Creating {in_use}");
+                    tracing::info!(sink = %running.context.name, "Creating {in_use}");
                     metrics.connection_created.inc();
                     let runtime = running.workers.0.as_ref().map(|runtime| runtime.handle().clone());
                     let runtime = runtime.ok_or_else(|| SinkError::plain("the sink is stopped"))?;
                     self.buckets.blocks_have(running.client.block_size());
-                    return Ok(Open::new(number, Hand::new(file, &runtime), format));
+                    let made = running.journal.record(self.ledger.made(number).into_iter().collect());
+                    return Ok(Open::new(number, Hand::new(file, made, &runtime), format));
                 }
                 Err(fault) => fault,
             };
@@ -399,7 +404,9 @@ impl HdfsSink {
                 Ok(()) => return Ok(Ok(())),
                 Err(AppendError::Refused(why)) => return Ok(Err(why)),
                 Err(AppendError::NewFile(why)) if !is_last && !open.is_empty() => {
-                    tracing::info!("{why}: a new file is begun");
+                    if let Some(running) = &self.running {
+                        tracing::info!(sink = %running.context.name, "{why}: a new file is begun");
+                    }
                     self.seal(at);
                 }
                 Err(error) => return Err(SinkError::new(error.to_string(), error)),
@@ -463,20 +470,22 @@ impl HdfsSink {
             .map_err(no_threads)?;
         let handle = runtime.handle().clone();
         let workers = Workers(Some(runtime));
-        let files: Box<dyn FileSystem> = match plan.location.reached(&conf).map_err(SinkError::plain)? {
-            Reached::Local => Box::new(Local),
+        let reached = plan.location.reached(&conf).map_err(SinkError::plain)?;
+        let place = reached.to_string();
+        let files: Arc<dyn FileSystem> = match reached {
+            Reached::Local => Arc::new(Local),
             Reached::Cluster(url) => {
                 let access = access(&plan.access)?;
-                Box::new(Hdfs::new(&url, &conf, &access, &handle).map_err(SinkError::plain)?)
+                Arc::new(Hdfs::new(&url, &conf, &access, &handle).map_err(SinkError::plain)?)
             }
             Reached::ObjectStore(uri) => {
                 let store = plan.store.open(&uri, &conf, &plan.process, &handle);
                 (staging, flushes) = (Some(plan.store.staging(&conf)), plan.store.flushes(&conf));
-                Box::new(store.map_err(SinkError::plain)?)
+                Arc::new(store.map_err(SinkError::plain)?)
             }
         };
         for file in &conf.read {
-            tracing::info!("read {}", file.display());
+            tracing::info!(sink = %context.name, "read {}", file.display());
         }
         let hosts = match plan.path.needs_hosts() || plan.prefix.needs_hosts() {
             true => HostNames::look_up().map_err(SinkError::plain)?,
@@ -489,7 +498,8 @@ impl HdfsSink {
         let client = Client::new(files, plan.call_limit, plan.calls_at_once);
         let journal = Journal::open(context, plan.journal.as_deref());
         let finisher = Finisher::new(
-            client.clone(),
+            client.beside(plan.calls_at_once.div_ceil(2)),
+            place.clone(),
             self.ledger.clone(),
             journal.clone(),
             context.clone(),
@@ -499,6 +509,7 @@ impl HdfsSink {
         self.buckets.stage_below(staging);
         Ok(Running {
             client,
+            place,
             journal,
             finisher,
             paths: escaper(&plan.path),
@@ -578,11 +589,11 @@ impl Sink for HdfsSink {
         self.suspect = false;
         let unread = self.ledger.adopt(&running.journal.positions());
         for why in unread {
-            tracing::warn!("{why}: it is left as it is");
+            tracing::warn!(sink = %context.name, "{why}: it is left as it is");
         }
         let left = self.ledger.all();
         if !left.is_empty() {
-            tracing::info!("{} files that were begun earlier are finished", left.len());
+            tracing::info!(sink = %context.name, "{} files that were begun earlier are finished", left.len());
         }
         for left in left {
             running.finisher.finish(left, None);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flumen_api::Position;
 use flumen_api::channel::SinkProgress;
 use flumen_api::event::Headers;
 use flumen_api::registry::Factory;
@@ -13,7 +14,8 @@ use flumen_api::settings::Problems;
 use flumen_api::sink::{Sink, SinkContext, SinkError};
 use flumen_api::{Batch, Events};
 
-use crate::testing::{FakeChannel, config, context_over, events};
+use super::record::{self, Names};
+use crate::testing::{FakeChannel, Logged, config, context_over, events};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -353,4 +355,123 @@ async fn nothing_is_created_that_could_not_be_noted() {
     let error = world.sink.deliver(&events(&["one"])).await.expect_err("not noted");
     assert!(error.message.contains("the disk is full"), "{error}");
     assert!(world.files().is_empty(), "{:?}", world.files());
+}
+
+/// As if an earlier life had noted this and come no further.
+fn noted(number: u64, names: &Names, released: u64) -> SinkProgress {
+    let position = Position { generation: 0, began: 0, to: released, rest: names.encode() };
+    SinkProgress { key: record::key(number), position: Some(position) }
+}
+
+/// Lives that do nothing but finish what was left, until the journal has these keys and no others.
+async fn finish_until(channel: &Arc<FakeChannel>, directory: &Path, expected: &[&str]) {
+    let deadline = Instant::now() + PATIENCE;
+    let context = context_over(channel);
+    loop {
+        let mut sink = sink(directory, &[]);
+        sink.start(&context).await.expect("started");
+        sink.stop().await;
+        let left: Vec<String> = context.positions().into_keys().collect();
+        if left == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{left:?} instead of {expected:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_another_file_system_stays_in_the_journal_until_the_sink_is_there_again() {
+    let world = World::new(&[]).await;
+    let path = |name: &str| world.directory.path().join(name).display().to_string();
+    let names = |name: &str, place: &str| {
+        let names = Names::new(path(&format!("{name}.tmp")), path(name));
+        Names { place: place.into(), made: true, ..names }
+    };
+    fs::write(path("moved.tmp"), "moved\n+").expect("written");
+    fs::write(path("renamed"), "renamed\n").expect("written");
+    world.channel.release(vec![
+        noted(1, &names("away", "hdfs://other:8020"), 5),
+        noted(2, &names("begun", "hdfs://other:8020"), 0),
+        noted(3, &names("gone", "file://"), 5),
+        noted(4, &names("old", ""), 5),
+        noted(5, &names("moved", "hdfs://other:8020"), 6),
+        noted(6, &names("renamed", "hdfs://other:8020"), 8),
+    ]);
+    finish_until(&world.channel, world.directory.path(), &["f1", "f2"]).await;
+    let found =
+        [("moved", "moved\n"), ("renamed", "renamed\n")].map(|(name, text)| (name.into(), text.into()));
+    assert_eq!(world.files(), found.into());
+    // As if the path led there again.
+    fs::write(path("away.tmp"), "away\n").expect("written");
+    fs::write(path("begun.tmp"), "never delivered").expect("written");
+    finish_until(&world.channel, world.directory.path(), &[]).await;
+    assert_eq!(world.files().into_values().collect::<Vec<_>>(), ["away\n", "moved\n", "renamed\n"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_another_sink_may_have_created_first_is_left_to_it() {
+    let mut world = World::new(&[]).await;
+    world.deliver(&["one"]).await;
+    world.flush().await;
+    world.deliver(&["two"]).await;
+    let in_use = world.files().into_keys().next().expect("a file");
+    let path = |name: &str| world.directory.path().join(name).display().to_string();
+    let names = |name: &str| Names::new(path(&format!("{name}.tmp")), path(name));
+    fs::write(path("theirs.tmp"), "theirs\n").expect("written");
+    fs::write(path("empty.tmp"), "").expect("written");
+    // Somebody has it, and has not written to it.
+    let empty = fs::File::create(path("begun.tmp")).expect("written");
+    rustix::fs::flock(&empty, rustix::fs::FlockOperation::LockExclusive).expect("locked");
+    let channel = FakeChannel::new();
+    channel.release(vec![
+        noted(1, &names("theirs"), 0),
+        noted(2, &names("empty"), 0),
+        noted(3, &names("begun"), 0),
+        noted(4, &Names::new(path(&in_use), path("x")), 0),
+    ]);
+    finish_until(&channel, world.directory.path(), &[]).await;
+    let found: Vec<String> = world.files().into_keys().collect();
+    assert_eq!(found, [in_use.as_str(), "begun.tmp", "theirs.tmp"]);
+    world.flush().await;
+    world.sink.stop().await;
+    world.wait_for(&["one\ntwo\n", "tmp:", "tmp:theirs\n"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_written_to_a_file_that_the_journal_does_not_have_as_created() {
+    let mut world = World::new(&[]).await;
+    world.channel.on_record(|progress| {
+        let names =
+            |one: &SinkProgress| Names::decode(&one.position.as_ref().expect("one").rest).expect("names");
+        let reason = "the disk is full".to_string();
+        let failed = flumen_api::channel::PutError::Failed { channel: "c1".into(), reason };
+        if progress.iter().any(|one| names(one).made) { Err(failed) } else { Ok(()) }
+    });
+    world.deliver(&["one"]).await;
+    let error = world.sink.flush().await.expect_err("not noted");
+    assert!(error.message.contains("the disk is full"), "{error}");
+    assert!(world.files().values().all(String::is_empty), "{:?}", world.files());
+}
+
+#[test]
+fn a_sink_that_has_no_place_for_a_journal_says_so() {
+    let logged = Logged::capture();
+    drop(super::journal::Journal::open(&context_over(&FakeChannel::new()), None));
+    assert_eq!(logged.lines(), [], "its channel keeps it");
+    drop(super::journal::Journal::open(&context_over(&FakeChannel::volatile()), None));
+    let lines = logged.lines();
+    assert!(lines.len() == 1 && lines[0].1.contains("`hdfs.journal`"), "{lines:?}");
+}
+
+#[test]
+fn keys_that_change_nothing_are_told() {
+    let keys = [("hdfs.path", "/x"), ("hdfs.rollTimerPoolSize", "2"), ("hdfs.useRawLocalFileSystem", "true")];
+    let mut problems = Problems::default();
+    let Factory::Sink(build) = super::spec().factory else { panic!("a sink") };
+    build(&config(&keys), &mut problems).expect("a sink");
+    for (key, why) in [("hdfs.rollTimerPoolSize", "threads"), ("hdfs.useRawLocalFileSystem", "checksum")] {
+        let mut lines = problems.0.iter().map(ToString::to_string);
+        let said = lines.any(|line| line.contains(key) && line.contains(why));
+        assert!(said, "{key}: {problems:?}");
+    }
 }

@@ -105,11 +105,11 @@ impl Hdfs {
 
 #[async_trait]
 impl FileSystem for Hdfs {
-    async fn create(&self, path: &str) -> Result<Box<dyn Writer>, Trouble> {
+    async fn create(&self, path: &str, _mark: &str) -> Result<Box<dyn Writer>, Trouble> {
         let writer = self.client.create(path, self.options.write()).await.map_err(trouble)?;
         let mut block_size = self.block_size.load(Ordering::Relaxed);
         if block_size == 0 {
-            let status = self.client.get_file_info(path).await.map_err(trouble)?;
+            let status = self.client.get_file_info(path).await.map_err(after_create)?;
             block_size = status.blocksize.unwrap_or_default();
             self.block_size.store(block_size, Ordering::Relaxed);
         }
@@ -220,6 +220,11 @@ fn trouble(error: HdfsError) -> Trouble {
     Trouble::new(cause, first)
 }
 
+/// The file is there, whatever was answered to the question behind it.
+fn after_create(error: HdfsError) -> Trouble {
+    Trouble { cause: Cause::Unknown, ..trouble(error) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -248,6 +253,8 @@ mod tests {
             assert_eq!(of(later, "").cause, Cause::Refused, "{later}");
         }
         assert_eq!(of("java.io.FileNotFoundException", "").cause, Cause::Missing);
+        let busy = HdfsError::RPCError("org.apache.hadoop.ipc.RetriableException".into(), String::new());
+        assert_eq!(after_create(busy).cause, Cause::Unknown, "there is a file to be deleted");
         let lost = HdfsError::IOError(std::io::Error::other("RPC listener disconnected"));
         assert_eq!(trouble(lost).cause, Cause::Unknown);
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 use super::{Cause, FileSystem, Trouble, Writer};
 
@@ -44,20 +44,58 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
 }
 
+/// Makes a directory and those above it. Returns the directories that have a new one, each synced: a file that is synced in a
+/// directory which a crash takes away is gone with it.
+fn make_directories(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.is_dir());
+    let mut missing: Vec<&Path> = missing.collect();
+    missing.reverse();
+    let mut changed = Vec::with_capacity(missing.len());
+    for path in missing {
+        match fs::create_dir(path) {
+            // By another sink, which has perhaps not synced it yet.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => {}
+            other => other?,
+        }
+        sync_directory(path)?;
+        changed.push(path.parent().unwrap_or(path).to_path_buf());
+    }
+    Ok(changed)
+}
+
+/// Says that the file has a writer, for as long as it is open. `false`: it has another one.
+fn lock(file: &File) -> bool {
+    // Not every file system has locks.
+    flock(file, FlockOperation::NonBlockingLockExclusive) != Err(rustix::io::Errno::WOULDBLOCK)
+}
+
 #[async_trait]
 impl FileSystem for Local {
-    async fn create(&self, path: &str) -> Result<Box<dyn Writer>, Trouble> {
+    async fn create(&self, path: &str, _mark: &str) -> Result<Box<dyn Writer>, Trouble> {
         let path = PathBuf::from(path);
         blocking(move || {
             if let Some(directory) = path.parent() {
-                fs::create_dir_all(directory).map_err(|error| match error.kind() {
+                make_directories(directory).map_err(|error| match error.kind() {
                     // Not the file, but what would have to be its directory.
                     ErrorKind::AlreadyExists => ErrorKind::NotADirectory.into(),
                     _ => error,
                 })?;
             }
             let file = File::options().write(true).create_new(true).open(&path)?;
+            if !lock(&file) {
+                return Err(ErrorKind::AlreadyExists.into());
+            }
             Ok(Box::new(LocalWriter { file: Arc::new(file), path, is_new: true }) as Box<dyn Writer>)
+        })
+        .await
+    }
+
+    async fn is_own(&self, path: &str, _mark: &str) -> Result<Option<bool>, Trouble> {
+        let path = PathBuf::from(path);
+        blocking(move || {
+            let file = File::options().write(true).open(path)?;
+            // What another sink that is at work has not written yet, it is about to write.
+            Ok(Some(lock(&file) && file.metadata()?.len() == 0))
         })
         .await
     }
@@ -152,5 +190,23 @@ impl Writer for LocalWriter {
 
     async fn close(&mut self) -> Result<(), Trouble> {
         self.sync().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_directory_that_has_a_new_one_is_synced() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        let changed = make_directories(&root.join("a/b/c")).expect("made");
+        assert_eq!(changed, [root.to_path_buf(), root.join("a"), root.join("a/b")]);
+        assert_eq!(make_directories(&root.join("a/b/d")).expect("made"), [root.join("a/b")]);
+        assert_eq!(make_directories(&root.join("a/b/d")).expect("there"), [PathBuf::new(); 0]);
+        fs::write(root.join("a/file"), "").expect("written");
+        let error = make_directories(&root.join("a/file/x")).expect_err("a file");
+        assert!(matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotADirectory), "{error}");
     }
 }

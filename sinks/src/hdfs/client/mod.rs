@@ -77,8 +77,15 @@ impl Fault {
 /// A file system, called through a [`Client`] alone. Paths have no scheme and no host.
 #[async_trait]
 pub(super) trait FileSystem: fmt::Debug + Send + Sync + 'static {
-    /// Begins a file, with the directories above it, never over another one.
-    async fn create(&self, path: &str) -> Result<Box<dyn Writer>, Trouble>;
+    /// Begins a file that carries `mark`, where files can be marked, with the directories above it, never over another one.
+    /// [`Cause::Exists`], [`Cause::Path`] and [`Cause::Refused`] say that there is no new file.
+    async fn create(&self, path: &str, mark: &str) -> Result<Box<dyn Writer>, Trouble>;
+
+    /// Whether the file that is being written at `path` is the one that was created with `mark`, and nobody else's; `None`, if that
+    /// cannot be told.
+    async fn is_own(&self, _path: &str, _mark: &str) -> Result<Option<bool>, Trouble> {
+        Ok(None)
+    }
 
     /// How long a file is; `None`, if there is none.
     async fn length(&self, path: &str) -> Result<Option<u64>, Trouble>;
@@ -129,19 +136,21 @@ pub(super) trait Writer: Send {
 
 /// Calls a file system, each call with the limit.
 #[derive(Clone, Debug)]
-pub(super) struct Client(Arc<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    files: Box<dyn FileSystem>,
+pub(super) struct Client {
+    files: Arc<dyn FileSystem>,
     limit: Option<Duration>,
-    permits: Semaphore,
+    permits: Arc<Semaphore>,
 }
 
 impl Client {
     /// Calls `files`, `at_once` calls at a time, each of which may take `limit`, or for ever.
-    pub fn new(files: Box<dyn FileSystem>, limit: Option<Duration>, at_once: usize) -> Self {
-        Self(Arc::new(Inner { files, limit, permits: Semaphore::new(at_once.max(1)) }))
+    pub fn new(files: Arc<dyn FileSystem>, limit: Option<Duration>, at_once: usize) -> Self {
+        Self { files, limit, permits: Arc::new(Semaphore::new(at_once.max(1))) }
+    }
+
+    /// The same, with `at_once` calls of its own: however many of them hang, those of this one do not wait for them.
+    pub fn beside(&self, at_once: usize) -> Self {
+        Self { permits: Arc::new(Semaphore::new(at_once.max(1))), ..self.clone() }
     }
 
     async fn call<T>(
@@ -151,54 +160,59 @@ impl Client {
         call: impl Future<Output = Result<T, Trouble>>,
     ) -> Result<T, Fault> {
         // Waiting for others is not the call's fault, and does not count.
-        let _permit = self.0.permits.acquire().await;
-        limited(self.0.limit, what, path, call).await
+        let _permit = self.permits.acquire().await;
+        limited(self.limit, what, path, call).await
     }
 
     /// As [`FileSystem::create`].
-    pub async fn create(&self, path: &str) -> Result<OpenFile, Fault> {
-        let writer = self.call("create", path, self.0.files.create(path)).await?;
+    pub async fn create(&self, path: &str, mark: &str) -> Result<OpenFile, Fault> {
+        let writer = self.call("create", path, self.files.create(path, mark)).await?;
         Ok(OpenFile { writer, client: self.clone(), path: path.into() })
+    }
+
+    /// As [`FileSystem::is_own`].
+    pub async fn is_own(&self, path: &str, mark: &str) -> Result<Option<bool>, Fault> {
+        self.call("look at", path, self.files.is_own(path, mark)).await
     }
 
     /// As [`FileSystem::length`].
     pub async fn length(&self, path: &str) -> Result<Option<u64>, Fault> {
-        self.call("look at", path, self.0.files.length(path)).await
+        self.call("look at", path, self.files.length(path)).await
     }
 
     /// As [`FileSystem::rename`].
     pub async fn rename(&self, from: &str, to: &str, over: bool) -> Result<(), Fault> {
-        self.call("rename", from, self.0.files.rename(from, to, over)).await
+        self.call("rename", from, self.files.rename(from, to, over)).await
     }
 
     /// As [`FileSystem::delete`].
     pub async fn delete(&self, path: &str) -> Result<(), Fault> {
-        self.call("delete", path, self.0.files.delete(path)).await
+        self.call("delete", path, self.files.delete(path)).await
     }
 
     /// As [`FileSystem::recover`].
     pub async fn recover(&self, path: &str) -> Result<bool, Fault> {
-        self.call("recover the lease of", path, self.0.files.recover(path)).await
+        self.call("recover the lease of", path, self.files.recover(path)).await
     }
 
     /// As [`FileSystem::read`].
     pub async fn read(&self, path: &str, from: u64, length: usize) -> Result<Bytes, Fault> {
-        self.call("read", path, self.0.files.read(path, from, length)).await
+        self.call("read", path, self.files.read(path, from, length)).await
     }
 
     /// As [`FileSystem::truncate`].
     pub async fn truncate(&self, path: &str, length: u64) -> Result<bool, Fault> {
-        self.call("cut", path, self.0.files.truncate(path, length)).await
+        self.call("cut", path, self.files.truncate(path, length)).await
     }
 
     /// As [`FileSystem::block_size`].
     pub fn block_size(&self) -> Option<u64> {
-        self.0.files.block_size()
+        self.files.block_size()
     }
 
     /// As [`FileSystem::rest`].
     pub fn rest(&self) -> Duration {
-        self.0.files.rest()
+        self.files.rest()
     }
 }
 
@@ -217,7 +231,7 @@ impl OpenFile {
     /// As [`Writer::write`].
     pub async fn write(&mut self, bytes: Bytes) -> Result<(), Fault> {
         // Without a permit: what is written waits for a DataNode alone, and for no other file's call.
-        limited(self.client.0.limit, "write", &self.path, self.writer.write(bytes)).await
+        limited(self.client.limit, "write", &self.path, self.writer.write(bytes)).await
     }
 
     /// As [`Writer::sync`].
@@ -260,5 +274,56 @@ mod tests {
         let fault = hung.expect_err("a limit");
         assert_eq!(fault.cause, Cause::Unknown);
         assert_eq!(fault.to_string(), "cannot sync /d/f: no answer within 30000 ms (`hdfs.callTimeout`)");
+    }
+
+    /// Nobody answers how long a file is.
+    #[derive(Debug)]
+    struct Hanging;
+
+    #[async_trait]
+    impl FileSystem for Hanging {
+        async fn create(&self, _: &str, _: &str) -> Result<Box<dyn Writer>, Trouble> {
+            Err(Trouble::new(Cause::Exists, "is there"))
+        }
+
+        async fn length(&self, _: &str) -> Result<Option<u64>, Trouble> {
+            std::future::pending().await
+        }
+
+        async fn rename(&self, _: &str, _: &str, _: bool) -> Result<(), Trouble> {
+            Ok(())
+        }
+
+        async fn delete(&self, _: &str) -> Result<(), Trouble> {
+            Ok(())
+        }
+
+        async fn recover(&self, _: &str) -> Result<bool, Trouble> {
+            Ok(true)
+        }
+
+        async fn read(&self, _: &str, _: u64, _: usize) -> Result<Bytes, Trouble> {
+            Ok(Bytes::new())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_of_one_side_that_hang_hold_up_none_of_the_other() {
+        let client = Client::new(Arc::new(Hanging), Some(Duration::from_secs(30)), 10);
+        let left = client.beside(5);
+        let hung: Vec<_> = (0..1000)
+            .map(|_| {
+                tokio::spawn({
+                    let left = left.clone();
+                    async move { left.length("/left").await }
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let begun = tokio::time::Instant::now();
+        assert_eq!(client.create("/live", "").await.map(|_| ()).expect_err("no").cause, Cause::Exists);
+        // The clock goes on when nothing else can.
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        hung.iter().for_each(|one| one.abort());
     }
 }

@@ -52,12 +52,17 @@ impl From<StoreError> for Trouble {
 
 #[async_trait]
 impl FileSystem for Objects {
-    async fn create(&self, path: &str) -> Result<Box<dyn Writer>, Trouble> {
+    async fn create(&self, path: &str, mark: &str) -> Result<Box<dyn Writer>, Trouble> {
         let at = key(path);
         let object = at.strip_prefix(&self.staging).map(key);
         let object = object.ok_or_else(|| Trouble::new(Cause::Path, "is not below the staging path"))?;
-        let writer = staged::create(&self.store, at, object, &self.uploading).await?;
+        let writer = staged::create_as(&self.store, at, object, mark, &self.uploading).await?;
         Ok(Box::new(ObjectWriter(writer)))
+    }
+
+    async fn is_own(&self, path: &str, mark: &str) -> Result<Option<bool>, Trouble> {
+        let manifest = self.staged(path).manifest().await?;
+        Ok(manifest.map(|manifest| manifest.id == mark))
     }
 
     async fn length(&self, path: &str) -> Result<Option<u64>, Trouble> {

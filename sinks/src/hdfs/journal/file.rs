@@ -7,7 +7,7 @@
 //!      +---------+----------+----------+------------+-----------+
 //! ```
 //!
-//! 1 is a file that is begun, with its [names](super::record); 2 one that is finished, without. Length and checksum are of
+//! 1 is a file that is begun, or made since, with its [names](super::record); 2 one that is finished, without. Length and checksum are of
 //! what follows them. A begin is synced before it counts; an end that is lost makes the next life look for a file that is
 //! there no more. What follows the first record that is not whole was never synced: it is cut off.
 //!
@@ -201,7 +201,8 @@ mod tests {
     use super::*;
 
     fn names(name: &str) -> Names {
-        Names { in_use: format!("/d/{name}.tmp"), last: format!("/d/{name}") }
+        let names = Names::new(format!("/d/{name}.tmp"), format!("/d/{name}"));
+        Names { mark: "m".into(), ..names }
     }
 
     fn begun(number: u64, name: &str) -> SinkProgress {

@@ -37,11 +37,18 @@ impl Journal {
         if context.is_durable() {
             return Self::Channel(context.clone());
         }
-        let Some(path) = path else { return Self::Nowhere };
+        let Some(path) = path else {
+            tracing::warn!(
+                sink = %context.name,
+                "there is neither `hdfs.journal` nor a HOME to keep one in: files that are open when the agent is killed keep their names"
+            );
+            return Self::Nowhere;
+        };
         match JournalFile::open(path) {
             Ok(journal) => Self::File(Arc::new(journal)),
             Err(error) => {
                 tracing::warn!(
+                    sink = %context.name,
                     "hdfs.journal {}: {error}: files that are open when the agent is killed keep their names",
                     path.display()
                 );

@@ -86,7 +86,7 @@ impl<'a> Staged<'a> {
             return Err(StoreError::new(Kind::Missing, "nothing of it is staged"));
         };
         let cut = self.cut_at().await?.unwrap_or(u64::MAX);
-        let there = manifest.up_to(cut);
+        let there = manifest.up_to(cut)?;
         // Parts can become the object alone that their upload was begun for.
         let key = manifest.key.as_str();
         let wanted = to.unwrap_or(key);
@@ -169,7 +169,7 @@ impl<'a> Staged<'a> {
         {
             self.store.abort(&key, &upload).await?;
         }
-        let last = [MANIFEST, CUT].map(|name| format!("{}/{name}", self.at));
+        let last = [CUT, MANIFEST].map(|name| format!("{}/{name}", self.at));
         for name in self.store.list(&format!("{}/", self.at)).await? {
             if !last.contains(&name) {
                 self.store.delete(&name).await?;

@@ -49,11 +49,11 @@ pub(crate) struct UpTo {
 
 impl Manifest {
     /// Of a file that has nothing yet.
-    pub fn new(key: &str) -> Self {
+    pub fn new(key: &str, id: &str) -> Self {
         Self {
             version: VERSION,
             key: key.to_string(),
-            id: format!("{:016x}{:016x}", fastrand::u64(..), fastrand::u64(..)),
+            id: id.to_string(),
             length: 0,
             upload: None,
             marked: true,
@@ -115,19 +115,18 @@ impl Manifest {
         self.pieces.drain(..old.saturating_sub(PIECES_KEPT)).map(|(from, _)| from).collect()
     }
 
-    /// The file up to the byte `end`, or to the first flush behind it.
-    pub fn up_to(&self, end: u64) -> UpTo {
+    /// The file up to the byte `end`, or to the first flush behind it. An error, if parts and pieces do not reach so far.
+    pub fn up_to(&self, end: u64) -> Result<UpTo, StoreError> {
         let end = end.min(self.length);
         let ends = self.pieces.iter().map(|(from, length)| from + length);
         let mut ends: Vec<u64> = ends.chain(self.parts.iter().map(|(end, _)| *end)).chain([0]).collect();
         ends.sort_unstable();
         let ends = ends.into_iter().filter(|there| *there >= end);
-        ends.filter_map(|end| self.exactly(end)).next().unwrap_or(UpTo {
-            // `length` is where a flush was.
-            parts: self.parts.len(),
-            parts_end: self.parts_end(),
-            pieces: Vec::new(),
-            end: self.parts_end(),
+        ends.filter_map(|end| self.exactly(end)).next().ok_or_else(|| {
+            // `length` is where a flush was, so this was not written by a sink.
+            let why =
+                format!("{}: its parts and pieces do not reach byte {end}: it is left as it is", self.key);
+            StoreError::new(Kind::Refused, why)
         })
     }
 
@@ -159,7 +158,7 @@ mod tests {
     fn manifest(length: u64, parts: &[u64], pieces: &[(u64, u64)]) -> Manifest {
         let parts: Vec<_> = parts.iter().map(|end| (*end, format!("t{end}"))).collect();
         let upload = (!parts.is_empty()).then(|| "u".to_string());
-        Manifest { length, parts, upload, pieces: pieces.to_vec(), ..Manifest::new("a/b") }
+        Manifest { length, parts, upload, pieces: pieces.to_vec(), ..Manifest::new("a/b", "id") }
     }
 
     #[test]
@@ -167,7 +166,7 @@ mod tests {
         // Flushes at 10, 20, 50 (with a part of 40 bytes), 100 (a part), 103.
         let manifest = manifest(103, &[40, 100], &[(0, 10), (10, 10), (40, 10), (100, 3)]);
         let cut = |end| {
-            let UpTo { parts, parts_end, pieces, end } = manifest.up_to(end);
+            let UpTo { parts, parts_end, pieces, end } = manifest.up_to(end).expect("all there");
             (parts, parts_end, pieces, end)
         };
         assert_eq!(cut(103), (2, 100, vec![(100, 3)], 103));
@@ -185,7 +184,16 @@ mod tests {
         let mut manifest = manifest(400, &[300], &pieces);
         assert_eq!(manifest.prune(), (0..44).collect::<Vec<_>>());
         assert_eq!(manifest.pieces.len(), 356);
-        assert_eq!(manifest.up_to(44 + 1).end, 300, "cut later rather than earlier");
+        let there = manifest.up_to(44 + 1).expect("all there");
+        assert_eq!(there.end, 300, "cut later rather than earlier");
+    }
+
+    #[test]
+    fn a_file_with_a_hole_is_an_error_and_no_shorter_file() {
+        for (parts, pieces) in [(vec![40], vec![(50, 53)]), (vec![40], vec![]), (vec![], vec![(1, 102)])] {
+            let error = manifest(103, &parts, &pieces).up_to(u64::MAX).expect_err("a hole");
+            assert!(error.kind == Kind::Refused && error.why.contains("byte 103"), "{error}");
+        }
     }
 
     #[test]

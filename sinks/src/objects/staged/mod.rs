@@ -10,7 +10,8 @@
 //!   flush      what is held goes up as a part if it is large enough for one, else beside it as a piece; then the
 //!              manifest is put anew, and all up to here is durable
 //!   complete   what the last part does not have is read from the pieces and is the last part; the upload is completed, or
-//!              a small object put, where there is none of its name; the staging is deleted, the manifest last    `finish`
+//!              a small object put, where there is none of its name; the staging is deleted, the manifest last, so that
+//!              what a kill leaves of it is found                                                            `finish`
 //! ```
 //!
 //! So a file can be completed at any flush that it had, by a process that knows nothing but where its manifest is: parts that
@@ -57,17 +58,18 @@ impl Uploading {
     }
 }
 
-/// Begins the file `key`, with its staging at `at`.
-pub(crate) async fn create(
+/// Begins the file `key`, with its staging at `at`. Its manifest has the id `id`, which no other file ever has.
+pub(crate) async fn create_as(
     store: &Arc<dyn Store>,
     at: &str,
     key: &str,
+    id: &str,
     uploading: &Uploading,
 ) -> Result<StagedWriter, StoreError> {
     if store.look(key).await?.is_some() {
         return Err(StoreError::new(Kind::Exists, "there is an object of this name"));
     }
-    let manifest = Manifest::new(key);
+    let manifest = Manifest::new(key, id);
     let (name, bytes) = (format!("{at}/{MANIFEST}"), manifest.bytes());
     match store.put_new(&name, bytes.into(), &manifest.id).await {
         Ok(()) => {}
@@ -81,4 +83,15 @@ pub(crate) async fn create(
         Err(error) => return Err(error),
     }
     Ok(StagedWriter::new(store.clone(), at.to_string(), manifest, uploading.clone()))
+}
+
+/// The same, with an id of nobody's choice.
+#[cfg(test)]
+pub(crate) async fn create(
+    store: &Arc<dyn Store>,
+    at: &str,
+    key: &str,
+    uploading: &Uploading,
+) -> Result<StagedWriter, StoreError> {
+    create_as(store, at, key, &format!("{:032x}", fastrand::u128(..)), uploading).await
 }

@@ -144,6 +144,24 @@ async fn an_upload_that_is_completed_is_not_thrown_away_behind_it() {
 }
 
 #[tokio::test]
+async fn a_clearing_that_was_broken_off_anywhere_is_found_and_goes_on() {
+    for last in ["/cut", "/manifest", "0"] {
+        let world = World::new();
+        let mut writer = world.create().await;
+        writer.write(bytes(0, 10)).await.expect("written");
+        writer.flush().await.expect("flushed");
+        drop(writer);
+        world.staged().fence().await.expect("fenced");
+        world.oss.fail(1, What::Refuse(403, "AccessDenied"), move |asked| {
+            asked.what() == "DELETE object" && asked.key.ends_with(last)
+        });
+        world.staged().complete(None).await.expect_err("not cleared");
+        assert_eq!(world.staged().complete(None).await, Ok(Done::Complete(10)), "{last}");
+        world.has_only(&bytes(0, 10));
+    }
+}
+
+#[tokio::test]
 async fn what_a_writer_has_on_its_way_when_it_is_let_go_of_does_not_count() {
     let world = World::new();
     let mut writer = world.create().await;
