@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::agent::{Agent, flumen};
 
 /// Far above what any step takes on a busy machine; only a failure waits this long.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// taildir → file channel → file_roll.
 pub const DURABLE_TAIL: &str = include_str!("../scenarios/14-durable-tail.conf");

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::BufReader;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
+use std::process::Stdio;
 
 use apache_avro::Reader;
 use apache_avro::types::Value;
@@ -54,7 +55,8 @@ fn onward(ports: [u16; 4], port: u16) -> String {
          a1.sources.second.interceptors.i.key = via\na1.sources.second.interceptors.i.value = second\n\
          a1.sources.deflate.compression-type = deflate\na1.sources.tls.ssl = true\na1.sources.tls.keystore = {}\n\
          a1.sources.tls.keystore-password = changeit\n\
-         a1.sinks.k1.type = avro\na1.sinks.k1.hostname = 127.0.0.1\na1.sinks.k1.port = {port}\na1.sinks.k1.channel = c1\n",
+         a1.sinks.k1.type = avro\na1.sinks.k1.hostname = 127.0.0.1\na1.sinks.k1.port = {port}\n\
+         a1.sinks.k1.request-timeout = 300000\na1.sinks.k1.channel = c1\n",
         fixture("rsa.jks")
     ));
     text
@@ -144,4 +146,97 @@ fn flumes_java_clients_and_events_of_every_shape_come_through_flumen_to_flume() 
     }
     let via_second = numbered(&events, "balanced ").filter(|(event, _)| event.0.contains_key("via")).count();
     assert_eq!(via_second, 100, "the balanced client takes turns");
+}
+
+#[test]
+fn flumes_java_client_is_told_when_a_channel_is_full_and_is_not_served_where_a_rule_forbids_it() {
+    let Some(flume) = flume::found(Version::Today) else { return };
+    let ports = [free_port(), free_port()];
+    let mut text = String::from(
+        "a1.sources = full denying\na1.channels = c1\na1.channels.c1.type = memory\na1.channels.c1.capacity = 10\n\
+         a1.channels.c1.transactionCapacity = 10\na1.channels.c1.keep-alive = 0\n",
+    );
+    for (name, port) in ["full", "denying"].into_iter().zip(ports) {
+        text.push_str(&format!(
+            "a1.sources.{name}.type = avro\na1.sources.{name}.bind = 127.0.0.1\na1.sources.{name}.port = {port}\n\
+             a1.sources.{name}.channels = c1\n"
+        ));
+    }
+    text.push_str(
+        "a1.sources.denying.ipFilter = true\na1.sources.denying.ipFilterRules = deny:name:localhost\n",
+    );
+    let world = World::new(&text);
+    let agent = world.start().started();
+    let mut client = flume.java();
+    client.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/java/Clients.java")).arg("refused");
+    let output = client.args(ports.map(|port| port.to_string())).output().unwrap();
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("all refused"), "{said}{}", agent.said());
+    let said = agent.stop();
+    assert!(said.contains("a call's events are refused") && said.contains("a rule denies it"), "{said}");
+}
+
+/// Flumen: what comes goes into files.
+fn collector(port: u16) -> World {
+    World::new(&format!(
+        "a1.sources = r1\na1.channels = c1\na1.sinks = k1\na1.sources.r1.type = avro\na1.sources.r1.bind = 127.0.0.1\n\
+         a1.sources.r1.port = {port}\na1.sources.r1.channels = c1\na1.channels.c1.type = file\n\
+         a1.channels.c1.checkpointDir = @DIR@/checkpoint\na1.channels.c1.dataDirs = @DIR@/data\n\
+         a1.sinks.k1.type = file_roll\na1.sinks.k1.sink.directory = @DIR@/out\na1.sinks.k1.sink.rollInterval = 0\n\
+         a1.sinks.k1.channel = c1\n"
+    ))
+}
+
+#[test]
+fn flumes_failover_and_load_balancing_clients_go_on_when_one_flumen_is_killed_and_nothing_is_lost() {
+    let Some(flume) = flume::found(Version::Today) else { return };
+    for client in ["DEFAULT_FAILOVER", "DEFAULT_LOADBALANCE"] {
+        let ports = [free_port(), free_port()];
+        let worlds = ports.map(collector);
+        let [first, second] = [0, 1].map(|i: usize| worlds[i].start().started());
+        let mut java = flume.java();
+        java.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/wire/java/Clients.java"))
+            .args(["on", client]);
+        java.args(ports.map(|port| port.to_string())).stdin(Stdio::piped());
+        java.stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut java = Ended(java.spawn().unwrap());
+        let mut said = BufReader::new(java.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(said.any(|line| line == "sent 200"), "{client}");
+        // In the middle of calls, for it does not wait.
+        first.kill();
+        java.0.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let said: Vec<String> = said.collect();
+        assert_eq!(said.last().map(String::as_str), Some("all sent"), "{client}: {said:?}");
+        let sent: usize = said[said.len() - 2].trim_start_matches("sent ").parse().unwrap();
+        let first = worlds[0].start().started();
+        let numbers = || -> Vec<usize> {
+            let text = worlds.iter().flat_map(World::output).collect();
+            let mut numbers: Vec<usize> =
+                String::from_utf8(text).unwrap().lines().filter_map(|line| line.parse().ok()).collect();
+            numbers.sort_unstable();
+            numbers
+        };
+        let distinct = || {
+            let mut numbers = numbers();
+            numbers.dedup();
+            numbers.len()
+        };
+        eventually(|| distinct() >= sent, || format!("{client}: {} of {sent}", distinct()));
+        first.stop();
+        second.stop();
+        let (all, different) = (numbers().len(), distinct());
+        assert!(different == sent && all <= sent + 10, "{client}: {different} of {sent}, {all} in all");
+    }
+}
+
+/// A process that is ended with the test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
 }

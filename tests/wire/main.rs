@@ -3,8 +3,13 @@
 //! ```text
 //!   one configuration   tail ─┬─► avro sink ─────────► avro source ─► files        plain, deflate, TLS, TLS and deflate
 //!                             └─► …    Flume 1.11 or 1.9 on one side, Flumen on the other, both ways at once
+//!   log4j's appenders    ─► Flumen's avro source
+//!   avro-client, each one's ─► the other's avro source, with every option
 //!   Flume's Java clients ─► Flumen's sources ─► Flumen's sink ─► Flume's source ─► Avro containers: every shape of event
 //! ```
+//!
+//! Nobody gives up on an answer here for as long as a test may take, so that what comes twice has another reason than a busy
+//! machine.
 //!
 //! Flume comes from Maven Central, once, into the build directory. Without Java or Maven the suite is skipped with a word,
 //! and with `FLUMEN_REQUIRE_PEERS=1` it fails.
@@ -12,6 +17,8 @@
 #[allow(dead_code, reason = "shared with the product's tests")]
 #[path = "../product/agent.rs"]
 mod agent;
+mod appenders;
+mod avro_client;
 mod clients;
 #[allow(dead_code, reason = "shared with the differential suite")]
 #[path = "../differential/flume.rs"]
@@ -61,7 +68,7 @@ fn both_ways(ours: &[u16; 4], theirs: &[u16; 4]) -> String {
         both.push_str(&format!(
             "{source}.type = avro\n{source}.bind = 127.0.0.1\n{source}.port = {}\n{source}.channels = get_{way}\n\
              {sink}.type = avro\n{sink}.hostname = 127.0.0.1\n{sink}.port = {}\n{sink}.channel = send_{way}\n\
-             {sink}.batch-size = 500\n\
+             {sink}.batch-size = 500\n{sink}.connect-timeout = 300000\n{sink}.request-timeout = 300000\n\
              a1.sinks.get_{way}.type = file_roll\na1.sinks.get_{way}.sink.directory = @DIR@/{way}\n\
              a1.sinks.get_{way}.sink.rollInterval = 0\na1.sinks.get_{way}.channel = get_{way}\n",
             ours[i], theirs[i]

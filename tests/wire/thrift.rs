@@ -3,6 +3,7 @@
 //! ```text
 //!   Java client ─► thrift source ─► file channel ─► thrift sink ─► Flume's thrift source ─► Avro containers
 //!                  compact, binary, TLS             the same
+//!   lines ─► Flume's thrift sinks ─► thrift source ─► file channel ─► files
 //! ```
 
 use std::path::Path;
@@ -10,8 +11,9 @@ use std::path::Path;
 use crate::clients::{events, shapes};
 use crate::fixture;
 use crate::flume::{self, Version};
+use crate::lines::{LINE, assert_exact, lines};
 use crate::peers::Side;
-use crate::world::{World, eventually, free_port};
+use crate::world::{World, delivered, eventually, free_port, output};
 
 /// A name, and what source and sink have beside addresses.
 const WAYS: [(&str, &str, bool); 3] =
@@ -29,7 +31,7 @@ fn onward(ours: [u16; 3], theirs: [u16; 3]) -> String {
              a1.channels.{name}.type = file\na1.channels.{name}.checkpointDir = @DIR@/{name}/checkpoint\n\
              a1.channels.{name}.dataDirs = @DIR@/{name}/data\n\
              {sink}.type = thrift\n{sink}.hostname = 127.0.0.1\n{sink}.port = {their_port}\n\
-             {sink}.protocol = {protocol}\n{sink}.channel = {name}\n"
+             {sink}.protocol = {protocol}\n{sink}.request-timeout = 300000\n{sink}.channel = {name}\n"
         ));
         if ssl {
             text.push_str(&format!(
@@ -100,4 +102,64 @@ fn events_of_every_shape_go_over_thrift_from_flumes_java_client_to_flumen_and_on
             said.lines().filter(|line| line.contains(word) && line.contains("peer=127.0.0.1:")).count();
         assert!(lines >= 3, "each client that comes and goes is named: {said}");
     }
+}
+
+/// Flume: the lines of `in/` go over each way to ports of `ours`.
+fn senders(ours: [u16; 3]) -> String {
+    let names = WAYS.map(|(name, ..)| name).join(" ");
+    let mut text = format!(
+        "a1.sources = tail\na1.channels = {names}\na1.sinks = {names}\na1.sources.tail.type = TAILDIR\n\
+         a1.sources.tail.positionFile = @DIR@/position.json\na1.sources.tail.filegroups = f\n\
+         a1.sources.tail.filegroups.f = @DIR@/in/.*log\na1.sources.tail.batchSize = 500\n\
+         a1.sources.tail.channels = {names}\n"
+    );
+    for ((name, protocol, ssl), port) in WAYS.into_iter().zip(ours) {
+        let sink = format!("a1.sinks.{name}");
+        text.push_str(&format!(
+            "a1.channels.{name}.type = memory\na1.channels.{name}.capacity = 20000\n\
+             a1.channels.{name}.transactionCapacity = 1000\n\
+             {sink}.type = thrift\n{sink}.hostname = 127.0.0.1\n{sink}.port = {port}\n{sink}.protocol = {protocol}\n\
+             {sink}.batch-size = 500\n{sink}.request-timeout = 300000\n{sink}.channel = {name}\n"
+        ));
+        if ssl {
+            let store = fixture("trust.jks");
+            text.push_str(&format!(
+                "{sink}.ssl = true\n{sink}.truststore = {store}\n{sink}.truststore-password = changeit\n"
+            ));
+        }
+    }
+    text
+}
+
+/// Flumen: what comes over each way goes into files of its own.
+fn files(ports: [u16; 3]) -> String {
+    let mut text = onward(ports, ports);
+    for (name, ..) in WAYS {
+        let sink = format!("a1.sinks.{name}.");
+        let others = |line: &&str| !line.starts_with(&sink) || line.starts_with(&format!("{sink}channel"));
+        text = text.lines().filter(others).map(|line| format!("{line}\n")).collect();
+        text.push_str(&format!(
+            "{sink}type = file_roll\n{sink}sink.directory = @DIR@/out-{name}\n{sink}sink.rollInterval = 0\n"
+        ));
+    }
+    text
+}
+
+#[test]
+fn lines_go_from_flumes_thrift_sinks_to_flumen_over_every_way() {
+    let Some(flume) = flume::found(Version::Today) else { return };
+    let ports = [free_port(), free_port(), free_port()];
+    let (their_world, our_world) = (World::new(&senders(ports)), World::new(&files(ports)));
+    let outputs = WAYS.map(|(name, ..)| our_world.path(&format!("out-{name}")));
+    outputs.iter().for_each(|out| std::fs::create_dir(out).unwrap());
+    let our_agent = our_world.start().started();
+    their_world.append("in/a.log", lines(0, 3000));
+    let their_agent = Side::flume(&flume, &their_world, "a1", "1");
+    for out in &outputs {
+        let state = || format!("{}: {} bytes", out.display(), delivered(out));
+        eventually(|| delivered(out) >= (3000 * LINE) as u64, state);
+    }
+    their_agent.stop();
+    our_agent.stop();
+    outputs.iter().for_each(|out| assert_exact(&output(out), 3000));
 }

@@ -7,6 +7,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import org.apache.flume.Event;
+import org.apache.flume.EventDeliveryException;
+import org.apache.flume.FlumeException;
 import org.apache.flume.api.RpcClient;
 import org.apache.flume.api.RpcClientFactory;
 import org.apache.flume.event.EventBuilder;
@@ -17,17 +19,30 @@ import org.apache.flume.event.EventBuilder;
  * <pre>
  *   java Clients.java FIRST_PORT SECOND_PORT DEAD_PORT DEFLATE_PORT TLS_PORT TRUST_STORE
  *   java Clients.java thrift COMPACT_PORT BINARY_PORT TLS_PORT TRUST_STORE
+ *   java Clients.java refused FULL_PORT DENYING_PORT
+ *   java Clients.java on CLIENT_TYPE FIRST_PORT SECOND_PORT
  *
  *   default         events of every shape to the first source, one by one and as a batch; a batch through deflate, one through TLS
  *   failover        200 events, the dead port first in the list
  *   load balancing  200 events in batches of 10 over both sources
+ *   refused         a batch for which the channel has no room, then an event for which it has; an event that a rule forbids
+ *   on              batches of 10 until a line comes from stdin, and twenty more
  * </pre>
  */
 public final class Clients {
   public static void main(String[] words) throws Exception {
-    if (words[0].equals("thrift")) {
-      thrift(words);
-      return;
+    switch (words[0]) {
+      case "thrift":
+        thrift(words);
+        return;
+      case "refused":
+        refused(words);
+        return;
+      case "on":
+        on(words);
+        return;
+      default:
+        break;
     }
     String first = "127.0.0.1:" + words[0];
     String second = "127.0.0.1:" + words[1];
@@ -97,6 +112,49 @@ public final class Clients {
     System.exit(0);
   }
 
+  private static void refused(String[] words) throws Exception {
+    RpcClient client = RpcClientFactory.getInstance(properties("DEFAULT", "127.0.0.1:" + words[1]));
+    try {
+      client.appendBatch(numbered("too many", 20));
+      throw new IllegalStateException("more was taken in than there is room for");
+    } catch (EventDeliveryException full) {
+      client.close();
+    }
+    client = RpcClientFactory.getInstance(properties("DEFAULT", "127.0.0.1:" + words[1]));
+    client.append(numbered("one", 1).get(0));
+    client.close();
+    try {
+      client = RpcClientFactory.getInstance(properties("DEFAULT", "127.0.0.1:" + words[2]));
+      client.append(numbered("denied", 1).get(0));
+      throw new IllegalStateException("a rule forbids it");
+    } catch (EventDeliveryException | FlumeException denied) {
+      client.close();
+    }
+    System.out.println("all refused");
+    System.exit(0);
+  }
+
+  private static void on(String[] words) throws Exception {
+    RpcClient client =
+        RpcClientFactory.getInstance(properties(words[1], "127.0.0.1:" + words[2], "127.0.0.1:" + words[3]));
+    int sent = 0;
+    int left = 20;
+    while (left > 0) {
+      List<Event> events = new ArrayList<>();
+      for (int i = 0; i < 10; i++) {
+        events.add(EventBuilder.withBody(String.valueOf(sent++), StandardCharsets.UTF_8));
+      }
+      client.appendBatch(events);
+      System.out.println("sent " + sent);
+      if (left < 20 || System.in.available() > 0) {
+        left--;
+      }
+    }
+    client.close();
+    System.out.println("all sent");
+    System.exit(0);
+  }
+
   private static Properties properties(String type, String... hosts) {
     Properties properties = new Properties();
     properties.setProperty("client.type", type);
@@ -107,6 +165,9 @@ public final class Clients {
     }
     properties.setProperty("hosts", String.join(" ", names));
     properties.setProperty("batch-size", "100");
+    // A busy machine must not make of one call two.
+    properties.setProperty("connect-timeout", "300000");
+    properties.setProperty("request-timeout", "300000");
     return properties;
   }
 
