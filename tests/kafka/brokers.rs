@@ -3,8 +3,10 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
+use crate::agent::flumen;
 use crate::client::Client;
-use crate::kafka::Broker;
+use crate::hadoop::Cluster;
+use crate::kafka::{Broker, shared_old};
 use crate::sink::{append, lines};
 use crate::world::{World, eventually};
 
@@ -41,15 +43,20 @@ fn a_leader_that_is_killed_is_followed_by_another_and_no_line_is_lost() {
     assert!(world.output() == text(14_000).as_bytes(), "an order of its own, or a line twice");
 }
 
-/// Flume 1.6's file, with ZooKeeper's address alone.
-const OLD: &str = include_str!("../scenarios/09-kafka-hdfs.conf");
+/// All three agents: Flume 1.6's file with ZooKeeper's address alone, the same with brokers, and today's.
+const INTO_HDFS: &str = include_str!("../scenarios/09-kafka-hdfs.conf");
+
+fn records(range: std::ops::Range<usize>) -> impl Iterator<Item = String> {
+    range.map(|number| format!("record {number}"))
+}
 
 #[test]
-fn scenario_09_as_written_for_flume_1_6_reads_brokers_and_offsets_from_zookeeper() {
-    let Some(broker) = Broker::start_with_zookeeper() else { return };
+fn scenario_09_reads_brokers_and_offsets_from_zookeeper_and_delivers_into_hdfs() {
+    let Some(broker) = shared_old() else { return };
+    let Some(cluster) = Cluster::start(1) else { return };
     let client = Client(broker.servers());
     client.create("testtopic", 1, &[]);
-    client.send("testtopic", 1, (0..100).map(|number| format!("record {number}")));
+    client.send("testtopic", 1, records(0..100));
     set(
         broker.zookeeper(),
         &["/consumers", "/consumers/flume", "/consumers/flume/offsets", "/consumers/flume/offsets/testtopic"],
@@ -57,29 +64,83 @@ fn scenario_09_as_written_for_flume_1_6_reads_brokers_and_offsets_from_zookeeper
     );
     set(broker.zookeeper(), &["/consumers/flume/offsets/testtopic/0"], "40");
     let port = broker.servers().split(':').next_back().unwrap().to_string();
-    for (name, from, to) in [("zk", 40, 100), ("old", 100, 150)] {
-        let text = OLD.replace("@ZOOKEEPER@", &broker.zookeeper().to_string()).replace("@KAFKA@", &port);
-        // Into files: the test of HDFS has the sink as it is written.
-        let kept: Vec<&str> = text.lines().filter(|line| !line.contains(".sinks.h1.hdfs.")).collect();
-        let text = kept.join("\n").replace(
-            ".type = hdfs",
-            &format!(".type = file_roll\n{name}.sinks.h1.sink.directory = @DIR@/out"),
-        );
-        let world = World::new(&text);
-        let agent = world.start_agent(name);
+    let text = INTO_HDFS
+        .replace("@KAFKA@", &port)
+        .replace("@ZOOKEEPER@", &broker.zookeeper().to_string())
+        .replace("@NAMENODE@", &cluster.namenode());
+    let world = World::new(&text);
+    for (name, folder, from, to) in
+        [("zk", "zk", 40, 100), ("old", "old", 100, 150), ("new", "testtopic", 0, 5000)]
+    {
+        let mut command = flumen(world.root());
+        command
+            .args(["agent", "-n", name, "-f", "flume.conf"])
+            .env("HADOOP_USER_NAME", "root")
+            .env("HOME", world.root());
+        let agent = world.spawn(command.env_remove("HADOOP_CONF_DIR").env_remove("HADOOP_HOME"));
         agent.wait_for(&["reads on"]);
-        if name == "old" {
-            client.send("testtopic", 1, (100..150).map(|number| format!("record {number}")));
+        match name {
+            "old" => client.send("testtopic", 1, records(100..150)),
+            "new" => client.send("testtopic", 1, records(150..5000)),
+            _ => {}
         }
-        let wanted: String = (from..to).map(|number| format!("record {number}\n")).collect();
+        let folder = format!("/user/logs/{folder}");
+        let written = || -> String {
+            let files = cluster.files(&folder);
+            files.iter().map(|file| String::from_utf8_lossy(&cluster.read(&file.path)).into_owned()).collect()
+        };
+        let wanted: String = records(from..to).map(|record| record + "\n").collect();
+        eventually(
+            || written() == wanted,
+            || format!("{name}: {} bytes of {}", written().len(), wanted.len()),
+        );
+        agent.stop();
+        assert!(cluster.files(&folder).iter().all(|file| !file.path.ends_with(".tmp")));
+        assert_eq!(written(), wanted);
+    }
+    // Taken over once: from then on Kafka's own are followed.
+    assert_eq!(client.committed("flume", "testtopic", 0).map(|(offset, _)| offset), Some(150));
+}
+
+/// A channel with a sink alone, as an agent of Flume's had it.
+const TAKES: &str = "a1.channels = c1\na1.sinks = k1\n\
+    a1.sinks.k1.type = file_roll\na1.sinks.k1.sink.directory = @DIR@/out\na1.sinks.k1.sink.rollInterval = 0\n\
+    a1.sinks.k1.channel = c1\na1.channels.c1.type = org.apache.flume.channel.kafka.KafkaChannel\n\
+    a1.channels.c1.parseAsFlumeEvent = false\na1.channels.c1.kafka.topic = channel\n\
+    a1.channels.c1.kafka.consumer.group.id = channel\na1.channels.c1.kafka.bootstrap.servers = @KAFKA@\n";
+
+#[test]
+fn a_channel_goes_on_where_flumes_stopped_in_kafka_or_in_zookeeper() {
+    let Some(broker) = shared_old() else { return };
+    let client = Client(broker.servers());
+    client.create("channel", 1, &[]);
+    client.send("channel", 1, records(0..100));
+    let nodes = [
+        "/consumers",
+        "/consumers/channel",
+        "/consumers/channel/offsets",
+        "/consumers/channel/offsets/channel",
+    ];
+    set(broker.zookeeper(), &nodes, "");
+    set(broker.zookeeper(), &["/consumers/channel/offsets/channel/0"], "40");
+    let zookeeper = format!("a1.channels.c1.zookeeperConnect = 127.0.0.1:{}\n", broker.zookeeper());
+    let text = format!("{TAKES}{zookeeper}").replace("@KAFKA@", &broker.servers());
+    let delivers = |from: usize, to: usize| {
+        let world = World::new(&text);
+        let agent = world.start();
+        let wanted: String = records(from..to).map(|record| record + "\n").collect();
         eventually(
             || world.output() == wanted.as_bytes(),
             || String::from_utf8_lossy(&world.output()).into_owned(),
         );
         agent.stop();
-    }
-    // Taken over once: from now on Kafka's own are followed.
-    assert_eq!(client.committed("flume", "testtopic", 0).map(|(offset, _)| offset), Some(150));
+        assert_eq!(client.committed("channel", "channel", 0).map(|(offset, _)| offset), Some(to as i64));
+    };
+    delivers(40, 100);
+    // What Flume's channel tells its group bears no mark of anybody's.
+    client.send("channel", 1, records(100..120));
+    client.reset("channel", "channel", 110);
+    delivers(110, 120);
 }
 
 /// Creates nodes of ZooKeeper with this text, as Kafka's old consumers did.

@@ -1,12 +1,10 @@
-//! Whole pipelines: from topic to topic, and from a topic into HDFS.
+//! Whole pipelines: from topic to topic.
 
 use std::time::Duration;
 
-use crate::agent::flumen;
 use crate::client::Client;
-use crate::hadoop::Cluster;
 use crate::kafka::shared;
-use crate::world::{World, eventually};
+use crate::world::World;
 
 /// Kafka → file channel → Kafka.
 const TOPIC_TO_TOPIC: &str = "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n\
@@ -58,36 +56,4 @@ fn a_sink_that_would_send_events_back_to_their_topic_is_warned_of() {
     assert!(!warned(TOPIC_TO_TOPIC));
     assert!(!warned(&format!("{open}a1.sinks.k1.allowTopicOverride = false\n")));
     assert!(!warned(&format!("{open}a1.sinks.k1.topicHeader = where\n")));
-}
-
-const INTO_HDFS: &str = include_str!("../scenarios/09-kafka-hdfs.conf");
-
-#[test]
-fn scenario_09_delivers_a_topics_records_into_hdfs_by_topic_and_day() {
-    let Some(broker) = shared() else { return };
-    let Some(cluster) = Cluster::start(1) else { return };
-    let client = Client(broker.servers());
-    client.create("testtopic", 1, &[]);
-    client.send("testtopic", 1, (0..5000).map(|number| format!("record {number}")));
-    let port = broker.servers().split(':').next_back().unwrap().to_string();
-    let text = INTO_HDFS
-        .replace("@KAFKA@", &port)
-        .replace("@ZOOKEEPER@", "1")
-        .replace("@NAMENODE@", &cluster.namenode());
-    let world = World::new(&text);
-    let mut command = flumen(world.root());
-    command
-        .args(["agent", "-n", "new", "-f", "flume.conf"])
-        .env("HADOOP_USER_NAME", "root")
-        .env("HOME", world.root());
-    let agent = world.spawn(command.env_remove("HADOOP_CONF_DIR").env_remove("HADOOP_HOME"));
-    let written = || -> String {
-        let files = cluster.files("/user/logs/testtopic");
-        files.iter().map(|file| String::from_utf8_lossy(&cluster.read(&file.path)).into_owned()).collect()
-    };
-    let wanted: String = (0..5000).map(|number| format!("record {number}\n")).collect();
-    eventually(|| written() == wanted, || format!("{} bytes of {}", written().len(), wanted.len()));
-    agent.stop();
-    assert!(cluster.files("/user/logs/testtopic").iter().all(|file| !file.path.ends_with(".tmp")));
-    assert_eq!(written(), wanted);
 }

@@ -9,7 +9,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::maven;
@@ -17,8 +17,16 @@ use super::maven;
 /// Less to compile, and no threads for it, on a machine that is busy.
 const JAVA: &[&str] = &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
 
+/// The version that `pom.xml` names, and one of the days when every Kafka had a ZooKeeper.
+const KAFKA: &str = "3.9.1";
+const OLD: &str = "2.8.2";
+
 /// The user whom a broker knows, and the password.
 pub const LOGIN: (&str, &str) = ("alice", "a long way round");
+
+/// What opens the stores of a broker's and its clients' keys, and the key in the client's own store.
+pub const STORE_PASSWORD: &str = "changeit";
+pub const KEY_PASSWORD: &str = "another one";
 
 /// A broker.
 pub struct Broker {
@@ -26,6 +34,8 @@ pub struct Broker {
     port: u16,
     /// For clients with a login.
     guarded: u16,
+    /// The same with TLS, and for clients with a certificate.
+    secure: [u16; 2],
     folder: PathBuf,
     libraries: PathBuf,
     child: Option<Child>,
@@ -47,13 +57,25 @@ pub fn shared() -> Option<&'static Broker> {
     BROKER.get_or_init(Broker::start).as_ref()
 }
 
-/// The jars; `None`, with the reason said, if they cannot be had here.
-fn libraries() -> Option<PathBuf> {
-    static MAVEN: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+/// The same with ZooKeeper.
+pub fn shared_old() -> Option<&'static Broker> {
+    static BROKER: OnceLock<Option<Broker>> = OnceLock::new();
+    BROKER.get_or_init(Broker::start_with_zookeeper).as_ref()
+}
+
+/// The jars of a version; `None`, with the reason said, if they cannot be had here.
+fn libraries(version: &str) -> Option<PathBuf> {
+    // Two tests must not have Maven write the same files.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _alone = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/kafka/pom.xml");
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka");
-    match MAVEN.get_or_init(|| maven::libraries(&pom, &target)) {
-        Ok(libraries) => Some(libraries.clone()),
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-{version}"));
+    let text = fs::read_to_string(&pom).expect("it is in the repository");
+    fs::create_dir_all(&target).expect("a directory");
+    let pom = target.join("wanted.xml");
+    fs::write(&pom, text.replace(&format!(">{KAFKA}<"), &format!(">{version}<"))).expect("written");
+    match maven::libraries(&pom, &target) {
+        Ok(libraries) => Some(libraries),
         Err(why) => {
             let required = std::env::var_os("FLUMEN_REQUIRE_PEERS").is_some_and(|value| value == "1");
             assert!(!required, "FLUMEN_REQUIRE_PEERS=1, and {why}");
@@ -102,6 +124,59 @@ impl Broker {
         Some(broker)
     }
 
+    /// One that listens with TLS too, and whose user may log in by SCRAM.
+    pub fn start_with_tls() -> Option<Self> {
+        let mut broker = Self::new(1)?;
+        broker.make_stores();
+        let [scram, certificate] = broker.secure;
+        let listeners = format!("SCRAM://127.0.0.1:{scram},CERTIFICATE://127.0.0.1:{certificate}");
+        let module = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
+        let stores = format!(
+            "ssl.keystore.location={}\nssl.keystore.password={STORE_PASSWORD}\nssl.key.password={STORE_PASSWORD}\n\
+             ssl.truststore.location={}\nssl.truststore.type=PEM\n",
+            broker.path("server.p12").display(),
+            broker.path("client.pem").display()
+        );
+        let more = format!(
+            "{stores}listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-256,SCRAM-SHA-512\n\
+             listener.name.scram.scram-sha-256.sasl.jaas.config={module}\n\
+             listener.name.scram.scram-sha-512.sasl.jaas.config={module}\n\
+             listener.name.certificate.ssl.client.auth=required\n"
+        );
+        broker.configure_with(Quorum::Controller(free_port()), &listeners, &more);
+        broker.format();
+        broker.run();
+        Some(broker)
+    }
+
+    /// Keys of the server's and of a client's, each with a store of those whom they are for.
+    fn make_stores(&self) {
+        let keytool = |words: &[&str]| {
+            let made =
+                Command::new("keytool").current_dir(&self.folder).args(words).output().expect("keytool runs");
+            let said = [made.stdout, made.stderr].concat();
+            assert!(made.status.success(), "{words:?}: {}", String::from_utf8_lossy(&said));
+        };
+        let password = ["-storepass", STORE_PASSWORD];
+        for (name, kind, algorithm, key_password) in
+            [("server", "PKCS12", "EC", STORE_PASSWORD), ("client", "JKS", "RSA", KEY_PASSWORD)]
+        {
+            let store = match kind {
+                "JKS" => format!("{name}.jks"),
+                _ => format!("{name}.p12"),
+            };
+            let pem = format!("{name}.pem");
+            let new = ["-genkeypair", "-alias", name, "-keyalg", algorithm, "-dname", &format!("CN={name}")];
+            let more =
+                ["-ext", "san=ip:127.0.0.1", "-validity", "3650", "-keystore", &store, "-storetype", kind];
+            keytool(&[&new[..], &more, &password, &["-keypass", key_password]].concat());
+            let export = ["-exportcert", "-rfc", "-alias", name, "-keystore", &store, "-file", &pem];
+            keytool(&[&export[..], &password].concat());
+        }
+        let import = ["-importcert", "-noprompt", "-alias", "server", "-file", "server.pem"];
+        keytool(&[&import[..], &["-keystore", "trust.jks", "-storetype", "JKS"], &password].concat());
+    }
+
     /// Two brokers, each with a copy of the groups' offsets. The first is the controller: the second may be killed.
     pub fn start_two() -> Option<[Self; 2]> {
         let quorum = Quorum::Controller(free_port());
@@ -114,9 +189,9 @@ impl Broker {
         Some(brokers)
     }
 
-    /// A broker with ZooKeeper.
+    /// An old broker with its ZooKeeper.
     pub fn start_with_zookeeper() -> Option<Self> {
-        let mut broker = Self::new(1)?;
+        let mut broker = Self::of(OLD, 1)?;
         let port = free_port();
         broker.configure(Quorum::ZooKeeper(port), "");
         let mut zookeeper =
@@ -135,16 +210,25 @@ impl Broker {
     }
 
     fn new(node: u8) -> Option<Self> {
-        let libraries = libraries()?;
+        Self::of(KAFKA, node)
+    }
+
+    fn of(version: &str, node: u8) -> Option<Self> {
+        let libraries = libraries(version)?;
         let folder = tempfile::Builder::new().prefix("flumen-kafka-").tempdir().expect("a directory").keep();
         let (port, guarded) = (free_port(), free_port());
-        Some(Self { node, port, guarded, folder, libraries, child: None, zookeeper: None })
+        let secure = [free_port(), free_port()];
+        Some(Self { node, port, guarded, secure, folder, libraries, child: None, zookeeper: None })
     }
 
     fn format(&self) {
         let formatted = java(&self.folder, &self.libraries, "kafka.tools.StorageTool")
             .args(["format", "-t", "AAAAAAAAAAAAAAAAAAAAAQ", "-c"])
             .arg(self.path("server.properties"))
+            .args(["SCRAM-SHA-256", "SCRAM-SHA-512"].iter().flat_map(|mechanism| {
+                let (user, password) = LOGIN;
+                ["--add-scram".to_string(), format!("{mechanism}=[name={user},password={password}]")]
+            }))
             .output()
             .expect("java runs");
         assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
@@ -165,14 +249,26 @@ impl Broker {
         format!("127.0.0.1:{}", self.guarded)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    /// The port for clients with TLS and that login, by SCRAM, and that for clients with TLS and a certificate.
+    pub fn secure_ports(&self) -> [u16; 2] {
+        self.secure
+    }
+
+    /// A file of the broker's.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     fn configure(&self, quorum: Quorum, more: &str) {
+        self.configure_with(quorum, "", more);
+    }
+
+    fn configure_with(&self, quorum: Quorum, listeners: &str, more: &str) {
         let Self { node, port, guarded, .. } = self;
         let (user, password) = LOGIN;
-        let listeners = format!("PLAINTEXT://127.0.0.1:{port},GUARDED://127.0.0.1:{guarded}");
+        let separated = if listeners.is_empty() { "" } else { "," };
+        let listeners =
+            format!("PLAINTEXT://127.0.0.1:{port},GUARDED://127.0.0.1:{guarded}{separated}{listeners}");
         let quorum = match quorum {
             Quorum::Controller(controller) => {
                 let (roles, own) = match node {
@@ -191,8 +287,9 @@ impl Broker {
         };
         let properties = format!(
             "{quorum}advertised.listeners={listeners}\nlog.dirs={}\nnum.partitions=1\n\
-             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,GUARDED:SASL_PLAINTEXT\n\
-             sasl.enabled.mechanisms=PLAIN\nlistener.name.guarded.plain.sasl.jaas.config=\
+             listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,GUARDED:SASL_PLAINTEXT,\
+             SCRAM:SASL_SSL,CERTIFICATE:SSL\n\
+             listener.name.guarded.sasl.enabled.mechanisms=PLAIN\nlistener.name.guarded.plain.sasl.jaas.config=\
              org.apache.kafka.common.security.plain.PlainLoginModule required user_{user}=\"{password}\";\n\
              offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   org.apache.kafka.common.security.plain.PlainLoginModule required username="alice" password="it's \"hers\"";
+//!   org.apache.kafka.common.security.scram.ScramLoginModule required username="alice" password="…";
 //! ```
 
 /// A user and a password.
@@ -9,6 +10,8 @@ pub(crate) struct Login {
     pub module: String,
     pub username: Option<String>,
     pub password: Option<String>,
+    /// The two are a delegation token and its code.
+    pub is_token: bool,
 }
 
 /// Reads the line; the error does not repeat it, for it holds a password.
@@ -18,7 +21,7 @@ pub(crate) fn parse(text: &str) -> Result<Login, &'static str> {
     let (module, rest) = text.split_once(char::is_whitespace).ok_or("it has no options")?;
     let rest = rest.trim_start();
     let (_flag, mut rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let mut login = Login { module: module.into(), username: None, password: None };
+    let mut login = Login { module: module.into(), username: None, password: None, is_token: false };
     loop {
         rest = rest.trim_start();
         if rest.is_empty() {
@@ -29,6 +32,7 @@ pub(crate) fn parse(text: &str) -> Result<Login, &'static str> {
         match name.trim() {
             "username" => login.username = Some(value),
             "password" => login.password = Some(value),
+            "tokenauth" => login.is_token = value.eq_ignore_ascii_case("true"),
             _ => {}
         }
         rest = after;

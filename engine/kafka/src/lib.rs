@@ -6,10 +6,11 @@
 //!   datum      an event as the value of a record, as Flume writes it
 //!   producer   sends, and says of each group of records when Kafka has all of them
 //!   member     reads as one of a consumer group
+//!   zookeeper  brokers and offsets, as Flume 1.6 left them there
 //! ```
 //!
-//! librdkafka is built without OpenSSL, so there is no TLS and of SASL only PLAIN; what would need more is refused by name when a
-//! configuration is checked.
+//! librdkafka brings OpenSSL with it, built from source as itself is: for TLS, whose keys Java's stores hold (`tls`), and for SASL's
+//! SCRAM. What it lacks is refused by name when a configuration is checked.
 
 mod context;
 pub mod datum;
@@ -18,6 +19,8 @@ pub mod member;
 mod names;
 pub mod producer;
 mod properties;
+mod tls;
+pub mod zookeeper;
 
 pub use context::{Report, explain};
 pub use properties::{Properties, Role};

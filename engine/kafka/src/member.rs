@@ -107,7 +107,7 @@ impl Member {
             closing: AtomicBool::new(false),
             uncommitted: AtomicBool::new(false),
         };
-        let consumer = properties.config().create_with_context(events);
+        let consumer = properties.config()?.create_with_context(events);
         Ok(Self { consumer: consumer.map_err(|error: KafkaError| error.to_string())?, report })
     }
 

@@ -17,12 +17,9 @@ pub(crate) enum Meaning {
 
 use Meaning::{Inert, Kibibytes, Refused, Renamed, Special};
 
-/// Why nothing that needs TLS can be.
-pub(crate) const NO_TLS: &str = "this build has no TLS to Kafka, which needs OpenSSL in librdkafka; use a listener without TLS, or a \
-    TLS tunnel beside the agent";
-/// The same for SASL's mechanisms beside PLAIN.
-pub(crate) const NO_SASL: &str = "this build has SASL's mechanism PLAIN alone; SCRAM, GSSAPI and OAUTHBEARER need libraries that it is \
-    built without";
+/// Why not each of SASL's mechanisms can be.
+pub(crate) const NO_SASL: &str = "of SASL's mechanisms there are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512; GSSAPI (Kerberos) and \
+    OAUTHBEARER need libraries that this build is without";
 const BYTES: &str = "keys are text and values bytes, as Flume's defaults have them";
 const JVM: &str = "a matter of Java's client";
 
@@ -72,12 +69,29 @@ const NAMES: &[(&str, Meaning)] = &[
     ("compression.type", Special),
     ("security.protocol", Special),
     ("sasl.mechanism", Special),
+    ("sasl.mechanisms", Special),
     ("sasl.jaas.config", Special),
     ("bootstrap.servers", Inert("the brokers are those of the key kafka.bootstrap.servers")),
     ("sasl.username", Renamed("sasl.username")),
     ("sasl.password", Renamed("sasl.password")),
     ("sasl.", Refused(NO_SASL)),
-    ("ssl.", Refused(NO_TLS)),
+    ("ssl.truststore.type", Special),
+    ("ssl.keystore.type", Special),
+    ("ssl.truststore.certificates", Renamed("ssl.ca.pem")),
+    ("ssl.keystore.certificate.chain", Renamed("ssl.certificate.pem")),
+    ("ssl.keystore.key", Renamed("ssl.key.pem")),
+    ("ssl.endpoint.identification.algorithm", Special),
+    ("ssl.enabled.protocols", Special),
+    ("ssl.protocol", Inert("what is spoken is what ssl.enabled.protocols says")),
+    ("ssl.cipher.suites", Special),
+    (
+        "ssl.engine.factory.class",
+        Refused("it is a class of Java's; the stores' own keys say where certificates are"),
+    ),
+    ("ssl.provider", Inert(JVM)),
+    ("ssl.keymanager.algorithm", Inert(JVM)),
+    ("ssl.trustmanager.algorithm", Inert(JVM)),
+    ("ssl.secure.random.implementation", Inert(JVM)),
 ];
 
 /// What `name` means, if not simply itself.

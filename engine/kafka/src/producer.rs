@@ -197,7 +197,7 @@ impl Producer {
     pub fn new(properties: &Properties) -> Result<Self, String> {
         let report = Arc::new(Report::default());
         let inner =
-            ThreadedProducer::from_config_and_context(properties.config(), Deliveries(report.clone()))
+            ThreadedProducer::from_config_and_context(&properties.config()?, Deliveries(report.clone()))
                 .map_err(|error| error.to_string())?;
         Ok(Self { inner, report })
     }

@@ -1,7 +1,8 @@
 //! Properties of a Kafka client: a configuration's `kafka.producer.*` or `kafka.consumer.*`, as Java has them, for librdkafka.
 //!
 //! Each value is tried on librdkafka when the configuration is checked: a name that nobody knows is warned about and left out, a
-//! value that cannot be is an error, and so is what this build of librdkafka lacks.
+//! value that cannot be is an error, and so is what this build of librdkafka lacks. Key stores are read when a client is made, so
+//! that a restart takes a renewed certificate.
 
 use flumen_api::settings::{ComponentConfig, Family, Problems, Value};
 use rdkafka::ClientConfig;
@@ -9,7 +10,8 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaConfRes;
 
 use crate::jaas;
-use crate::names::{Meaning, NO_SASL, NO_TLS, meaning};
+use crate::names::{Meaning, NO_SASL, meaning};
+use crate::tls::{self, Tls};
 
 /// What a client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,9 @@ const CONSUMER: &[(&str, &str)] = &[
 pub struct Properties {
     config: ClientConfig,
     named: Vec<String>,
+    tls: Tls,
+    /// The login's kind, as the line of Java's says it.
+    module: Option<String>,
 }
 
 impl Properties {
@@ -55,7 +60,7 @@ impl Properties {
         for (name, value) in defaults {
             config.set(*name, *value);
         }
-        Self { config, named: Vec::new() }
+        Self { config, named: Vec::new(), tls: Tls::default(), module: None }
     }
 
     /// Takes over the properties of `family`, which stands in `config` below `prefix`, but those named in `own`, which the component
@@ -73,6 +78,10 @@ impl Properties {
             let key = format!("{prefix}{name}");
             self.take_one(name, value, &key, config, problems);
         }
+        self.tls.complete(&config.process);
+        if let Err((name, why)) = self.login_fits() {
+            problems.error(config, &format!("{prefix}{name}"), why);
+        }
         (problems.errors() == before).then_some(())
     }
 
@@ -85,6 +94,9 @@ impl Properties {
         problems: &mut Problems,
     ) {
         let text = value.resolved.as_str();
+        if self.tls.take(name, text) {
+            return;
+        }
         let set: Result<Vec<(&str, String)>, String> = match meaning(name) {
             None => Ok(vec![(name, text.into())]),
             Some(Meaning::Renamed(theirs)) => Ok(vec![(theirs, text.into())]),
@@ -99,6 +111,9 @@ impl Properties {
             Some(Meaning::Refused(why)) => Err(why.into()),
             Some(Meaning::Special) => special(name, text),
         };
+        if name == "sasl.jaas.config" {
+            self.module = jaas::parse(text).ok().map(|login| login.module);
+        }
         let set = match set {
             Ok(set) => set,
             Err(why) => return problems.error(config, key, why),
@@ -143,9 +158,36 @@ impl Properties {
         self.config.get(name)
     }
 
-    /// For a client's constructor.
-    pub fn config(&self) -> &ClientConfig {
-        &self.config
+    /// For a client's constructor: with what is in the key stores, which are read now.
+    pub fn config(&self) -> Result<ClientConfig, String> {
+        let mut config = self.config.clone();
+        if config.get("security.protocol").is_some_and(|protocol| protocol.ends_with("ssl")) {
+            self.tls.set(&mut config)?;
+        }
+        Ok(config)
+    }
+
+    /// Whether SASL, where it is asked for, has what it needs; if not, the property to mend and why.
+    fn login_fits(&self) -> Result<(), (&'static str, String)> {
+        if !self.get("security.protocol").is_some_and(|protocol| protocol.starts_with("sasl")) {
+            return Ok(());
+        }
+        let Some(mechanism) = self.get("sasl.mechanism") else {
+            return Err((
+                "sasl.mechanism",
+                format!("it is missing, and Kafka's default is GSSAPI: {NO_SASL}"),
+            ));
+        };
+        if self.get("sasl.username").is_none() || self.get("sasl.password").is_none() {
+            return Err(("sasl.jaas.config", "it is missing: SASL needs a user and a password".into()));
+        }
+        let wanted = if mechanism == "PLAIN" { ".PlainLoginModule" } else { ".ScramLoginModule" };
+        match &self.module {
+            Some(module) if !module.ends_with(wanted) => {
+                Err(("sasl.jaas.config", format!("{module} is not the login of the mechanism {mechanism}")))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -202,24 +244,49 @@ fn special(name: &str, text: &str) -> Result<Vec<(&'static str, String)>, String
         },
         "compression.type" => vec![("compression.type", lower)],
         "security.protocol" => match lower.as_str() {
-            "plaintext" | "sasl_plaintext" => vec![("security.protocol", lower)],
-            "ssl" | "sasl_ssl" => return Err(NO_TLS.into()),
-            _ => return Err(format!("`{text}` is none of PLAINTEXT, SASL_PLAINTEXT")),
+            "plaintext" | "ssl" | "sasl_plaintext" | "sasl_ssl" => vec![("security.protocol", lower)],
+            _ => return Err(format!("`{text}` is none of PLAINTEXT, SSL, SASL_PLAINTEXT, SASL_SSL")),
         },
-        "sasl.mechanism" => match lower.as_str() {
-            "plain" => vec![("sasl.mechanism", "PLAIN".into())],
+        "sasl.mechanism" | "sasl.mechanisms" => match text.to_ascii_uppercase().as_str() {
+            known @ ("PLAIN" | "SCRAM-SHA-256" | "SCRAM-SHA-512") => vec![("sasl.mechanism", known.into())],
             _ => return Err(NO_SASL.into()),
         },
         "sasl.jaas.config" => {
             let login = jaas::parse(text)?;
-            if !login.module.ends_with(".PlainLoginModule") {
+            if !login.module.ends_with(".PlainLoginModule") && !login.module.ends_with(".ScramLoginModule") {
                 return Err(NO_SASL.into());
+            }
+            if login.is_token {
+                return Err(
+                    "delegation tokens (tokenauth) are no login here; write a user and a password".into()
+                );
             }
             let (Some(username), Some(password)) = (login.username, login.password) else {
                 return Err("it has no username or no password".into());
             };
             vec![("sasl.username", username), ("sasl.password", password)]
         }
+        "ssl.truststore.type" | "ssl.keystore.type" => match lower.as_str() {
+            // The file's content says which.
+            "jks" | "pkcs12" | "p12" | "pem" => Vec::new(),
+            _ => return Err(format!("`{text}` is none of JKS, PKCS12, PEM")),
+        },
+        "ssl.endpoint.identification.algorithm" => match lower.as_str() {
+            "" | "none" => vec![("ssl.endpoint.identification.algorithm", "none".into())],
+            _ => vec![("ssl.endpoint.identification.algorithm", lower)],
+        },
+        "ssl.enabled.protocols" => match text.split(',').any(|one| one.trim() == "TLSv1.2") {
+            true => Vec::new(),
+            false => {
+                return Err(
+                    "TLS 1.2 and 1.3 are spoken, and what the broker has; TLSv1.2 cannot be left out".into(),
+                );
+            }
+        },
+        "ssl.cipher.suites" => match tls::suites(text)? {
+            suites if suites.is_empty() => Vec::new(),
+            suites => vec![("ssl.cipher.suites", suites)],
+        },
         _ => Vec::new(),
     })
 }
@@ -227,6 +294,7 @@ fn special(name: &str, text: &str) -> Result<Vec<(&'static str, String)>, String
 #[cfg(test)]
 mod tests {
     use flumen_api::settings::Kind;
+    use rdkafka::producer::BaseProducer;
 
     use super::*;
 
@@ -278,7 +346,64 @@ mod tests {
         ] {
             assert_eq!(properties.get(name), Some(value), "{name}");
         }
-        assert!(properties.config().create_native_config().is_ok());
+        assert!(properties.config().unwrap().create_native_config().is_ok());
+    }
+
+    fn fixture(name: &str) -> String {
+        format!("{}/../tls/fixtures/{name}", env!("CARGO_MANIFEST_DIR"))
+    }
+
+    #[test]
+    fn javas_stores_and_logins_are_what_a_client_begins_with() {
+        let jaas =
+            "org.apache.kafka.common.security.scram.ScramLoginModule required username=\"u\" password=\"p\";";
+        for (own, trusted) in [("rsa.jks", "trust.jks"), ("ec.jks", "trust.p12"), ("signed.p12", "ca.pem")] {
+            let (properties, said) = read(&[
+                ("security.protocol", "SASL_SSL"),
+                ("sasl.mechanism", "SCRAM-SHA-512"),
+                ("sasl.jaas.config", jaas),
+                ("ssl.truststore.location", &fixture(trusted)),
+                ("ssl.truststore.password", "changeit"),
+                ("ssl.truststore.type", "JKS"),
+                ("ssl.keystore.location", &fixture(own)),
+                ("ssl.keystore.password", "changeit"),
+                ("ssl.key.password", "changeit"),
+                ("ssl.disableTLSHostnameVerification", "true"),
+                ("ssl.enabled.protocols", "TLSv1.2,TLSv1.3"),
+                ("ssl.cipher.suites", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"),
+            ]);
+            assert_eq!(said, Vec::<String>::new());
+            let config = properties.expect("no error").config().unwrap();
+            assert_eq!(config.get("security.protocol"), Some("sasl_ssl"));
+            assert_eq!(config.get("sasl.mechanism"), Some("SCRAM-SHA-512"));
+            assert_eq!(config.get("ssl.endpoint.identification.algorithm"), Some("none"));
+            // OpenSSL looks at the certificates, and whether they are the key's.
+            if let Err(error) = config.create::<BaseProducer>() {
+                panic!("{own}, {trusted}: {error}");
+            }
+        }
+        let (properties, _) = read(&[
+            ("security.protocol", "SSL"),
+            ("ssl.truststore.location", &fixture("trust.jks")),
+            ("ssl.truststore.password", "another"),
+        ]);
+        let error = properties.expect("files are read when a client is made").config().err().unwrap();
+        assert!(error.contains("trust.jks") && error.contains("password"), "{error}");
+    }
+
+    #[test]
+    fn sasl_without_a_mechanism_or_a_login_is_said_when_it_is_checked() {
+        let (protocol, scram) =
+            (("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "SCRAM-SHA-256"));
+        let plain = "x.PlainLoginModule required username=\"u\" password=\"p\";";
+        for (pairs, why) in [
+            (&[protocol][..], "sasl.mechanism: it is missing"),
+            (&[protocol, scram], "sasl.jaas.config: it is missing"),
+            (&[protocol, scram, ("sasl.jaas.config", plain)], "not the login of the mechanism"),
+        ] {
+            let (properties, said) = read(pairs);
+            assert!(properties.is_none() && said.iter().any(|line| line.contains(why)), "{said:?}");
+        }
     }
 
     #[test]
@@ -295,10 +420,19 @@ mod tests {
         for (name, value, why) in [
             ("linger.ms", "soon", "linger.ms"),
             ("compression.type", "rar", "compression"),
-            ("security.protocol", "SASL_SSL", "no TLS"),
-            ("ssl.truststore.location", "/x", "no TLS"),
-            ("sasl.mechanism", "SCRAM-SHA-512", "PLAIN alone"),
-            ("sasl.jaas.config", "x.ScramLoginModule required username=\"u\" password=\"p\";", "PLAIN alone"),
+            ("security.protocol", "TLS", "SASL_SSL"),
+            ("sasl.mechanism", "GSSAPI", "Kerberos"),
+            ("sasl.jaas.config", "x.Krb5LoginModule required username=\"u\" password=\"p\";", "Kerberos"),
+            (
+                "sasl.jaas.config",
+                "x.ScramLoginModule required username=\"u\" password=\"p\" tokenauth=\"true\";",
+                "tokenauth",
+            ),
+            ("sasl.kerberos.service.name", "kafka", "Kerberos"),
+            ("ssl.keystore.type", "BCFKS", "PKCS12"),
+            ("ssl.enabled.protocols", "TLSv1.3", "TLSv1.2"),
+            ("ssl.cipher.suites", "TLS_RSA_WITH_NULL_SHA256", "NULL"),
+            ("ssl.engine.factory.class", "com.example.Mine", "Java"),
             ("partitioner.class", "com.example.Mine", "com.example.Mine"),
             ("buffer.memory", "much", "bytes"),
         ] {

@@ -21,13 +21,33 @@ const HASH: usize = 20;
 /// A chain of certificates in use has three or four.
 const CHAIN_MAX: u32 = 64;
 
-/// Reads a store.
-pub(crate) fn read(bytes: &[u8], password: &str) -> Result<Store, String> {
-    let password: Vec<u8> = password.encode_utf16().flat_map(u16::to_be_bytes).collect();
+/// Whether it is such a store.
+pub(crate) fn is(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xfe, 0xed, 0xfe, 0xed])
+}
+
+/// Reads a store; `key_password` is that of its keys, if it is another.
+pub(crate) fn read(bytes: &[u8], password: &str, key_password: Option<&str>) -> Result<Store, String> {
     let Some((content, check)) = bytes.split_last_chunk::<HASH>() else { return Err(cut()) };
-    if sha1(&[&password, b"Mighty Aphrodite", content]) != *check {
+    let opens = utf16(password);
+    if sha1(&[&opens, b"Mighty Aphrodite", content]) != *check {
         return Err("the password is wrong, or the JKS store is damaged".into());
     }
+    entries(content, Some(&key_password.map_or(opens, utf16)))
+}
+
+/// Reads the certificates whom a store trusts, without a password: whether somebody changed them nobody knows.
+pub(crate) fn read_unchecked(bytes: &[u8]) -> Result<Store, String> {
+    let Some((content, _)) = bytes.split_last_chunk::<HASH>() else { return Err(cut()) };
+    entries(content, None)
+}
+
+fn utf16(password: &str) -> Vec<u8> {
+    password.encode_utf16().flat_map(u16::to_be_bytes).collect()
+}
+
+/// What is in a store; without a password for them its keys are left out.
+fn entries(content: &[u8], keys: Option<&[u8]>) -> Result<Store, String> {
     let mut reader = Reader(content);
     reader.u32()?;
     let version = reader.u32()?;
@@ -42,12 +62,13 @@ pub(crate) fn read(bytes: &[u8], password: &str) -> Result<Store, String> {
         match tag {
             1 => {
                 let sealed = reader.long()?;
-                let key = open(sealed, &password).map_err(|why| format!("the key `{alias}`: {why}"))?;
                 let count = reader.u32()?;
                 if count > CHAIN_MAX {
                     return Err(format!("`{alias}` has a chain of {count} certificates"));
                 }
                 let chain = (0..count).map(|_| reader.certificate(version)).collect::<Result<Vec<_>, _>>()?;
+                let Some(password) = keys else { continue };
+                let key = open(sealed, password).map_err(|why| format!("the key `{alias}`: {why}"))?;
                 store.identities.push(Identity {
                     alias,
                     chain,
@@ -88,7 +109,7 @@ fn open(der: &[u8], password: &[u8]) -> Result<Vec<u8>, String> {
         plain.extend(block.iter().zip(stream).map(|(byte, key)| byte ^ key));
     }
     if sha1(&[password, &plain]) != *check {
-        return Err("its password is another than the store's, which Flume does not support either".into());
+        return Err("the password for it is wrong: that is the store's own, but where a key `ssl.key.password` says another".into());
     }
     Ok(plain)
 }

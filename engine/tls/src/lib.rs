@@ -10,7 +10,7 @@
 //!   protocols, cipher suites: what is spoken here, narrowed by include and exclude lists
 //!          │
 //!          v
-//!   ServerTls::acceptor          ClientTls::connector
+//!   ServerTls::acceptor          ClientTls::connector          PemStores: for a library with a TLS of its own
 //! ```
 //!
 //! Spoken are TLS 1.2 and 1.3. Building from keys touches no file; files are read when the component starts, so that a
@@ -22,12 +22,14 @@ mod defaults;
 mod ec;
 mod jks;
 mod offer;
+mod pem;
 mod pkcs12;
 mod secret;
 mod server;
 mod store;
 
 pub use client::{ClientKeys, ClientTls};
+pub use pem::{PemIdentity, PemStores};
 pub use secret::Secret;
 pub use server::{ServerKeys, ServerTls};
 pub use tokio_rustls::{

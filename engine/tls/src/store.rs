@@ -36,23 +36,41 @@ pub(crate) struct Store {
     pub trusted: Vec<CertificateDer<'static>>,
 }
 
+/// A store's password, and that of the keys in it where it is another.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Passwords<'a> {
+    pub store: Option<&'a Secret>,
+    pub key: Option<&'a Secret>,
+}
+
+impl<'a> Passwords<'a> {
+    pub fn of(store: Option<&'a Secret>) -> Self {
+        Self { store, key: None }
+    }
+}
+
 /// Reads a store.
 pub(crate) fn read(path: &Path, password: Option<&Secret>) -> Result<Store, TlsError> {
-    let bytes = read_file(path)?;
-    let needs_password = || password.map(Secret::expose).ok_or("it needs a password, and there is none");
-    let parsed = match bytes.as_slice() {
-        [0xfe, 0xed, 0xfe, 0xed, ..] => {
-            needs_password().map_err(String::from).and_then(|password| jks::read(&bytes, password))
-        }
+    parse(path, &read_file(path)?, Passwords::of(password))
+}
+
+/// Reads what was in the file.
+pub(crate) fn parse(path: &Path, bytes: &[u8], passwords: Passwords<'_>) -> Result<Store, TlsError> {
+    let needs_password =
+        || passwords.store.map(Secret::expose).ok_or("it needs a password, and there is none");
+    let parsed = match bytes {
+        _ if jks::is(bytes) => needs_password()
+            .map_err(String::from)
+            .and_then(|password| jks::read(bytes, password, passwords.key.map(Secret::expose))),
         [0xce, 0xce, 0xce, 0xce, ..] => {
             Err("this is a JCEKS store, which is not read here; convert it: keytool \
              -importkeystore -srckeystore OLD -srcstoretype JCEKS -destkeystore NEW.p12 -deststoretype PKCS12"
                 .into())
         }
         [0x30, ..] => {
-            needs_password().map_err(String::from).and_then(|password| pkcs12::read(&bytes, password))
+            needs_password().map_err(String::from).and_then(|password| pkcs12::read(bytes, password))
         }
-        _ if is_pem(&bytes) => pem(&bytes),
+        _ if is_pem(bytes) => pem(bytes),
         _ => Err("this is none of a JKS store, a PKCS12 store and a PEM file".into()),
     };
     parsed.map_err(|reason| TlsError::Store { path: path.into(), reason })
@@ -71,7 +89,7 @@ pub(crate) fn read_pair(certificates: &Path, key: &Path) -> Result<Identity, Tls
     Ok(Identity { alias: key.display().to_string(), chain, key: private })
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes));
     match read {
@@ -84,18 +102,18 @@ fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     }
 }
 
-fn is_pem(bytes: &[u8]) -> bool {
+pub(crate) fn is_pem(bytes: &[u8]) -> bool {
     const MARK: &[u8] = b"-----BEGIN ";
     bytes.windows(MARK.len()).any(|window| window == MARK)
 }
 
-fn pem_certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(crate) fn pem_certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()
         .map_err(|error| format!("it is not PEM: {error}"))
 }
 
-fn pem(bytes: &[u8]) -> Result<Store, String> {
+pub(crate) fn pem(bytes: &[u8]) -> Result<Store, String> {
     let certificates = pem_certificates(bytes)?;
     let keys: Vec<PrivateKeyDer<'static>> = PrivateKeyDer::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()

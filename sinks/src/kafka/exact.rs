@@ -279,9 +279,11 @@ impl Exact {
         let shared = |name: &str| {
             matches!(name, "bootstrap.servers" | "client.id" | "security.protocol")
                 || name.starts_with("sasl.")
+                || name.starts_with("ssl.")
+                || name == "enable.ssl.certificate.verification"
                 || name.starts_with("socket.")
         };
-        for (name, value) in self.properties.config().config_map() {
+        for (name, value) in self.properties.config().map_err(KafkaError::ClientCreation)?.config_map() {
             if shared(name) {
                 config.set(name, value);
             }

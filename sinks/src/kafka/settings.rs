@@ -35,10 +35,16 @@ settings! {
         pub timestamp_header: Option<String> = key("timestampHeader") { since: "1.11" },
         /// `header.<event's header>`: header of the record that gets its value.
         pub headers: Family = key("header.") { since: "1.11" },
-        /// Login for SASL's mechanism PLAIN, as Java's clients have it.
+        /// Login of SASL's mechanisms PLAIN and SCRAM, as Java's clients have it.
         pub sasl_jaas: Option<String> = key("kafka.producer.sasl.jaas.config") { secret: true },
         /// The same login's password alone, beside `kafka.producer.sasl.username`.
         pub sasl_password: Option<String> = key("kafka.producer.sasl.password") { secret: true, since: "Flumen 0.1" },
+        /// What opens the trust store `kafka.producer.ssl.truststore.location`; a JKS store is read without it too.
+        pub truststore_password: Option<String> = key("kafka.producer.ssl.truststore.password") { secret: true },
+        /// What opens the key store `kafka.producer.ssl.keystore.location`.
+        pub keystore_password: Option<String> = key("kafka.producer.ssl.keystore.password") { secret: true },
+        /// The key's own password, where it is another.
+        pub key_password: Option<String> = key("kafka.producer.ssl.key.password") { secret: true },
         /// Properties of Kafka's producer, by the names of Java's client or librdkafka's.
         pub producer: Family = key("kafka.producer.") { },
         /// Serializer of the key.

@@ -53,13 +53,32 @@ fn exactly_once_needs_all_brokers_and_a_take_that_can_be_noted() {
 }
 
 #[test]
+fn what_opens_stores_and_logins_is_taken_and_never_shown() {
+    let (sink, said) = built(&[
+        ("kafka.bootstrap.servers", "b:9092"),
+        ("kafka.producer.security.protocol", "SASL_SSL"),
+        ("kafka.producer.sasl.mechanism", "SCRAM-SHA-512"),
+        (
+            "kafka.producer.sasl.jaas.config",
+            "x.ScramLoginModule required username=\"u\" password=\"hidden\";",
+        ),
+        ("kafka.producer.sasl.password", "hidden"),
+        ("kafka.producer.ssl.truststore.password", "hidden"),
+        ("kafka.producer.ssl.keystore.password", "hidden"),
+        ("kafka.producer.ssl.key.password", "hidden"),
+        ("kafka.producer.ssl.provider", "something to say"),
+    ]);
+    assert!(sink.is_some() && said.len() == 1 && !said[0].contains("hidden"), "{said:?}");
+}
+
+#[test]
 fn brokers_are_required_and_wrong_values_are_refused_by_name() {
     let servers = ("kafka.bootstrap.servers", "b:9092");
     for (keys, why) in [
         (&[][..], "kafka.bootstrap.servers"),
         (&[servers, ("kafka.producer.acks", "some")], "kafka.producer.acks"),
         (&[servers, ("kafka.topic", "a b"), ("allowTopicOverride", "false")], "kafka.topic"),
-        (&[servers, ("kafka.producer.security.protocol", "SSL")], "no TLS"),
+        (&[servers, ("kafka.producer.sasl.mechanism", "GSSAPI")], "Kerberos"),
     ] {
         let (sink, said) = built(keys);
         assert!(sink.is_none() && said.iter().any(|line| line.contains(why)), "{why}: {said:?}");

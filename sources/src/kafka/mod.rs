@@ -19,20 +19,19 @@ mod reader;
 mod record;
 mod settings;
 mod topics;
-mod zookeeper;
 
 use async_trait::async_trait;
 use flumen_api::registry::{Built, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems};
 use flumen_api::source::Runs;
 use flumen_api::{Source, SourceContext, SourceError};
+use flumen_kafka::zookeeper::ZooKeeper;
 use flumen_kafka::{Properties, Role};
 
 use reader::Reader;
 use record::Shape;
 pub use settings::KafkaSourceSettings;
 use topics::Topics;
-use zookeeper::ZooKeeper;
 
 /// The type's registration.
 pub fn spec() -> Spec {
@@ -157,13 +156,34 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_refused_by_name() {
+    fn what_opens_stores_and_logins_is_taken_and_never_shown() {
+        let (built, said) = said(&[
+            ("kafka.bootstrap.servers", "b:1"),
+            ("kafka.topics", "t"),
+            ("kafka.consumer.security.protocol", "SASL_SSL"),
+            ("kafka.consumer.sasl.mechanism", "SCRAM-SHA-256"),
+            (
+                "kafka.consumer.sasl.jaas.config",
+                "x.ScramLoginModule required username=\"u\" password=\"hidden\";",
+            ),
+            ("kafka.consumer.sasl.password", "hidden"),
+            ("kafka.consumer.ssl.truststore.password", "hidden"),
+            ("kafka.consumer.ssl.keystore.password", "hidden"),
+            ("kafka.consumer.ssl.key.password", "hidden"),
+            ("kafka.consumer.ssl.provider", "something to say"),
+        ]);
+        assert!(built && said.len() == 1 && !said[0].contains("hidden"), "{said:?}");
+    }
+
+    #[test]
+    fn kerberos_is_refused_by_name() {
         let keys = [
             ("kafka.bootstrap.servers", "b:1"),
             ("kafka.topics", "t"),
-            ("kafka.consumer.security.protocol", "SSL"),
+            ("kafka.consumer.security.protocol", "SASL_SSL"),
+            ("kafka.consumer.sasl.mechanism", "GSSAPI"),
         ];
         let (built, said) = said(&keys);
-        assert!(!built && said.iter().any(|line| line.contains("no TLS")), "{said:?}");
+        assert!(!built && said.iter().any(|line| line.contains("Kerberos")), "{said:?}");
     }
 }

@@ -21,12 +21,12 @@ use flumen_kafka::member::{Change, Member, Partition};
 use flumen_kafka::rdkafka::Message;
 use flumen_kafka::rdkafka::error::KafkaError;
 use flumen_kafka::rdkafka::message::BorrowedMessage;
+use flumen_kafka::zookeeper::OldOffsets;
 
 use super::place::{self, Committed, Place};
 use super::record::Shape;
 use super::settings::KafkaSourceSettings;
 use super::topics::Topics;
-use super::zookeeper::ZooKeeper;
 
 /// How long one poll waits for a record: a stop is noticed after that.
 const POLL: Duration = Duration::from_millis(100);
@@ -434,13 +434,16 @@ impl<'a> Reader<'a> {
     /// Where new partitions are read from.
     fn begin(&self, gained: &[Partition]) -> Result<Vec<Part>, String> {
         let committed = self.member.committed(gained)?;
-        let mut old = OldOffsets { settings: self.settings, session: None };
+        let KafkaSourceSettings { zookeeper_connect, migrate_zookeeper_offsets, group_id, .. } =
+            self.settings;
+        let mut old =
+            OldOffsets::new(zookeeper_connect.as_deref().filter(|_| *migrate_zookeeper_offsets), group_id);
         let mut parts = Vec::with_capacity(gained.len());
         for (partition, committed) in gained.iter().zip(committed) {
             let held = self.held.get(&format!("{}:{}", partition.0, partition.1));
             let committed = match committed {
                 Some((offset, metadata)) => Some(Committed { offset, metadata }),
-                None => old.of(partition)?,
+                None => old.of(partition)?.map(|offset| Committed { offset, metadata: String::new() }),
             };
             let place = match place::begin(held, committed.as_ref()) {
                 Some(place) => place,
@@ -674,31 +677,6 @@ impl<'a> Reader<'a> {
             part.committed = part.acked;
         }
         Ok(())
-    }
-}
-
-/// Offsets that Flume 1.6 kept in ZooKeeper.
-struct OldOffsets<'a> {
-    settings: &'a KafkaSourceSettings,
-    session: Option<ZooKeeper>,
-}
-
-impl OldOffsets<'_> {
-    fn of(&mut self, (topic, partition): &Partition) -> Result<Option<Committed>, String> {
-        let KafkaSourceSettings { zookeeper_connect, migrate_zookeeper_offsets, group_id, .. } =
-            self.settings;
-        let Some(servers) = zookeeper_connect.as_ref().filter(|_| *migrate_zookeeper_offsets) else {
-            return Ok(None);
-        };
-        let session = match &mut self.session {
-            Some(session) => session,
-            none => none.insert(ZooKeeper::connect(servers)?),
-        };
-        let offset = session.offset(group_id, topic, *partition)?;
-        if let Some(offset) = offset {
-            tracing::info!(%group_id, %topic, partition, offset, "taken over from ZooKeeper");
-        }
-        Ok(offset.map(|offset| Committed { offset, metadata: String::new() }))
     }
 }
 

@@ -43,10 +43,16 @@ settings! {
         pub consumer_timeout: Option<String> = key("kafka.consumer.timeout.ms") {
             inert: Some("a key of Kafka 0.8's consumer: this one waits without giving up, and a stop ends the wait")
         },
-        /// Login for SASL's mechanism PLAIN, as Java's clients have it.
+        /// Login of SASL's mechanisms PLAIN and SCRAM, as Java's clients have it.
         pub sasl_jaas: Option<String> = key("kafka.consumer.sasl.jaas.config") { secret: true },
         /// The same login's password alone, beside `kafka.consumer.sasl.username`.
         pub sasl_password: Option<String> = key("kafka.consumer.sasl.password") { secret: true, since: "Flumen 0.1" },
+        /// What opens the trust store `kafka.consumer.ssl.truststore.location`; a JKS store is read without it too.
+        pub truststore_password: Option<String> = key("kafka.consumer.ssl.truststore.password") { secret: true },
+        /// What opens the key store `kafka.consumer.ssl.keystore.location`.
+        pub keystore_password: Option<String> = key("kafka.consumer.ssl.keystore.password") { secret: true },
+        /// The key's own password, where it is another.
+        pub key_password: Option<String> = key("kafka.consumer.ssl.key.password") { secret: true },
         /// Properties of Kafka's consumer, by the names of Java's client or librdkafka's. Commits are the source's own:
         /// `enable.auto.commit` is always false.
         pub consumer: Family = key("kafka.consumer.") { },

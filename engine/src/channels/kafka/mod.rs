@@ -97,6 +97,9 @@ struct Setup {
     bytes_max: usize,
     /// A new group begins with the oldest record.
     from_earliest: bool,
+    group: String,
+    /// For offsets that Kafka has not.
+    zookeeper: Option<String>,
     producer: Properties,
     consumer: Properties,
 }
@@ -132,6 +135,8 @@ impl Setup {
                 .and_then(|text| text.parse().ok())
                 .unwrap_or(1 << 20),
             from_earliest,
+            group: settings.group_id,
+            zookeeper: settings.zookeeper_connect.filter(|_| settings.migrate_zookeeper_offsets),
             producer,
             consumer,
         })

@@ -27,7 +27,7 @@ settings! {
         },
         /// Which brokers must have a record: 0, 1 or all.
         pub acks: String = key("kafka.producer.acks") { default: Some("all"), one_of: &["0", "1", "-1", "all"] },
-        /// Login for SASL's mechanism PLAIN, as Java's clients have it.
+        /// Login of SASL's mechanisms PLAIN and SCRAM, as Java's clients have it.
         pub producer_jaas: Option<String> = key("kafka.producer.sasl.jaas.config") { secret: true },
         /// The same for the other side.
         pub consumer_jaas: Option<String> = key("kafka.consumer.sasl.jaas.config") { secret: true },
@@ -35,14 +35,24 @@ settings! {
         pub producer_password: Option<String> = key("kafka.producer.sasl.password") { secret: true, since: "Flumen 0.1" },
         /// The same for the other side.
         pub consumer_password: Option<String> = key("kafka.consumer.sasl.password") { secret: true, since: "Flumen 0.1" },
-        /// Where the group has no offsets in Kafka, those in ZooKeeper are taken over; needs `zookeeperConnect`.
+        /// What opens the trust store `kafka.producer.ssl.truststore.location`; a JKS store is read without it too.
+        pub producer_truststore_password: Option<String> = key("kafka.producer.ssl.truststore.password") { secret: true },
+        /// What opens the key store `kafka.producer.ssl.keystore.location`.
+        pub producer_keystore_password: Option<String> = key("kafka.producer.ssl.keystore.password") { secret: true },
+        /// The key's own password, where it is another.
+        pub producer_key_password: Option<String> = key("kafka.producer.ssl.key.password") { secret: true },
+        /// What opens the trust store `kafka.consumer.ssl.truststore.location`; a JKS store is read without it too.
+        pub consumer_truststore_password: Option<String> = key("kafka.consumer.ssl.truststore.password") { secret: true },
+        /// What opens the key store `kafka.consumer.ssl.keystore.location`.
+        pub consumer_keystore_password: Option<String> = key("kafka.consumer.ssl.keystore.password") { secret: true },
+        /// The key's own password, where it is another.
+        pub consumer_key_password: Option<String> = key("kafka.consumer.ssl.key.password") { secret: true },
+        /// Where the group has no offset of a partition in Kafka, that in ZooKeeper is taken over; needs `zookeeperConnect`.
         pub migrate_zookeeper_offsets: bool = key("migrateZookeeperOffsets") {
-            default: Some("true"), inert: Some("ZooKeeper is not asked: Kafka's own tools take its offsets over")
+            default: Some("true")
         },
-        /// ZooKeeper, `host:port`, for offsets to take over.
-        pub zookeeper_connect: Option<String> = key("zookeeperConnect") {
-            inert: Some("ZooKeeper is not asked: Kafka's own tools take its offsets over")
-        },
+        /// ZooKeeper, `host:port,host:port/root`, for offsets to take over.
+        pub zookeeper_connect: Option<String> = key("zookeeperConnect") { },
         /// Whether a new group begins with the oldest record.
         pub read_smallest_offset: Option<bool> = key("readSmallestOffset") { },
         /// Keys of Kafka's consumer. Commits are the channel's own: `enable.auto.commit` is always false.

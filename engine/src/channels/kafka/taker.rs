@@ -19,6 +19,7 @@ use flumen_kafka::datum;
 use flumen_kafka::member::{Change, Member, Partition};
 use flumen_kafka::rdkafka::Message;
 use flumen_kafka::rdkafka::message::BorrowedMessage;
+use flumen_kafka::zookeeper::OldOffsets;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -134,12 +135,18 @@ impl KafkaTaker {
             }
             Change::Gained(gained) => {
                 let mut places = Vec::with_capacity(gained.len());
+                let setup = &self.shared.setup;
+                let mut old = OldOffsets::new(setup.zookeeper.as_deref(), &setup.group);
                 for (partition, committed) in gained.iter().zip(member.committed(gained)?) {
+                    let committed = match committed {
+                        Some((offset, _)) => Some(offset),
+                        None => old.of(partition)?,
+                    };
                     let offset = match committed {
-                        Some((offset, _)) => offset,
+                        Some(offset) => offset,
                         None => {
                             let (first, next) = member.bounds(partition)?;
-                            if self.shared.setup.from_earliest { first } else { next }
+                            if setup.from_earliest { first } else { next }
                         }
                     };
                     let part = Part { read: offset, out: BTreeSet::new(), committed: 0 };

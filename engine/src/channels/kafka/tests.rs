@@ -40,20 +40,28 @@ fn all_brokers_have_a_put_and_its_order_is_kept_with_fewer_as_well() {
 }
 
 #[test]
-fn what_is_not_done_is_said_and_what_cannot_be_is_an_error() {
-    let (_, said) = read(&[("zookeeperConnect", "z:2181"), ("migrateZookeeperOffsets", "true")]);
-    assert_eq!(said.len(), 2, "{said:?}");
-    assert!(
-        said.iter().all(|line| line.contains("warning") && line.contains("ZooKeeper is not asked")),
-        "{said:?}"
-    );
+fn what_cannot_be_is_an_error() {
     for (key, value, why) in [
         ("kafka.producer.acks", "2", "kafka.producer.acks"),
-        ("kafka.consumer.security.protocol", "SSL", "no TLS"),
+        ("kafka.consumer.sasl.mechanism", "GSSAPI", "Kerberos"),
         ("kafka.consumer.auto.offset.reset", "none", "auto.offset.reset"),
     ] {
         let (setup, said) = read(&[(key, value)]);
         assert!(setup.is_none() && said.iter().any(|line| line.contains(why)), "{key}: {said:?}");
+    }
+}
+
+#[test]
+fn zookeeper_is_asked_only_where_it_is_named_and_nobody_forbids_it() {
+    let named = ("zookeeperConnect", "z:2181");
+    for (keys, asked) in [
+        (&[][..], None),
+        (&[named], Some("z:2181")),
+        (&[named, ("migrateZookeeperOffsets", "true")], Some("z:2181")),
+        (&[named, ("migrateZookeeperOffsets", "false")], None),
+    ] {
+        let (setup, said) = read(keys);
+        assert_eq!((setup.expect("good keys").zookeeper.as_deref(), said.len()), (asked, 0), "{keys:?}");
     }
 }
 

@@ -15,6 +15,8 @@ use std::io::{self, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use crate::member::Partition;
+
 /// How long connecting and each answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// No answer of these is larger.
@@ -24,8 +26,36 @@ const CHILDREN: i32 = 8;
 const GOODBYE: i32 = -11;
 const NO_NODE: i32 = -101;
 
+/// Offsets that Flume 1.6 kept there, for groups that have none in Kafka.
+pub struct OldOffsets<'a> {
+    servers: Option<&'a str>,
+    group: &'a str,
+    session: Option<ZooKeeper>,
+}
+
+impl<'a> OldOffsets<'a> {
+    /// Those of `group`; without servers there are none.
+    pub fn new(servers: Option<&'a str>, group: &'a str) -> Self {
+        Self { servers, group, session: None }
+    }
+
+    /// The next offset that the group would read.
+    pub fn of(&mut self, (topic, partition): &Partition) -> Result<Option<u64>, String> {
+        let Some(servers) = self.servers else { return Ok(None) };
+        let session = match &mut self.session {
+            Some(session) => session,
+            none => none.insert(ZooKeeper::connect(servers)?),
+        };
+        let offset = session.offset(self.group, topic, *partition)?;
+        if let Some(offset) = offset {
+            tracing::info!(group = %self.group, %topic, partition, offset, "taken over from ZooKeeper");
+        }
+        Ok(offset)
+    }
+}
+
 /// A session.
-pub(super) struct ZooKeeper {
+pub struct ZooKeeper {
     stream: TcpStream,
     /// In front of every path.
     root: String,
