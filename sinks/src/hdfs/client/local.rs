@@ -204,7 +204,7 @@ mod tests {
         let changed = make_directories(&root.join("a/b/c")).expect("made");
         assert_eq!(changed, [root.to_path_buf(), root.join("a"), root.join("a/b")]);
         assert_eq!(make_directories(&root.join("a/b/d")).expect("made"), [root.join("a/b")]);
-        assert_eq!(make_directories(&root.join("a/b/d")).expect("there"), [PathBuf::new(); 0]);
+        assert!(make_directories(&root.join("a/b/d")).expect("there").is_empty());
         fs::write(root.join("a/file"), "").expect("written");
         let error = make_directories(&root.join("a/file/x")).expect_err("a file");
         assert!(matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::NotADirectory), "{error}");
