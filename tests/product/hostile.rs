@@ -125,7 +125,7 @@ impl Drop for Ends<'_> {
 #[test]
 fn ten_thousand_idle_and_hundreds_of_lying_and_slow_clients_take_little_memory_and_a_good_one_is_served() {
     let (port, monitoring) = (free_port(), free_port());
-    let world = World::new(&cascade(port, &[], &["maxConnections = 20000"]));
+    let world = World::new(&cascade(port, &[], &["maxConnections = 20000", "maxRequestBytes = 50000000"]));
     let define = format!("-Dflume.monitoring.port={monitoring}");
     let words = ["agent", "-n", "b1", "-f", "flume.conf", "-Dflume.monitoring.type=http", &define];
     let agent = world.spawn(flumen(world.root()).args(words));
@@ -162,12 +162,15 @@ fn ten_thousand_idle_and_hundreds_of_lying_and_slow_clients_take_little_memory_a
     std::thread::scope(|scope| {
         let _ends = Ends(&over);
         for stream in &mut slow {
-            stream.write_all(&announced(0x05ff_ffff)).unwrap();
+            stream.write_all(&announced(49_000_000)).unwrap();
             stream.write_all(&[0; 100_000]).unwrap();
         }
         scope.spawn(|| {
             while !over.load(Ordering::Acquire) {
-                slow.iter_mut().for_each(|stream| stream.write_all(&[0]).unwrap());
+                for stream in &mut slow {
+                    // Who is too slow for too long is let go.
+                    let _it_may_be_gone = stream.write(&[0]);
+                }
                 std::thread::sleep(Duration::from_millis(10));
             }
         });
