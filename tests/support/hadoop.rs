@@ -57,14 +57,6 @@ fn libraries() -> Option<PathBuf> {
     }
 }
 
-/// A DataNode's ports.
-#[derive(Clone, Copy)]
-struct Ports {
-    data: u16,
-    http: u16,
-    ipc: u16,
-}
-
 /// The name of the service that two NameNodes are.
 pub const SERVICE: &str = "flumen-ns";
 
@@ -89,7 +81,6 @@ pub struct Cluster {
     active: usize,
     /// Further words for every Java machine.
     words: Vec<String>,
-    ports: Vec<Ports>,
     namenodes: Vec<Option<Child>>,
     datanodes: Vec<Option<Child>>,
     // One cluster at a time: Java machines are large.
@@ -192,14 +183,12 @@ impl Cluster {
         static ALONE: Mutex<()> = Mutex::new(());
         let libraries = libraries()?;
         let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let ports = |_| Ports { data: free_port(), http: free_port(), ipc: free_port() };
         Some(Self {
             directory: tempfile::tempdir().unwrap(),
             libraries,
             addresses: (0..namenodes).map(|_| Addresses { rpc: free_port(), http: free_port() }).collect(),
             active: 0,
             words: Vec::new(),
-            ports: (0..datanodes).map(ports).collect(),
             namenodes: (0..namenodes).map(|_| None).collect(),
             datanodes: (0..datanodes).map(|_| None).collect(),
             _alone: alone,
@@ -214,7 +203,7 @@ impl Cluster {
 
     fn start_all(&mut self) {
         self.start_namenode();
-        (0..self.ports.len()).for_each(|at| self.start_datanode(at));
+        (0..self.datanodes.len()).for_each(|at| self.start_datanode(at));
         self.wait_ready();
     }
 
@@ -244,7 +233,7 @@ impl Cluster {
         self.write_conf("client", &core, &given);
         let root = self.directory.path().display();
         let mut common: BTreeMap<String, String> = [
-            ("dfs.replication", self.ports.len().min(3).to_string()),
+            ("dfs.replication", self.datanodes.len().min(3).to_string()),
             ("dfs.namenode.fs-limits.min-block-size", "4096".into()),
             ("dfs.namenode.safemode.extension", "0".into()),
             // A DataNode that is gone is found to be so within some seconds.
@@ -266,12 +255,13 @@ impl Cluster {
             }
             self.write_conf(&format!("nn{at}"), &core, &own);
         }
-        for (at, ports) in self.ports.iter().enumerate() {
+        for at in 0..self.datanodes.len() {
             let mut own = common.clone();
             own.insert("dfs.datanode.data.dir".into(), format!("file://{root}/data{at}"));
-            own.insert("dfs.datanode.address".into(), format!("127.0.0.1:{}", ports.data));
-            own.insert("dfs.datanode.http.address".into(), format!("127.0.0.1:{}", ports.http));
-            own.insert("dfs.datanode.ipc.address".into(), format!("127.0.0.1:{}", ports.ipc));
+            // Each takes ports that are free when it starts: one chosen before may be somebody else's by then.
+            for address in ["address", "http.address", "ipc.address"] {
+                own.insert(format!("dfs.datanode.{address}"), "127.0.0.1:0".into());
+            }
             self.write_conf(&format!("dn{at}"), &core, &own);
         }
     }
