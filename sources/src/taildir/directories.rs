@@ -158,6 +158,13 @@ impl Directories {
         listed
     }
 
+    /// Whether nothing has been made, renamed or removed since the listings.
+    pub fn are_current(&mut self, groups: &[Group], is_tracked: impl Fn(&Path) -> bool) -> bool {
+        self.read_names(groups, is_tracked);
+        let is_current = |one: &Directory| !one.dirty && (one.watches[0].is_some() || !one.has_changed());
+        self.all.iter().all(is_current)
+    }
+
     /// All matching files of the last listings.
     pub fn found(&self) -> impl Iterator<Item = &Found> {
         self.all.iter().flat_map(|directory| &directory.found)

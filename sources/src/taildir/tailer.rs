@@ -233,6 +233,7 @@ impl<'a> Tailer<'a> {
         for found in there {
             self.follow(&found.path, Some(found.group), skip_to_end);
         }
+        self.settle();
         if by_channel {
             self.follow_renamed();
         }

@@ -2,6 +2,10 @@
 
 use super::*;
 
+/// How often a start looks at directories that go on changing, and how long it rests in between.
+const LOOKS_MAX: usize = 50;
+const LOOK_PAUSE: Duration = Duration::from_millis(2);
+
 impl Tailer<'_> {
     /// Takes up files that the channel knows and that have no matching name any more.
     pub(super) fn follow_renamed(&mut self) {
@@ -16,6 +20,20 @@ impl Tailer<'_> {
                 _ => tracing::info!(file = %path.display(), position = to,
                     "gone since the last stop: lines after this position, if any, were not read"),
             }
+        }
+    }
+
+    /// Looks again where something was renamed during the first listings: such a file may be in none of them, or not be there
+    /// any more when it is opened. A position whose file is not found at the start is forgotten, and the file would be read anew.
+    pub(super) fn settle(&mut self) {
+        for _ in 0..LOOKS_MAX {
+            let files = &self.files;
+            let is_tracked = |path: &Path| files.values().any(|tail| tail.path == path);
+            if self.directories.are_current(self.groups, is_tracked) {
+                return;
+            }
+            std::thread::sleep(LOOK_PAUSE);
+            self.watch_directories(Instant::now());
         }
     }
 
