@@ -71,7 +71,8 @@ fn scenario_12_killed_ten_times_has_each_event_once_in_whole_objects() {
     assert_each_once(&whole(&oss), 0..10 * ROUND);
     let names: Vec<String> = oss.objects().into_keys().collect();
     assert!(names.iter().all(|name| name.starts_with("flume_dir/20")), "nothing is left staged: {names:?}");
-    assert_eq!(oss.uploads(), [""; 0]);
+    // What an agent had asked for when it was killed may be done after the next one has looked for it.
+    assert!(oss.uploads().len() <= 1, "{:?}", oss.uploads());
 }
 
 #[test]
