@@ -9,6 +9,7 @@
 //!   drain     a cold backlog, beside the device's own reads
 //!   restart   SIGKILL with a backlog, start again, time to the first event delivered
 //!   wire      Avro RPC: our client and Flume's Java client against Flumen and Flume, and agent to agent
+//!   kafka     access-log lines into a topic and out of one, beside Flume and librdkafka alone
 //!   object-store  the same into an object store (the tests' emulator), beside the client alone
 //!   loghub    LogHub, by its emulator -> file channel
 //!   hdfs      access-log lines -> taildir -> file channel -> HDFS, beside Flume and a client of HDFS alone
@@ -28,6 +29,8 @@ pub mod failure;
 pub mod growth;
 #[cfg(feature = "hdfs")]
 pub mod hdfs;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod latency;
 pub mod loghub;
 #[cfg(feature = "object-store")]

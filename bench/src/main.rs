@@ -1,4 +1,4 @@
-//! `flumen-bench agent|channel|drain|restart|wire|loghub|hdfs|object-store|append|latency|growth [--option value]...`, from the repository's root. `bench/run` builds what is needed.
+//! `flumen-bench agent|channel|drain|restart|wire|loghub|hdfs|kafka|object-store|append|latency|growth [--option value]...`, from the repository's root. `bench/run` builds what is needed.
 
 use std::process::ExitCode;
 
@@ -8,7 +8,7 @@ use flumen_bench::ours::Ours;
 use flumen_bench::raw::Raw;
 use flumen_bench::{agent, append, channel, drain, growth, latency, loghub, restart, table, wire};
 
-const USAGE: &str = "usage: flumen-bench agent|channel|drain|restart|wire|loghub|hdfs|object-store|append|latency|growth [--option value]...";
+const USAGE: &str = "usage: flumen-bench agent|channel|drain|restart|wire|loghub|hdfs|kafka|object-store|append|latency|growth [--option value]...";
 
 fn main() -> ExitCode {
     let mut words = std::env::args().skip(1);
@@ -23,6 +23,9 @@ fn main() -> ExitCode {
         #[cfg(feature = "hdfs")]
         "hdfs" => Options::parse(words, flumen_bench::hdfs::OPTIONS)
             .and_then(|options| flumen_bench::hdfs::run(&options)),
+        #[cfg(feature = "kafka")]
+        "kafka" => Options::parse(words, flumen_bench::kafka::OPTIONS)
+            .and_then(|options| flumen_bench::kafka::run(&options)),
         #[cfg(feature = "object-store")]
         "object-store" => Options::parse(words, flumen_bench::object_store::OPTIONS)
             .and_then(|options| flumen_bench::object_store::run(&options)),
