@@ -250,10 +250,7 @@ impl<C: Calls> Reading<C> {
             return Outcome::Ok;
         }
         // Small events and headers take far more in memory than in a request.
-        if let Err(why) = self.room.hold_more(held, batch.memory()).await {
-            tracing::warn!(source = %self.context.name, error = %why, "a call cannot be taken in");
-            return Outcome::Failed;
-        }
+        self.room.hold_read(held, batch.memory());
         match self.context.shutdown.run_until_cancelled(self.context.put(batch)).await {
             Some(Ok(ticket)) => Outcome::Put { ticket, is_batch },
             Some(Err(refused)) => {

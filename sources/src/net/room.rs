@@ -19,10 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Memory for requests.
 #[derive(Clone, Debug)]
-pub(crate) struct Room {
-    free: Arc<Semaphore>,
-    pieces: u32,
-}
+pub(crate) struct Room(Arc<Semaphore>);
 
 /// One client's part of it; given back when dropped.
 #[derive(Debug, Default)]
@@ -31,42 +28,45 @@ pub(crate) struct Held(Option<OwnedSemaphorePermit>);
 impl Room {
     /// For requests that take at most `request_max` bytes each.
     pub fn new(request_max: usize) -> Self {
-        let pieces = TOGETHER_MAX.max(request_max).div_ceil(PIECE) as u32;
-        Self { free: Arc::new(Semaphore::new(pieces as usize)), pieces }
+        Self(Arc::new(Semaphore::new(TOGETHER_MAX.max(request_max).div_ceil(PIECE))))
     }
 
     /// Lets `held` stand for `bytes` at least; the error says that there was no room for too long.
     pub async fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), String> {
-        self.reach(held, (bytes / PIECE) as u32, bytes).await
-    }
-
-    /// Lets `held` stand for `bytes` more: what a request takes once it is read, beside its own bytes. One that takes more than
-    /// there is has all of it.
-    pub async fn hold_more(&self, held: &mut Held, bytes: usize) -> Result<(), String> {
-        let more = u32::try_from(bytes / PIECE).unwrap_or(u32::MAX);
-        self.reach(held, held.pieces().saturating_add(more).min(self.pieces), bytes).await
-    }
-
-    async fn reach(&self, held: &mut Held, pieces: u32, bytes: usize) -> Result<(), String> {
+        let pieces = (bytes / PIECE) as u32;
         let has = held.pieces();
         if pieces <= has {
             return Ok(());
         }
-        let wanted = self.free.clone().acquire_many_owned(pieces - has);
+        let wanted = self.0.clone().acquire_many_owned(pieces - has);
         let Ok(Ok(more)) = timeout(PATIENCE, wanted).await else {
             return Err(format!("no memory for {bytes} bytes of a request: other requests have taken it"));
         };
-        match &mut held.0 {
-            Some(permit) => permit.merge(more),
-            none => *none = Some(more),
-        }
+        held.add(more);
         Ok(())
+    }
+
+    /// Lets `held` stand for `bytes` more as far as they are free: what a request takes once it is read, beside its own bytes. It is
+    /// in memory already, so nothing waits here, where two might wait for each other; whoever reads next does.
+    pub fn hold_read(&self, held: &mut Held, bytes: usize) {
+        let pieces = (bytes / PIECE).min(self.0.available_permits()) as u32;
+        // Taken meanwhile by others, who wait then.
+        if let Ok(more) = self.0.clone().try_acquire_many_owned(pieces) {
+            held.add(more);
+        }
     }
 }
 
 impl Held {
     fn pieces(&self) -> u32 {
         self.0.as_ref().map_or(0, |permit| permit.num_permits()) as u32
+    }
+
+    fn add(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.0 {
+            Some(permit) => permit.merge(more),
+            none => *none = Some(more),
+        }
     }
 }
 
@@ -94,14 +94,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_request_takes_once_it_is_read_counts_and_is_never_more_than_there_is() {
+    async fn what_a_request_takes_once_it_is_read_keeps_others_from_being_read_and_waits_for_nobody() {
         let room = Room::new(TOGETHER_MAX);
         let (mut first, mut second) = (Held::default(), Held::default());
-        room.hold(&mut first, PIECE * 2).await.unwrap();
-        room.hold_more(&mut first, usize::MAX).await.unwrap();
-        assert!(room.hold(&mut second, PIECE).await.is_err(), "the first has all of it");
+        room.hold(&mut first, TOGETHER_MAX / 2).await.unwrap();
+        room.hold(&mut second, PIECE).await.unwrap();
+        room.hold_read(&mut first, TOGETHER_MAX);
+        room.hold_read(&mut second, TOGETHER_MAX);
+        assert!(room.hold(&mut Held::default(), PIECE).await.is_err(), "the first has all of it");
         drop(first);
-        room.hold_more(&mut second, PIECE - 1).await.unwrap();
-        assert_eq!(second.pieces(), 0);
+        room.hold_read(&mut second, PIECE - 1);
+        assert_eq!(second.pieces(), 1);
     }
 }
