@@ -1,6 +1,17 @@
-//! The sink at work.
+//! The sink at work: what the runner calls, and when files end.
+//!
+//! ```text
+//!   start      the client, the journal; files that an earlier life left are finished                       `start`
+//!   deliver    after a failure begin over; then each event to the file of its bucket                       `write`
+//!   flush      every file with something new is synced, or ended where a file cannot be synced; the answer
+//!              completes what the ledger wrote down when the flush began
+//!   idle       files whose time is over end; those all of which is released get their last name
+//!   stop       all files end, and are finished, as far as time allows
+//! ```
 
-use std::ops::Range;
+mod start;
+mod write;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,25 +19,20 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_trait::async_trait;
 use flumen_api::TakeLimit;
 use flumen_api::chunk::Events;
-use flumen_api::event::{EventRef, Headers};
-use flumen_api::serializer::AppendError;
 use flumen_api::settings::Process;
 use flumen_api::sink::{FlushFuture, Sink, SinkContext, SinkError, Window};
-use tokio::runtime::{Builder, Runtime};
 
-use super::buckets::{Affixes, Buckets, Open, Rolls};
-use super::client::{Access, Cause, Client, Fault, FileSystem, Hdfs, Local};
-use super::conf::HadoopConf;
-use super::finish::{Finisher, Tries};
+use self::start::Running;
+use super::buckets::{Affixes, Buckets, Rolls};
+use super::client::{Access, Fault};
+use super::finish::Tries;
 use super::format::FileFormat;
-use super::hand::{Answer, Hand};
-use super::journal::Journal;
+use super::hand::Answer;
 use super::ledger::Ledger;
-use super::location::{Location, Place, Reached};
-use super::record::Names;
+use super::location::{Location, Place};
 use super::small::SmallFiles;
 use super::store::StorePlan;
-use crate::escapes::{Escaper, HostNames, Lacking, Policy, Template, TimeRules};
+use crate::escapes::{Policy, Template, TimeRules};
 
 /// What may be delivered and not synced. A sync of HDFS is an answer of all DataNodes of a block and one of the NameNode, for
 /// each file: the more events share one, the better for all.
@@ -39,8 +45,6 @@ const STORE_WINDOW: Window =
 
 /// How often the sink looks for files whose time is over.
 const LOOK: Duration = Duration::from_millis(200);
-/// Names are tried so often where others are taken.
-const NAMES_MAX: u32 = 100;
 /// How long a stop waits for files to be closed and renamed. The process waits 20 s for all.
 const STOP_LIMIT: Duration = Duration::from_secs(12);
 /// The longest rest after a failure.
@@ -94,52 +98,6 @@ struct Closing {
     answer: Answer,
     /// Its length, if the next flush is to release it.
     unflushed: Option<u64>,
-}
-
-/// What a start makes.
-struct Running {
-    context: SinkContext,
-    client: Client,
-    /// The file system, as the journal has it.
-    place: String,
-    journal: Journal,
-    finisher: Finisher,
-    paths: Escaper,
-    prefixes: Escaper,
-    /// A file can be flushed, and goes on.
-    flushes: bool,
-    /// There is a dead letter for what is refused.
-    buries: bool,
-    // Last, for its tasks end with it.
-    workers: Workers,
-}
-
-/// The threads of the file system's client. Whatever hangs there ends with the sink.
-struct Workers(Option<Runtime>);
-
-impl Drop for Workers {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            // Dropped by itself it would wait for its tasks, which tokio forbids here.
-            runtime.shutdown_background();
-        }
-    }
-}
-
-/// Events that were refused, and why the first was.
-#[derive(Default)]
-struct Refused {
-    why: String,
-    which: Vec<u32>,
-}
-
-impl Refused {
-    fn add(&mut self, why: impl Into<String>, which: Range<u32>) {
-        if self.which.is_empty() {
-            self.why = why.into();
-        }
-        self.which.extend(which);
-    }
 }
 
 impl HdfsSink {
@@ -270,151 +228,6 @@ impl HdfsSink {
         self.finish_complete();
     }
 
-    /// Makes sure that the bucket has an open file with room for a body of so many bytes. `Err` inside: its path is refused, for this reason.
-    async fn open(&mut self, at: usize, body_bytes: usize) -> Result<Result<(), String>, SinkError> {
-        if self.buckets.is_full(at, body_bytes) {
-            self.seal(at);
-        }
-        if self.buckets.open(at).is_some() {
-            return Ok(Ok(()));
-        }
-        if let Some(why) = self.buckets.denied(at) {
-            return Ok(Err(why));
-        }
-        if self.buckets.open_files() >= self.plan.max_open_files
-            && let Some(eldest) = self.buckets.eldest()
-        {
-            self.seal(eldest);
-            self.buckets.remove(eldest);
-        }
-        match self.begin_file(at).await {
-            Ok(open) => {
-                self.buckets.put(at, open);
-                Ok(Ok(()))
-            }
-            Err(Beginning::Failed(error)) => Err(error),
-            Err(Beginning::Denied(why)) => {
-                self.buckets.deny(at, why.clone());
-                Ok(Err(why))
-            }
-        }
-    }
-
-    async fn begin_file(&mut self, at: usize) -> Result<Open, Beginning> {
-        let running = self.running.as_ref().ok_or_else(|| SinkError::plain("the sink is not started"))?;
-        let metrics = &running.context.metrics;
-        for _ in 0..NAMES_MAX {
-            let names = self.buckets.next_names(at).ok_or_else(|| SinkError::plain("the bucket is gone"))?;
-            let names = Names { place: running.place.clone(), ..names };
-            let (in_use, mark) = (names.in_use.clone(), names.mark.clone());
-            let format = self.plan.format.writer().map_err(SinkError::plain)?;
-            let (number, named) = self.ledger.name(names);
-            if let Err(error) = running.journal.record(vec![named]).await {
-                self.ledger.forget(number);
-                let message = format!("cannot note {in_use} before it is created: {error}");
-                return Err(SinkError::new(message, error).into());
-            }
-            let fault = match running.client.create(&in_use, &mark).await {
-                Ok(file) => {
-                    tracing::info!(sink = %running.context.name, "Creating {in_use}");
-                    metrics.connection_created.inc();
-                    let runtime = running.workers.0.as_ref().map(|runtime| runtime.handle().clone());
-                    let runtime = runtime.ok_or_else(|| SinkError::plain("the sink is stopped"))?;
-                    self.buckets.blocks_have(running.client.block_size());
-                    let made = running.journal.record(self.ledger.made(number).into_iter().collect());
-                    return Ok(Open::new(number, Hand::new(file, made, &runtime), format));
-                }
-                Err(fault) => fault,
-            };
-            if fault.cause == Cause::Unknown {
-                // It may be there, or come yet.
-                self.finish(number, None);
-            } else {
-                // Nobody waits: what is lost of it is a name of a file that is not there.
-                drop(running.journal.record(vec![self.ledger.forget(number)]));
-            }
-            match fault.cause {
-                Cause::Exists => continue,
-                Cause::Path if running.buries => {
-                    metrics.connection_failed.inc();
-                    return Err(Beginning::Denied(fault.to_string()));
-                }
-                _ => {
-                    metrics.connection_failed.inc();
-                    return Err(failed(fault).into());
-                }
-            }
-        }
-        Err(SinkError::plain("all names that were tried for a new file are taken").into())
-    }
-
-    /// The bucket for events with these headers.
-    fn place(&mut self, headers: &Headers, now: i64) -> Result<Result<usize, Lacking>, SinkError> {
-        let Some(running) = &mut self.running else {
-            return Err(SinkError::plain("the sink is not started"));
-        };
-        let path = match running.paths.resolve(headers, now) {
-            Ok(path) => path,
-            Err(lacking) => return Ok(Err(lacking)),
-        };
-        Ok(running.prefixes.resolve(headers, now).map(|prefix| self.buckets.place(path, prefix)))
-    }
-
-    async fn write(&mut self, events: &Events) -> Result<Refused, SinkError> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let now = i64::try_from(now).unwrap_or(i64::MAX);
-        let mut refused = Refused::default();
-        let mut first: u32 = 0;
-        for slice in events.slices() {
-            let next = first + slice.len() as u32;
-            if self.takes_lines
-                && let (Some(lines), Some(headers)) = (slice.lines(), slice.common_headers())
-                && let Ok(at) = self.place(headers, now)?
-                && self.open(at, 0).await?.is_ok()
-                && self.buckets.has_room(at, slice.len(), slice.body_bytes())
-            {
-                if let Some(open) = self.buckets.open(at) {
-                    open.append_lines(lines, slice.len(), slice.body_bytes());
-                }
-            } else {
-                for (event, which) in slice.iter().zip(first..next) {
-                    if let Err(why) = self.write_one(event, now).await? {
-                        refused.add(why, which..which + 1);
-                    }
-                }
-            }
-            first = next;
-        }
-        Ok(refused)
-    }
-
-    /// `Err` inside: the event is refused, for this reason.
-    async fn write_one(&mut self, event: EventRef<'_>, now: i64) -> Result<Result<(), String>, SinkError> {
-        let at = match self.place(event.headers, now)? {
-            Ok(at) => at,
-            Err(lacking) => return Ok(Err(lacking.to_string())),
-        };
-        // A second file where the first cannot take the event, and no third.
-        for is_last in [false, true] {
-            if let Err(why) = self.open(at, event.body.len()).await? {
-                return Ok(Err(why));
-            }
-            let Some(open) = self.buckets.open(at) else { continue };
-            match open.append(event) {
-                Ok(()) => return Ok(Ok(())),
-                Err(AppendError::Refused(why)) => return Ok(Err(why)),
-                Err(AppendError::NewFile(why)) if !is_last && !open.is_empty() => {
-                    if let Some(running) = &self.running {
-                        tracing::info!(sink = %running.context.name, "{why}: a new file is begun");
-                    }
-                    self.seal(at);
-                }
-                Err(error) => return Err(SinkError::new(error.to_string(), error)),
-            }
-        }
-        Err(SinkError::plain("there is no file for the event"))
-    }
-
     fn begin_flush(&mut self) -> FlushFuture {
         let flushes = self.running.as_ref().is_none_or(|running| running.flushes);
         if !flushes {
@@ -455,96 +268,6 @@ impl HdfsSink {
             self.failed = true;
             rested(error, &self.ledger)
         })
-    }
-
-    fn connect(&mut self, context: &SinkContext) -> Result<Running, SinkError> {
-        let plan = &self.plan;
-        let (mut staging, mut flushes) = (None, true);
-        let conf = HadoopConf::load(&plan.process).map_err(SinkError::plain)?;
-        let no_threads = |error| SinkError::new("cannot start the threads of the client", error);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name(format!("hdfs-{}", context.name))
-            .enable_all()
-            .build()
-            .map_err(no_threads)?;
-        let handle = runtime.handle().clone();
-        let workers = Workers(Some(runtime));
-        let reached = plan.location.reached(&conf).map_err(SinkError::plain)?;
-        let place = reached.to_string();
-        let files: Arc<dyn FileSystem> = match reached {
-            Reached::Local => Arc::new(Local),
-            Reached::Cluster(url) => {
-                let access = access(&plan.access)?;
-                Arc::new(Hdfs::new(&url, &conf, &access, &handle).map_err(SinkError::plain)?)
-            }
-            Reached::ObjectStore(uri) => {
-                let store = plan.store.open(&uri, &conf, &plan.process, &handle);
-                (staging, flushes) = (Some(plan.store.staging(&conf)), plan.store.flushes(&conf));
-                Arc::new(store.map_err(SinkError::plain)?)
-            }
-        };
-        for file in &conf.read {
-            tracing::info!(sink = %context.name, "read {}", file.display());
-        }
-        let hosts = match plan.path.needs_hosts() || plan.prefix.needs_hosts() {
-            true => HostNames::look_up().map_err(SinkError::plain)?,
-            false => HostNames::default(),
-        };
-        let escaper = |template| {
-            let fell_back = context.metrics.fell_back.clone();
-            Escaper::new(template, &hosts, plan.time.clone(), plan.policy.clone(), fell_back)
-        };
-        let client = Client::new(files, plan.call_limit, plan.calls_at_once);
-        let journal = Journal::open(context, plan.journal.as_deref());
-        let finisher = Finisher::new(
-            client.beside(plan.calls_at_once.div_ceil(2)),
-            place.clone(),
-            self.ledger.clone(),
-            journal.clone(),
-            context.clone(),
-            handle,
-            plan.tries,
-        );
-        self.buckets.stage_below(staging);
-        Ok(Running {
-            client,
-            place,
-            journal,
-            finisher,
-            paths: escaper(&plan.path),
-            prefixes: escaper(&plan.prefix),
-            flushes,
-            // Asked in the only way there is.
-            buries: !context.refuse("", vec![0]).refused.is_empty(),
-            context: context.clone(),
-            workers,
-        })
-    }
-}
-
-/// With this host's name in the principal, where `_HOST` stands for it.
-fn access(access: &Access) -> Result<Access, SinkError> {
-    let mut access = access.clone();
-    if let Some((principal, _)) = &mut access.kerberos
-        && principal.contains("_HOST")
-    {
-        let host = HostNames::look_up().map_err(SinkError::plain)?.canonical.to_lowercase();
-        *principal = principal.replace("_HOST", &host);
-    }
-    Ok(access)
-}
-
-/// Why there is no new file.
-enum Beginning {
-    /// The path is refused.
-    Denied(String),
-    Failed(SinkError),
-}
-
-impl From<SinkError> for Beginning {
-    fn from(error: SinkError) -> Self {
-        Self::Failed(error)
     }
 }
 
