@@ -528,12 +528,18 @@ fn an_agent_finishes_its_own_files_and_leaves_those_of_another_alone() {
 #[test]
 fn hadoops_own_configuration_says_where_a_path_without_host_is_and_how_large_blocks_are() {
     let block = 64 << 10;
-    let Some(cluster) = Cluster::start_with(1, &[("dfs.blocksize", &block.to_string())]) else { return };
+    let Some(cluster) = Cluster::start(1) else { return };
     let relative = EXACT.replace("hdfs://@NAMENODE@/flume/exact", "below/home");
     let world = World::new(&(relative + "a1.sinks.k1.hdfs.rollAtBlock = true\n"));
+    // The server's own blocks are larger.
+    let site = format!(
+        "<configuration><property><name>dfs.blocksize</name><value>{block}</value></property></configuration>"
+    );
+    fs::write(world.path("hdfs-site.xml"), site).unwrap();
+    fs::copy(cluster.conf().join("core-site.xml"), world.path("core-site.xml")).unwrap();
     world.append("in/a.log", lines(0..10_000));
     let mut command: Command = flumen(world.root());
-    command.args(["agent", "-n", "a1", "-f", "flume.conf", "-c"]).arg(cluster.conf());
+    command.args(["agent", "-n", "a1", "-f", "flume.conf", "-c", "."]);
     command.env("HADOOP_USER_NAME", "root").env_remove("HADOOP_CONF_DIR");
     let agent = world.spawn(&mut command);
     wait_exact(&cluster, "/user/root/below/home", 10_000);

@@ -1,20 +1,27 @@
 //! A NameNode and DataNodes of Hadoop, each a Java machine of its own that a test can kill, on free ports and in a temporary
-//! directory. They end with the value, also in a panic.
+//! directory. A test borrows them ([`loan`]); they end with the process at the latest, however that ends.
 //!
-//! Of Hadoop 3.4, or with `FLUMEN_HADOOP=2.10` of that. Java and the jars are those of [`maven`](super::maven); what is looked at is looked at over WebHDFS, so a Java client
-//! reads the files.
+//! Of Hadoop 3.4, or with `FLUMEN_HADOOP=2.10` of that. Java and the jars are those of [`maven`](super::maven).
 
-#![allow(dead_code, reason = "each test binary uses its own part of this")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part of this")]
+
+#[path = "hadoop/guard.rs"]
+mod guard;
+#[path = "hadoop/loan.rs"]
+mod loan;
+#[path = "hadoop/web.rs"]
+mod web;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use self::guard::Guard;
+pub use self::loan::Loan;
+pub use self::web::Entry;
 use super::kerberos::Kdc;
 use super::maven;
 
@@ -73,7 +80,7 @@ struct Addresses {
 
 /// The servers.
 pub struct Cluster {
-    directory: tempfile::TempDir,
+    folder: PathBuf,
     libraries: PathBuf,
     /// One, or the two of a name service.
     addresses: Vec<Addresses>,
@@ -83,35 +90,33 @@ pub struct Cluster {
     words: Vec<String>,
     namenodes: Vec<Option<Child>>,
     datanodes: Vec<Option<Child>>,
-    // One cluster at a time: Java machines are large.
-    _alone: MutexGuard<'static, ()>,
-}
-
-/// What WebHDFS says of a file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    pub path: String,
-    pub length: u64,
-    pub is_directory: bool,
+    /// How long each DataNode's log was when it was started last.
+    logs_from: Vec<usize>,
+    // Last: it removes the folder.
+    guard: Guard,
 }
 
 impl Cluster {
     /// A NameNode with so many DataNodes, ready for files; `None`: skipped.
-    pub fn start(datanodes: usize) -> Option<Self> {
-        Self::start_with(datanodes, &[])
+    /// Other tests may have used it before, and left nothing in it.
+    pub fn start(datanodes: usize) -> Option<Loan> {
+        Loan::shared(datanodes)
     }
 
-    /// The same with these settings of the servers and of the clients.
-    pub fn start_with(datanodes: usize, settings: &[(&str, &str)]) -> Option<Self> {
+    fn plain(datanodes: usize) -> Option<Self> {
         let mut cluster = Self::new(1, datanodes)?;
-        cluster.configure(settings);
+        cluster.configure(&[]);
         cluster.format();
         cluster.start_all();
         Some(cluster)
     }
 
     /// The name service [`SERVICE`] of two NameNodes, of which the first serves, with a DataNode.
-    pub fn start_pair() -> Option<Self> {
+    pub fn start_pair() -> Option<Loan> {
+        Loan::own(Self::pair)
+    }
+
+    fn pair() -> Option<Self> {
         let mut cluster = Self::new(2, 1)?;
         cluster.configure(&[]);
         cluster.format();
@@ -132,7 +137,11 @@ impl Cluster {
     }
 
     /// With Kerberos of this KDC: everything that is said is protected as `protection` says.
-    pub fn start_secure(kdc: &Kdc, protection: &str) -> Option<Self> {
+    pub fn start_secure(kdc: &Kdc, protection: &str) -> Option<Loan> {
+        Loan::own(|| Self::secure(kdc, protection))
+    }
+
+    fn secure(kdc: &Kdc, protection: &str) -> Option<Self> {
         for principal in [HDFS, WEB] {
             kdc.add(principal);
         }
@@ -180,18 +189,18 @@ impl Cluster {
     }
 
     fn new(namenodes: usize, datanodes: usize) -> Option<Self> {
-        static ALONE: Mutex<()> = Mutex::new(());
         let libraries = libraries()?;
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let folder = tempfile::Builder::new().prefix("flumen-hadoop-").tempdir().unwrap().keep();
         Some(Self {
-            directory: tempfile::tempdir().unwrap(),
+            guard: Guard::of(&folder),
+            folder,
             libraries,
             addresses: (0..namenodes).map(|_| Addresses { rpc: free_port(), http: free_port() }).collect(),
             active: 0,
             words: Vec::new(),
             namenodes: (0..namenodes).map(|_| None).collect(),
             datanodes: (0..datanodes).map(|_| None).collect(),
-            _alone: alone,
+            logs_from: vec![0; datanodes],
         })
     }
 
@@ -231,7 +240,7 @@ impl Cluster {
         }
         // What the agents read.
         self.write_conf("client", &core, &given);
-        let root = self.directory.path().display();
+        let root = self.folder.display();
         let mut common: BTreeMap<String, String> = [
             ("dfs.replication", self.datanodes.len().min(3).to_string()),
             ("dfs.namenode.fs-limits.min-block-size", "4096".into()),
@@ -285,14 +294,14 @@ impl Cluster {
     }
 
     fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.folder.join(name)
     }
 
     fn java(&self, conf: &str, class: &str, log: &str) -> Command {
         let log = File::options().create(true).append(true).open(self.path(log)).unwrap();
         let mut command = Command::new("java");
         command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-        command.arg(format!("-Dhadoop.home.dir={}", self.directory.path().display())).args(&self.words);
+        command.arg(format!("-Dhadoop.home.dir={}", self.folder.display())).args(&self.words);
         command.args(["--add-opens", "java.base/java.lang=ALL-UNNAMED", "-cp"]);
         command.arg(format!("{}:{}/*", self.path(conf).display(), self.libraries.display()));
         command.arg(class).env("HADOOP_USER_NAME", "root");
@@ -322,8 +331,9 @@ impl Cluster {
 
     /// Starts one of two NameNodes, which stands by.
     pub fn spawn_namenode(&mut self, at: usize) {
-        let server = self.java(&format!("nn{at}"), NAMENODE, &format!("nn{at}.log")).spawn();
-        self.namenodes[at] = Some(server.unwrap());
+        let server = self.java(&format!("nn{at}"), NAMENODE, &format!("nn{at}.log")).spawn().unwrap();
+        self.guard.watch(&server);
+        self.namenodes[at] = Some(server);
     }
 
     /// Has this one of two NameNodes serve from now on; the other one stands by, if it runs.
@@ -359,8 +369,11 @@ impl Cluster {
     }
 
     pub fn start_datanode(&mut self, at: usize) {
-        self.datanodes[at] =
-            Some(self.java(&format!("dn{at}"), DATANODE, &format!("dn{at}.log")).spawn().unwrap());
+        let log = format!("dn{at}.log");
+        self.logs_from[at] = self.log(&log).len();
+        let server = self.java(&format!("dn{at}"), DATANODE, &log).spawn().unwrap();
+        self.guard.watch(&server);
+        self.datanodes[at] = Some(server);
     }
 
     /// Kills the NameNode that serves as the kernel would.
@@ -391,6 +404,25 @@ impl Cluster {
         signal(&self.datanodes[at], "CONT");
     }
 
+    /// Starts the servers that do not run.
+    fn revive(&mut self) {
+        for at in (0..self.namenodes.len()).filter(|at| self.namenodes[*at].is_none()).collect::<Vec<_>>() {
+            self.spawn_namenode(at);
+        }
+        for at in (0..self.datanodes.len()).filter(|at| self.datanodes[*at].is_none()).collect::<Vec<_>>() {
+            self.start_datanode(at);
+        }
+    }
+
+    /// Whether the DataNodes that run have told the NameNode where they are since they were started: it knows those for a while
+    /// that were killed.
+    fn are_registered(&self) -> bool {
+        let running = (0..self.datanodes.len()).filter(|at| self.datanodes[*at].is_some());
+        running
+            .map(|at| self.log(&format!("dn{at}.log"))[self.logs_from[at]..].to_string())
+            .all(|log| log.contains("successfully registered with NN"))
+    }
+
     /// Waits until all DataNodes that run are known, and files can be written.
     #[track_caller]
     pub fn wait_ready(&self) {
@@ -402,7 +434,7 @@ impl Cluster {
             let said = said.map(|body| String::from_utf8_lossy(&body).into_owned()).unwrap_or_default();
             let live = said.lines().find(|line| line.contains("\"LiveNodes\"")).unwrap_or_default();
             let is_safe = said.contains("\"Safemode\" : \"\"");
-            if is_safe && live.matches("xferaddr").count() >= wanted {
+            if is_safe && live.matches("xferaddr").count() >= wanted && self.are_registered() {
                 return;
             }
             assert!(Instant::now() < deadline, "not ready: {said}\n{}", self.log("nn0.log"));
@@ -426,139 +458,6 @@ impl Cluster {
     fn tool(&self, class: &str, arguments: &[&str]) {
         let status = self.java("nn0", class, "admin.log").args(arguments).status().unwrap();
         assert!(status.success(), "{arguments:?}: {}", self.log("admin.log"));
-    }
-
-    /// A call of WebHDFS as root, who is above permissions. `query` begins with the operation's name.
-    #[track_caller]
-    pub fn web(&self, method: &str, path: &str, query: &str) -> (u16, Vec<u8>) {
-        let target = format!("/webhdfs/v1{}?op={query}&user.name=root", encoded(path));
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            // What is asked for here may be asked for twice.
-            if let Some(answer) = self.http(method, &target) {
-                return answer;
-            }
-            assert!(Instant::now() < deadline, "no answer to {target}: {}", self.log("nn0.log"));
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-
-    /// Makes a directory with these permissions, in octal.
-    #[track_caller]
-    pub fn mkdir(&self, path: &str, permission: &str) {
-        let (status, body) = self.web("PUT", path, &format!("MKDIRS&permission={permission}"));
-        assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
-        let (status, _) = self.web("PUT", path, &format!("SETPERMISSION&permission={permission}"));
-        assert_eq!(status, 200);
-    }
-
-    /// Makes an empty file where there is none.
-    #[track_caller]
-    pub fn touch(&self, path: &str) {
-        let (status, body) = self.web("PUT", path, "CREATE&overwrite=false");
-        assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
-    }
-
-    /// All files below `path`, by name.
-    #[track_caller]
-    pub fn files(&self, path: &str) -> Vec<Entry> {
-        let mut files = Vec::new();
-        let mut left = vec![path.to_string()];
-        while let Some(path) = left.pop() {
-            let (status, body) = self.web("GET", &path, "LISTSTATUS");
-            if status == 404 {
-                continue;
-            }
-            let said = String::from_utf8_lossy(&body).into_owned();
-            assert_eq!(status, 200, "{said}");
-            let json: serde_json::Value = serde_json::from_str(&said).unwrap();
-            for one in json["FileStatuses"]["FileStatus"].as_array().unwrap() {
-                let name = one["pathSuffix"].as_str().unwrap();
-                let path = if name.is_empty() {
-                    path.clone()
-                } else {
-                    format!("{}/{name}", path.trim_end_matches('/'))
-                };
-                match one["type"].as_str().unwrap() {
-                    "DIRECTORY" => left.push(path),
-                    _ => {
-                        let length = one["length"].as_u64().unwrap();
-                        files.push(Entry { path, length, is_directory: false });
-                    }
-                }
-            }
-        }
-        files.sort_by(|a, b| a.path.cmp(&b.path));
-        files
-    }
-
-    /// A file's bytes, as a Java client reads them.
-    #[track_caller]
-    pub fn read(&self, path: &str) -> Vec<u8> {
-        self.try_read(path).unwrap_or_else(|| panic!("{path} is not there"))
-    }
-
-    /// The same, or `None` if there is no such file.
-    #[track_caller]
-    pub fn try_read(&self, path: &str) -> Option<Vec<u8>> {
-        let target = format!("/webhdfs/v1{}?op=OPEN&user.name=root", encoded(path));
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let said = match self.http("GET", &target) {
-                Some((200, body)) => return Some(body),
-                Some((404, _)) => return None,
-                Some((status, body)) => format!("{status} {}", String::from_utf8_lossy(&body)),
-                // The NameNode sends a reader to a DataNode that was killed, for as long as it does not know.
-                None => "no answer".to_string(),
-            };
-            assert!(Instant::now() < deadline, "{path}: {said}");
-            std::thread::sleep(Duration::from_millis(200));
-        }
-    }
-
-    /// The same, if they can be read just now: a file may be renamed or recovered since it was listed.
-    pub fn read_now(&self, path: &str) -> Option<Vec<u8>> {
-        let target = format!("/webhdfs/v1{}?op=OPEN&user.name=root", encoded(path));
-        self.http("GET", &target).filter(|(status, _)| *status == 200).map(|(_, body)| body)
-    }
-
-    /// Status and body of a request to the NameNode, redirects followed; `None` while nobody answers.
-    fn http(&self, method: &str, target: &str) -> Option<(u16, Vec<u8>)> {
-        let (mut port, mut target) = (self.addresses[self.active].http, target.to_string());
-        for _ in 0..3 {
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
-            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-            // Of HTTP 1.0, so that no answer comes in chunks.
-            write!(
-                stream,
-                "{method} {target} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\n\r\n"
-            )
-            .ok()?;
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).ok()?;
-            // A DataNode says first that it waits for the body, of which there is none.
-            let ready = b"HTTP/1.1 100 Continue\r\n\r\n";
-            if answer.starts_with(ready) {
-                answer.drain(..ready.len());
-            }
-            let end = answer.windows(4).position(|four| four == b"\r\n\r\n")?;
-            let head = String::from_utf8_lossy(&answer[..end]).into_owned();
-            let status: u16 = head.split(' ').nth(1)?.parse().ok()?;
-            let location = head.lines().find_map(|line| {
-                let (name, value) = line.split_once(": ")?;
-                name.eq_ignore_ascii_case("location").then(|| value.trim().to_string())
-            });
-            match location.filter(|_| status == 307) {
-                None => return Some((status, answer[end + 4..].to_vec())),
-                Some(location) => {
-                    let rest = location.strip_prefix("http://")?;
-                    let (host, path) = rest.split_at(rest.find('/')?);
-                    port = host.rsplit(':').next()?.parse().ok()?;
-                    target = path.to_string();
-                }
-            }
-        }
-        None
     }
 }
 
@@ -589,16 +488,6 @@ fn end(server: &mut Option<Child>) {
         let _ended = server.kill();
         let _reaped = server.wait();
     }
-}
-
-fn encoded(path: &str) -> String {
-    path.bytes()
-        .map(|byte| match byte {
-            b'/' | b'.' | b'-' | b'_' | b'~' => char::from(byte).to_string(),
-            byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
-        .collect()
 }
 
 fn free_port() -> u16 {
