@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod order;
 pub mod processor;
 pub mod progress;
+pub mod quiet;
 pub mod registry;
 pub mod selector;
 pub mod serializer;

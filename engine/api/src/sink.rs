@@ -44,6 +44,7 @@ use crate::channel::{Channel, SinkProgress, TakeLimit, Ticket};
 use crate::chunk::Events;
 use crate::metrics::SinkMetrics;
 use crate::progress::Positions;
+use crate::quiet::Quiet;
 
 /// Why a delivery failed.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +110,9 @@ pub struct SinkContext {
     pub shutdown: CancellationToken,
     /// Flume's counters.
     pub metrics: SinkMetrics,
+    /// What is said in the log of failures, by the sink's own tasks as by its runner: in an outage of whatever it delivers to,
+    /// both together say a line in ten seconds at most.
+    pub quiet: Arc<Quiet>,
     channel: Arc<dyn Channel>,
     dead_letter: bool,
 }
@@ -122,7 +126,7 @@ impl SinkContext {
         metrics: SinkMetrics,
         channel: Arc<dyn Channel>,
     ) -> Self {
-        Self { agent, name, shutdown, metrics, channel, dead_letter: false }
+        Self { agent, name, shutdown, metrics, quiet: Arc::default(), channel, dead_letter: false }
     }
 
     /// The same, for a sink that has a dead letter (`deadLetter.type`), or not.

@@ -128,14 +128,18 @@ impl Slot {
     fn failed(&mut self, error: &SinkError) {
         self.failures = self.failures.saturating_add(1);
         let reason = chain(error);
-        tracing::error!(sink = %self.entry.name, error = %reason, "sink failed, what is not released goes back");
+        if let Some(more) = self.context.quiet.failed(Instant::now()) {
+            tracing::error!(sink = %self.entry.name, error = %reason, "sink failed, what is not released goes back{more}");
+        }
         self.entry.failing(reason, self.failures);
     }
 
     fn succeeded(&mut self) {
         if self.failures > 0 {
             self.failures = 0;
-            tracing::info!(sink = %self.entry.name, "sink works again");
+            if let Some(more) = self.context.quiet.recovered() {
+                tracing::info!(sink = %self.entry.name, "sink works again{more}");
+            }
             self.entry.recovered();
         }
     }

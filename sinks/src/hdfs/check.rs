@@ -46,7 +46,7 @@ pub(super) fn announced(
     format.and(time).map(|_| flumen_api::registry::Announced { batch_size })
 }
 
-fn check(config: &ComponentConfig, problems: &mut Problems) -> Option<Checked> {
+pub(super) fn check(config: &ComponentConfig, problems: &mut Problems) -> Option<Checked> {
     let settings = HdfsSettings::load(config, problems);
     rolls(config, problems);
     let settings = settings?;

@@ -15,11 +15,9 @@
 //! journal: the sink finishes it once `hdfs.path` leads there again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use flumen_api::sink::SinkContext;
-use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -36,8 +34,6 @@ const RECOVERY_POLL: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// What is copied at a time.
 const COPY_BYTES: u64 = 4 << 20;
-/// One line in this time says that finishing fails, however many files there are.
-const QUIET: Duration = Duration::from_secs(10);
 /// Other names are tried so often where the last name is taken.
 const NAMES_MAX: u32 = 1000;
 
@@ -56,8 +52,6 @@ struct Inner {
     tasks: TaskTracker,
     tries: u64,
     pause_max: Duration,
-    said: Mutex<Option<Instant>>,
-    unsaid: AtomicU64,
 }
 
 /// What became of a file.
@@ -109,8 +103,6 @@ impl Finisher {
             tasks: TaskTracker::new(),
             tries: tries.most,
             pause_max: tries.pause_max,
-            said: Mutex::default(),
-            unsaid: AtomicU64::new(0),
         }))
     }
 
@@ -136,22 +128,20 @@ impl Finisher {
 impl Inner {
     async fn finish(&self, mut left: Left, closed: Option<Answer>) {
         let closed = match closed {
-            None => false,
-            Some(answer) => match answer.wait().await {
-                Ok(()) => true,
-                Err(fault) => {
-                    self.say(&fault, "its lease is recovered");
-                    false
-                }
-            },
+            None => Err(None),
+            Some(answer) => answer.wait().await.map_err(Some),
         };
-        if !closed {
-            tokio::time::sleep(self.client.rest()).await;
+        match &closed {
+            Ok(()) => tracing::info!(sink = %self.context.name, "Closed {}", left.names.in_use),
+            Err(_) => tokio::time::sleep(self.client.rest()).await,
         }
         let mut pause = FIRST_PAUSE.min(self.pause_max);
         for tries in 1.. {
-            let fault = match self.try_once(&mut left, closed).await {
+            let fault = match self.try_once(&mut left, closed.is_ok()).await {
                 Ok(End::Finished) => {
+                    if let Err(Some(fault)) = &closed {
+                        self.say(fault, "it was closed in its writer's place");
+                    }
                     // Nobody waits for it: the files are as they are, and a record that is lost is made again.
                     drop(self.journal.record(vec![self.ledger.forget(left.number)]));
                     return;
@@ -161,10 +151,12 @@ impl Inner {
             };
             if tries >= self.tries {
                 let path = &left.names.in_use;
-                tracing::error!(
-                    sink = %self.context.name,
-                    "{fault}: {path} is left as it is after {tries} tries; the next start goes on with it"
-                );
+                if let Some(more) = self.context.quiet.failed(Instant::now()) {
+                    tracing::error!(
+                        sink = %self.context.name,
+                        "{fault}: {path} is left as it is after {tries} tries; the next start goes on with it{more}"
+                    );
+                }
                 return;
             }
             self.say(&fault, "it is tried again");
@@ -333,41 +325,18 @@ impl Inner {
 
     fn say_elsewhere(&self, names: &Names) {
         let Names { in_use, place, .. } = names;
-        if self.is_said() {
-            return;
-        }
+        let Some(more) = self.context.quiet.failed(Instant::now()) else { return };
         tracing::warn!(
             sink = %self.context.name,
             "{in_use} was begun in {place}, and is not in {}: it stays in the journal, and is finished once `hdfs.path` leads there \
-             again{}",
-            self.place,
-            self.more()
+             again{more}",
+            self.place
         );
     }
 
-    /// Whether something was said a moment ago.
-    fn is_said(&self) -> bool {
-        let mut said = self.said.lock();
-        if said.is_some_and(|said| said.elapsed() < QUIET) {
-            self.unsaid.fetch_add(1, Ordering::Relaxed);
-            return true;
-        }
-        *said = Some(Instant::now());
-        false
-    }
-
     fn say(&self, fault: &Fault, what: &str) {
-        if self.is_said() {
-            return;
-        }
-        tracing::warn!(sink = %self.context.name, "{fault}: {what}{}", self.more());
-    }
-
-    /// How often the same was not said.
-    fn more(&self) -> String {
-        match self.unsaid.swap(0, Ordering::Relaxed) {
-            0 => String::new(),
-            more => format!("; so it went {more} times more since the last such line"),
+        if let Some(more) = self.context.quiet.failed(Instant::now()) {
+            tracing::warn!(sink = %self.context.name, "{fault}: {what}{more}");
         }
     }
 }

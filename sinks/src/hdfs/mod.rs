@@ -30,6 +30,8 @@ pub(crate) mod conf;
 mod counter;
 #[cfg(feature = "hdfs")]
 mod finish;
+#[cfg(all(test, feature = "hdfs"))]
+mod finish_tests;
 pub mod format;
 #[cfg(feature = "hdfs")]
 mod hand;

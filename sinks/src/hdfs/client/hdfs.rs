@@ -80,17 +80,10 @@ impl Hdfs {
     /// The file system at `url` (`hdfs://host:port`, `hdfs://nameservice`, `viewfs://table`), whose tasks run on `runtime`.
     /// Nothing is connected yet.
     pub fn new(url: &str, conf: &HadoopConf, access: &Access, runtime: &Handle) -> Result<Self, String> {
-        let mut pairs: BTreeMap<String, String> = conf.pairs().clone();
-        // Java goes on with the DataNodes that are left; the library asks for another one, and fails if there is none.
-        pairs
-            .entry("dfs.client.block.write.replace-datanode-on-failure.best-effort".into())
-            .or_insert_with(|| "true".into());
-        // The longest pause between two tries to reach a NameNode; 15 s would be long after it is back.
-        pairs.entry("dfs.client.failover.sleep.max.millis".into()).or_insert_with(|| "2000".into());
         let mut builder = ClientBuilder::new()
             .with_url(url)
             .with_config_dir(NO_FILES)
-            .with_config(pairs)
+            .with_config(pairs(conf))
             .with_io_runtime(runtime.clone());
         if let Some((principal, keytab)) = &access.kerberos {
             builder = builder.with_kerberos_principal(principal).with_kerberos_keytab(keytab);
@@ -101,6 +94,20 @@ impl Hdfs {
         let client = builder.build().map_err(|error| format!("{url}: {error}"))?;
         Ok(Self { client, options: Options::of(conf), block_size: Arc::default() })
     }
+}
+
+/// What the library is to know, where the site does not say it otherwise.
+fn pairs(conf: &HadoopConf) -> BTreeMap<String, String> {
+    let mut pairs: BTreeMap<String, String> = conf.pairs().clone();
+    for (name, value) in [
+        // The library asks for another DataNode, and fails if there is none; this goes on with those that are left.
+        ("dfs.client.block.write.replace-datanode-on-failure.best-effort", "true"),
+        // The longest pause between two tries to reach a NameNode; 15 s would be long after it is back.
+        ("dfs.client.failover.sleep.max.millis", "2000"),
+    ] {
+        pairs.entry(name.into()).or_insert_with(|| value.into());
+    }
+    pairs
 }
 
 #[async_trait]
@@ -228,6 +235,18 @@ fn after_create(error: HdfsError) -> Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_block_goes_on_with_the_datanodes_that_are_left() {
+        let best_effort = "dfs.client.block.write.replace-datanode-on-failure.best-effort";
+        let pairs = pairs(&HadoopConf::default());
+        assert_eq!(pairs.get(best_effort).map(String::as_str), Some("true"));
+    }
+
+    #[test]
+    fn no_file_is_created_over_another() {
+        assert!(!Options::of(&HadoopConf::default()).write().overwrite);
+    }
 
     fn of(class: &str, message: &str) -> Trouble {
         trouble(HdfsError::RPCError(class.into(), message.into()))

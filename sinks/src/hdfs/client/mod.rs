@@ -10,6 +10,8 @@
 //! wrong moment. So nothing else of this sink calls it, and whoever gets a [`Fault`] from an open file lets go of it: its
 //! writer is of no use any more, and [`Client::recover`] closes the file in its place.
 
+#[cfg(test)]
+mod fake;
 mod hdfs;
 mod local;
 #[cfg(feature = "object-store")]
@@ -24,6 +26,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
+#[cfg(test)]
+pub(super) use fake::{FakeFiles, Told};
 pub(super) use hdfs::{Access, Hdfs};
 pub(super) use local::Local;
 #[cfg(feature = "object-store")]
@@ -274,6 +278,30 @@ mod tests {
         let fault = hung.expect_err("a limit");
         assert_eq!(fault.cause, Cause::Unknown);
         assert_eq!(fault.to_string(), "cannot sync /d/f: no answer within 30000 ms (`hdfs.callTimeout`)");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_call_has_the_limit_those_of_an_open_file_as_well() {
+        let files = FakeFiles::default();
+        let client = Client::new(Arc::new(files.clone()), Some(Duration::from_secs(30)), 10);
+        let mut open = client.create("/d/f", "").await.expect("created");
+        for call in ["create", "rename", "delete", "recover", "sync", "close"] {
+            files.tell(call, Some(Told::Hang));
+        }
+        let begun = tokio::time::Instant::now();
+        let calls = async {
+            [
+                client.create("/d/g", "").await.map(|_| ()).expect_err("create"),
+                client.rename("/d/f", "/d/g", false).await.expect_err("rename"),
+                client.delete("/d/f").await.expect_err("delete"),
+                client.recover("/d/f").await.expect_err("recover"),
+                open.sync().await.expect_err("sync"),
+                open.close().await.expect_err("close"),
+            ]
+        };
+        let faults = tokio::time::timeout(Duration::from_secs(3600), calls).await.expect("limits");
+        assert!(faults.iter().all(|fault| fault.to_string().contains("`hdfs.callTimeout`")), "{faults:?}");
+        assert_eq!(begun.elapsed(), Duration::from_secs(6 * 30));
     }
 
     /// Nobody answers how long a file is.

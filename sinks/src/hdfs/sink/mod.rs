@@ -10,6 +10,8 @@
 //! ```
 
 mod start;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::path::PathBuf;
@@ -201,9 +203,6 @@ impl HdfsSink {
         // What a file ends with belongs to no event.
         let length = if pending { open.handed() } else { before };
         self.ledger.seal(open.number, length);
-        if let (Some(left), Some(running)) = (self.ledger.left(open.number), &self.running) {
-            tracing::info!(sink = %running.context.name, "Closing {}", left.names.in_use);
-        }
         self.small.ended(open.handed());
         let answer = open.hand.close();
         self.closing.push(Closing { number: open.number, answer, unflushed: pending.then_some(length) });

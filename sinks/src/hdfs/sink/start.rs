@@ -71,9 +71,6 @@ impl HdfsSink {
                 Arc::new(store.map_err(SinkError::plain)?)
             }
         };
-        for file in &conf.read {
-            tracing::info!(sink = %context.name, "read {}", file.display());
-        }
         let hosts = match plan.path.needs_hosts() || plan.prefix.needs_hosts() {
             true => HostNames::look_up().map_err(SinkError::plain)?,
             false => HostNames::default(),
@@ -93,6 +90,10 @@ impl HdfsSink {
             handle,
             plan.tries,
         );
+        // Once nothing can fail any more: a start is tried again for as long as it takes.
+        for file in &conf.read {
+            tracing::info!(sink = %context.name, "read {}", file.display());
+        }
         self.buckets.stage_below(staging);
         Ok(Running {
             client,
