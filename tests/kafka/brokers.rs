@@ -39,6 +39,7 @@ fn a_leader_that_is_killed_is_followed_by_another_and_no_line_is_lost() {
     append(&world, 12_000..14_000);
     world.wait_delivered(text(14_000).len() as u64);
     assert_eq!(client.leader("led"), 1);
+    client.wait_for_no_lag("flume", "led");
     agent.stop();
     assert!(world.output() == text(14_000).as_bytes(), "an order of its own, or a line twice");
 }

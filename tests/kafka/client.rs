@@ -13,6 +13,9 @@ use flumen_kafka::rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use crate::world::PATIENCE;
 
+/// Within this time of a fault's end a group has told Kafka of every record.
+const AFTER_A_FAULT: Duration = Duration::from_secs(60);
+
 /// How long one try may take where there are several.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -163,6 +166,37 @@ impl Client {
             Offset::Offset(offset) => Some((offset, found.metadata().to_string())),
             _ => None,
         }
+    }
+
+    /// Waits, for as long as it may take behind a fault, until a group has told of all records of a topic.
+    #[track_caller]
+    pub fn wait_for_no_lag(&self, group: &str, topic: &str) {
+        let deadline = Instant::now() + AFTER_A_FAULT;
+        loop {
+            let lag = self.lag(group, topic);
+            if lag == Ok(0) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "group {group} is behind {topic}: {lag:?}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// How many records of a topic a group has not told of.
+    fn lag(&self, group: &str, topic: &str) -> Result<i64, KafkaError> {
+        let consumer = self.group(group);
+        let metadata = consumer.fetch_metadata(Some(topic), ANSWER)?;
+        let mut asked = TopicPartitionList::new();
+        for partition in metadata.topics().iter().flat_map(|topic| topic.partitions()) {
+            asked.add_partition(topic, partition.id());
+        }
+        let mut lag = 0;
+        for found in consumer.committed_offsets(asked, ANSWER)?.elements() {
+            found.error()?;
+            let (first, next) = consumer.fetch_watermarks(topic, found.partition(), ANSWER)?;
+            lag += next - if let Offset::Offset(offset) = found.offset() { offset } else { first };
+        }
+        Ok(lag)
     }
 
     /// Sets a group's offset, as `kafka-consumer-groups --reset-offsets` does.

@@ -104,6 +104,51 @@ fn kills_lose_no_record_and_repeat_none() {
     }
 }
 
+/// While one agent's sink is stuck, the group goes on: the agent stays its member, hands over what another one asks for, and has told
+/// of nothing that its channel has not.
+#[test]
+fn a_full_channel_holds_up_neither_the_group_nor_tells_it_of_what_waits() {
+    let Some(broker) = shared() else { return };
+    let client = Client(broker.servers());
+    client.create("full", 2, &[]);
+    client.send("full", 2, values(0..4000));
+    let keys = "a1.sources.r1.kafka.topics = full\na1.sources.r1.kafka.consumer.group.id = full\n\
+                a1.sources.r1.kafka.consumer.max.poll.interval.ms = 4000\n\
+                a1.sources.r1.maxBackoffSleep = 2000\n";
+    let small = "a1.channels.c1.type = memory\na1.channels.c1.keep-alive = 0\na1.channels.c1.capacity = 200\n\
+                 a1.channels.c1.transactionCapacity = 100\n\
+                 a1.sinks.k1.sink.directory = @DIR@/later\n";
+    let (one, two) = (world(&broker.servers(), &format!("{keys}{small}")), world(&broker.servers(), keys));
+    let first = one.start();
+    // Longer than the group waits for one that does not poll.
+    eventually(|| first.said().matches("put refused").count() >= 5, || first.said());
+    assert!(!first.said().contains("poll interval"), "it was put out of its group: {}", first.said());
+    let told: i64 =
+        (0..2).filter_map(|at| client.committed("full", "full", at)).map(|(offset, _)| offset).sum();
+    assert!(told <= 200, "{told} records, and the channel has room for 200");
+    // All of the other's are delivered, and the first goes on where it was once its sink can.
+    let second = two.start();
+    second.wait_for(&["reads on"]);
+    first.wait_for(&["given up"]);
+    eventually(|| delivered(&two).len() >= 1800, || format!("{} are delivered", delivered(&two).len()));
+    std::fs::create_dir(one.path("later")).unwrap();
+    let late = || {
+        let files = std::fs::read_dir(one.path("later")).unwrap().flatten();
+        files.map(|file| std::fs::read_to_string(file.path()).unwrap()).collect::<String>()
+    };
+    client.wait_for_no_lag("full", "full");
+    eventually(
+        || late().lines().count() + delivered(&two).len() >= 4000,
+        || format!("{} and {} are delivered", late().lines().count(), delivered(&two).len()),
+    );
+    let mut all = delivered(&two);
+    all.extend(late().lines().map(String::from));
+    assert_eq!(all.len(), 4000, "records twice");
+    assert_eq!(all.into_iter().collect::<BTreeSet<_>>(), values(0..4000).collect());
+    first.stop();
+    second.stop();
+}
+
 #[test]
 fn offsets_that_an_operator_resets_are_followed_back_and_forth() {
     let Some(broker) = shared() else { return };
@@ -148,6 +193,7 @@ fn partitions_go_from_one_agent_to_another_and_back_without_a_loss() {
     // Killed, it is missed when its session is over.
     second.kill();
     client.send("shared", 4, values(8000..12_000));
+    client.wait_for_no_lag("shared", "shared");
     wait_for(&[&one, &two], values(0..12_000));
     first.stop();
 }
@@ -167,6 +213,7 @@ fn an_agent_that_was_put_out_of_its_group_comes_back() {
     client.send("out", 1, values(500..1000));
     std::thread::sleep(Duration::from_secs(6));
     agent.signal("CONT");
+    client.wait_for_no_lag("out", "out");
     let all = wait_for(&[&world], values(0..1000));
     assert_eq!(all.len(), 1000, "the channel's own progress is of the same lineage");
     client.send("out", 1, values(1000..1100));
@@ -175,6 +222,7 @@ fn an_agent_that_was_put_out_of_its_group_comes_back() {
     assert_eq!(client.committed("out", "out", 0).map(|(offset, _)| offset), Some(1100));
 }
 
+/// Once in the middle of a batch, and once it is not there when the agent starts.
 #[test]
 fn a_broker_that_goes_away_while_it_is_read_costs_no_record() {
     let Some(mut broker) = Broker::start() else { return };
@@ -189,8 +237,18 @@ fn a_broker_that_goes_away_while_it_is_read_costs_no_record() {
     broker.kill();
     broker.run();
     client.send("gone", 1, values(20_000..20_100));
+    client.wait_for_no_lag("flume", "gone");
     let all = wait_for(&[&world], values(0..20_100));
     assert_eq!(all.len(), 20_100, "records twice");
+    agent.stop();
+    client.send("gone", 1, values(20_100..20_200));
+    broker.kill();
+    let agent = world.start();
+    agent.wait_for(&["source runs"]);
+    agent.wait_for(&["Connection refused"]);
+    broker.run();
+    client.wait_for_no_lag("flume", "gone");
+    assert_eq!(wait_for(&[&world], values(0..20_200)).len(), 20_200, "records twice");
     agent.stop();
 }
 

@@ -37,6 +37,7 @@ pub const OPTIONS: &[&str] = &[
     "lines",
     "batch",
     "limit",
+    "only",
     "flumen",
     "kafka",
     "kafka-java",
@@ -144,9 +145,16 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     alone::create(&job.servers, "filled")?;
     alone::send(&job.servers, "filled", &input)?;
     alone::check_equal(&job.servers, "filled", &input)?;
+    let only: String = options.get("only", String::new())?;
+    let ways: &[Way] = match only.as_str() {
+        "" => &[Way::Into, Way::OutOf],
+        "into" => &[Way::Into],
+        "out" => &[Way::OutOf],
+        other => return Err(Failure(format!("--only {other}: into or out"))),
+    };
     let mut runs = Vec::new();
     for round in 0..rounds {
-        for way in [Way::Into, Way::OutOf] {
+        for &way in ways {
             for program in PROGRAMS {
                 if program == FLUME && job.flume.is_err() {
                     continue;

@@ -65,6 +65,15 @@ impl Batch {
         Self::over(Bytes::new())
     }
 
+    /// The same, with room for so many events of so many bytes, each with headers of its own.
+    pub fn with_capacity(events: usize, bytes: usize) -> Self {
+        let mut batch = Self::new();
+        batch.extra.reserve(bytes);
+        batch.spans.reserve(events);
+        batch.sets.reserve(events);
+        batch
+    }
+
     /// An empty batch whose events are slices of `base`, added with [`push_slice`](Self::push_slice).
     pub fn over(base: Bytes) -> Self {
         assert!(base.len() <= BATCH_BYTES_MAX, "batch base of {} bytes", base.len());

@@ -18,7 +18,7 @@
 //!
 //! NEWLINE lets lines that a source read in one piece be put with one copy and written by a text sink with none.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -157,7 +157,7 @@ impl<'a> ChunkWriter<'a> {
 }
 
 fn encoded_set_len(set: &Headers) -> usize {
-    4 + set.iter().map(|(key, value)| 8 + key.len() + value.len()).sum::<usize>()
+    4 + 8 * set.len() + set.text_len()
 }
 
 #[inline]
@@ -173,7 +173,9 @@ pub struct Chunk {
     data: Bytes,
     count: u32,
     newline: bool,
-    sets: Arc<[Headers]>,
+    set_count: u32,
+    /// Made when somebody asks for headers: who writes bodies alone never pays for them.
+    sets: Arc<OnceLock<Box<[Headers]>>>,
     lengths_at: usize,
     indexes_at: Option<usize>,
     bodies_at: usize,
@@ -211,7 +213,7 @@ impl Chunk {
             return Err(bad("length table runs past the end", lengths_at));
         }
         let bodies_at = bodies_at as usize;
-        let sets = decode_sets(&data[..lengths_at], set_count, len)?;
+        walk_sets(&data[..lengths_at], set_count, len, |_set| {})?;
         let mut total = if newline { u64::from(count) } else { 0 };
         for i in 0..count as usize {
             total += u64::from(u32_at(&data, lengths_at + 4 * i));
@@ -221,17 +223,18 @@ impl Chunk {
         }
         let indexes_at = each.then(|| lengths_at + 4 * count as usize);
         match indexes_at {
-            None if sets.is_empty() && count > 0 => return Err(bad("events without a header set", 8)),
+            None if set_count == 0 && count > 0 => return Err(bad("events without a header set", 8)),
             None => {}
             Some(indexes_at) => {
                 for i in 0..count as usize {
-                    if u32_at(&data, indexes_at + 4 * i) as usize >= sets.len() {
+                    if u32_at(&data, indexes_at + 4 * i) >= set_count {
                         return Err(bad("header-set index out of range", indexes_at + 4 * i));
                     }
                 }
             }
         }
-        Ok(Self { data, count, newline, sets: sets.into(), lengths_at, indexes_at, bodies_at })
+        let sets = Arc::default();
+        Ok(Self { data, count, newline, set_count, sets, lengths_at, indexes_at, bodies_at })
     }
 
     /// How many events the chunk holds.
@@ -271,49 +274,91 @@ impl Chunk {
     #[inline]
     fn headers(&self, i: usize) -> &Headers {
         match self.indexes_at {
-            None => &self.sets[0],
-            Some(at) => &self.sets[u32_at(&self.data, at + 4 * i) as usize],
+            None => &self.sets()[0],
+            Some(at) => &self.sets()[u32_at(&self.data, at + 4 * i) as usize],
+        }
+    }
+
+    fn sets(&self) -> &[Headers] {
+        self.sets.get_or_init(|| {
+            let mut sets = Vec::with_capacity(self.set_count as usize);
+            let table = &self.data[..self.lengths_at];
+            let walked = walk_sets(table, self.set_count, self.data.len(), |pairs| {
+                // A guess that costs little where it is wrong: the count comes from outside.
+                let mut headers = Headers::with_capacity(pairs.count.min(16), pairs.bytes.len());
+                pairs.for_each(|key, value| headers.set(key, value));
+                sets.push(headers);
+            });
+            walked.expect("the chunk was checked");
+            sets.into()
+        })
+    }
+}
+
+/// The pairs of one header set, checked.
+struct Pairs<'a> {
+    count: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> Pairs<'a> {
+    fn for_each(&self, mut see: impl FnMut(&'a str, &'a str)) {
+        let mut rest = self.bytes;
+        for _ in 0..self.count {
+            let (key_len, value_len) = (u32_at(rest, 0) as usize, u32_at(rest, 4) as usize);
+            let text = std::str::from_utf8(&rest[8..8 + key_len + value_len]).expect("checked");
+            let (key, value) = text.split_at(key_len);
+            see(key, value);
+            rest = &rest[8 + key_len + value_len..];
         }
     }
 }
 
-fn decode_sets(data: &[u8], set_count: u32, len: usize) -> Result<Vec<Headers>, ChunkError> {
+/// Checks the table of header sets and shows each.
+fn walk_sets<'a>(
+    data: &'a [u8],
+    set_count: u32,
+    len: usize,
+    mut see: impl FnMut(Pairs<'a>),
+) -> Result<(), ChunkError> {
     let bad = |what, at| ChunkError { what, at, len };
     let mut at = PREFIX_LEN;
-    let mut take = |want: usize| -> Result<&[u8], ChunkError> {
+    let mut take = |want: usize| -> Result<(usize, &'a [u8]), ChunkError> {
+        let from = at;
         let bytes = data
             .get(at..)
             .and_then(|rest| rest.get(..want))
             .ok_or(bad("header set runs past its table", at))?;
         at += want;
-        Ok(bytes)
+        Ok((from, bytes))
     };
-    let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes")) as usize;
     // A set takes at least four bytes: a count beyond that is refused before anything is allocated for it.
     if set_count as usize > data.len() / 4 {
         return Err(bad("more header sets than bytes", 8));
     }
-    let mut sets = Vec::with_capacity(set_count as usize);
+    let mut end = PREFIX_LEN;
     for _ in 0..set_count {
-        let pairs = number(take(4)?);
-        // A guess that costs little where it is wrong: the count comes from outside.
-        let mut headers = Headers::with_capacity(pairs.min(16), 32 * pairs.min(16));
-        for _ in 0..pairs {
-            let key_len = number(take(4)?);
-            let value_len = number(take(4)?);
-            let mut text = |want| -> Result<&str, ChunkError> {
-                std::str::from_utf8(take(want)?).map_err(|_utf8| bad("header text is not UTF-8", PREFIX_LEN))
-            };
-            let key = text(key_len)?;
-            let value = text(value_len)?;
-            headers.set(key, value);
+        let (from, number) = take(4)?;
+        let count = u32_at(number, 0) as usize;
+        let start = from + 4;
+        end = start;
+        for _ in 0..count {
+            let (_, lengths) = take(8)?;
+            let (key_len, value_len) = (u32_at(lengths, 0) as usize, u32_at(lengths, 4) as usize);
+            let (from, text) = take(key_len.saturating_add(value_len))?;
+            // Both in one: what is text together is text apart where no character lies across.
+            let is_text = std::str::from_utf8(text).is_ok_and(|text| text.is_char_boundary(key_len));
+            if !is_text {
+                return Err(bad("header text is not UTF-8", from));
+            }
+            end = from + text.len();
         }
-        sets.push(headers);
+        see(Pairs { count, bytes: &data[start..end] });
     }
-    if at != data.len() {
-        return Err(bad("bytes left over after the header sets", at));
+    if end != data.len() {
+        return Err(bad("bytes left over after the header sets", end));
     }
-    Ok(sets)
+    Ok(())
 }
 
 #[inline]
@@ -357,20 +402,26 @@ impl ChunkSlice {
     /// The headers of all events, where they share one set: a sink that sorts by headers looks at them once.
     pub fn common_headers(&self) -> Option<&Headers> {
         match self.chunk.indexes_at {
-            None => self.chunk.sets.first(),
+            None => self.chunk.sets().first(),
             Some(_) => None,
         }
     }
 
     /// The slice's events in order.
     pub fn iter(&self) -> impl Iterator<Item = EventRef<'_>> {
+        let places = self.first..self.first + self.count;
+        places.zip(self.bodies()).map(|(i, body)| EventRef { headers: self.chunk.headers(i), body })
+    }
+
+    /// The events' bodies in order: for a sink that looks at no header, which are not read from the chunk then.
+    pub fn bodies(&self) -> impl Iterator<Item = &[u8]> {
         let mut at = self.body_at;
         let gap = usize::from(self.chunk.newline);
         (self.first..self.first + self.count).map(move |i| {
             let len = self.chunk.body_len(i);
             let body = &self.chunk.data[at..at + len];
             at += len + gap;
-            EventRef { headers: self.chunk.headers(i), body }
+            body
         })
     }
 }
@@ -427,5 +478,45 @@ impl Events {
     /// The events in order.
     pub fn iter(&self) -> impl Iterator<Item = EventRef<'_>> {
         self.slices.iter().flat_map(ChunkSlice::iter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One event with one header.
+    fn chunk(key: &str, value: &str) -> Vec<u8> {
+        let mut batch = Batch::new();
+        let set = batch.add_headers(Headers::from_iter([(key, value)]));
+        batch.push_with(b"body", set);
+        ChunkWriter::new(&batch, None).to_bytes().to_vec()
+    }
+
+    #[test]
+    fn header_text_is_refused_at_once_where_a_character_lies_across_key_and_value() {
+        let whole = chunk("kä", "v");
+        let decoded = Chunk::decode(whole.clone().into()).expect("a chunk");
+        assert_eq!(decoded.slice(0, 1).iter().next().expect("an event").headers.get("kä"), Some("v"));
+        let at = whole.windows(4).position(|part| part == "käv".as_bytes()).expect("the text") - 8;
+        let mut torn = whole;
+        torn[at..at + 8].copy_from_slice(&[2, 0, 0, 0, 2, 0, 0, 0]);
+        let refused = Chunk::decode(torn.into()).expect_err("half a character in each");
+        assert_eq!((refused.what, refused.at), ("header text is not UTF-8", at + 8));
+    }
+
+    #[test]
+    fn bodies_are_those_of_the_events_and_read_no_headers() {
+        let mut batch = Batch::new();
+        for number in 0..10_u8 {
+            let set = batch.add_headers(Headers::from_iter([("number", number.to_string())]));
+            batch.push_with(&vec![number; usize::from(number)], set);
+        }
+        let chunk = Chunk::decode(ChunkWriter::new(&batch, None).to_bytes()).expect("a chunk");
+        let slice = chunk.slice(3, 5);
+        let bodies: Vec<&[u8]> = slice.bodies().collect();
+        assert!(chunk.sets.get().is_none(), "headers that nobody asked for");
+        assert_eq!(bodies, slice.iter().map(|event| event.body).collect::<Vec<_>>());
+        assert_eq!(slice.iter().map(|event| event.headers.get("number")).next(), Some(Some("3")));
     }
 }

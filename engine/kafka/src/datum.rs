@@ -10,7 +10,7 @@
 //! One block is written; any number is read. Text that is not UTF-8 is read with U+FFFD, as Java reads it. What follows the body
 //! is ignored, as Java ignores it.
 
-use flumen_api::event::Headers;
+use flumen_api::event::{Headers, HeadersBuilder};
 
 /// Why bytes are not an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn encode(headers: &Headers, body: &[u8], out: &mut Vec<u8>) {
 /// Reads an event; the body is a part of `data`.
 pub fn decode(data: &[u8]) -> Result<(Headers, &[u8]), DatumError> {
     let mut reader = Reader { data, at: 0 };
-    let mut headers = Headers::new();
+    let mut headers = HeadersBuilder::default();
     loop {
         let mut count = reader.number()?;
         if count == 0 {
@@ -62,10 +62,10 @@ pub fn decode(data: &[u8]) -> Result<(Headers, &[u8]), DatumError> {
         for _ in 0..count {
             let key = String::from_utf8_lossy(reader.bytes()?);
             let value = String::from_utf8_lossy(reader.bytes()?);
-            headers.set(key, value);
+            headers.push(key, value);
         }
     }
-    Ok((headers, reader.bytes()?))
+    Ok((headers.build(), reader.bytes()?))
 }
 
 fn number(value: i64, out: &mut Vec<u8>) {

@@ -6,6 +6,7 @@
 //!   datum      an event as the value of a record, as Flume writes it
 //!   producer   sends, and says of each group of records when Kafka has all of them
 //!   member     reads as one of a consumer group
+//!   records    what it reads, many at a time
 //!   zookeeper  brokers and offsets, as Flume 1.6 left them there
 //! ```
 //!
@@ -19,6 +20,7 @@ pub mod member;
 mod names;
 pub mod producer;
 mod properties;
+pub mod records;
 mod tls;
 pub mod zookeeper;
 

@@ -35,7 +35,7 @@ pub enum Change {
 }
 
 /// What the client tells us.
-struct Events {
+pub(crate) struct Events {
     report: Arc<Report>,
     changes: Mutex<VecDeque<Change>>,
     /// Nobody looks at changes any more.
@@ -109,6 +109,10 @@ impl Member {
         };
         let consumer = properties.config()?.create_with_context(events);
         Ok(Self { consumer: consumer.map_err(|error: KafkaError| error.to_string())?, report })
+    }
+
+    pub(crate) fn consumer(&self) -> &impl Consumer<Events> {
+        &self.consumer
     }
 
     /// What is wrong with the connection, as far as the client said.

@@ -38,6 +38,8 @@ const CONSUMER: &[(&str, &str)] = &[
     ("isolation.level", "read_uncommitted"),
     // Java's fetches hold less; 64 MiB a client would be more than the rest of an agent.
     ("queued.max.messages.kbytes", "16384"),
+    // How long a partition is not fetched from once so much waits. By default it is a second, in which what waits is long gone.
+    ("fetch.queue.backoff.ms", "5"),
     ("enable.metrics.push", "false"),
 ];
 
@@ -422,6 +424,9 @@ mod tests {
             ("compression.type", "rar", "compression"),
             ("security.protocol", "TLS", "SASL_SSL"),
             ("sasl.mechanism", "GSSAPI", "Kerberos"),
+            ("sasl.mechanism", "OAUTHBEARER", "OAUTHBEARER"),
+            ("sasl.oauthbearer.token.endpoint.url", "https://h/token", "OAUTHBEARER"),
+            ("sasl.login.callback.handler.class", "com.example.Mine", "OAUTHBEARER"),
             ("sasl.jaas.config", "x.Krb5LoginModule required username=\"u\" password=\"p\";", "Kerberos"),
             (
                 "sasl.jaas.config",

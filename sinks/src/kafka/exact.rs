@@ -15,24 +15,20 @@
 //! events that are compared and not their count, so that an event which another sink of the channel took meanwhile is missed by
 //! nobody. What is in Kafka and has not come again yet is *carried* on with each note and each release.
 //!
-//! ```text
-//! prepared  v1 <id, 16 hex digits> <topic whose partition 0 the offset is of>\n  u64 × events of the transaction
-//! carried   v1 <id>\n                                                            u64 × events in Kafka and not released
-//! offset    of group flumen-<transactional.id>, with the metadata "flumen <id>"     numbers are little-endian
-//! ```
+//! The offset is of group `flumen-<transactional.id>`, with the metadata `flumen <id>`; `note` says how the others are written.
 //!
 //! Whoever begins with the same `transactional.id` ends the transaction that another has open, and the other's client is refused
 //! from then on.
 
+mod commit;
+mod note;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use flumen_api::channel::SinkProgress;
 use flumen_api::chunk::Events;
-use flumen_api::event::EventRef;
-use flumen_api::progress::Position;
 use flumen_api::sink::{FlushFuture, Flushed, SinkContext, SinkError};
 use flumen_kafka::Properties;
 use flumen_kafka::producer::{Flight, Producer, Transactions, Undelivered};
@@ -42,20 +38,13 @@ use flumen_kafka::rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use parking_lot::Mutex;
 
 use super::{NotSent, Outgoing, landed};
+use commit::{CALL, Commit, again};
+use note::{CARRIED, CARRIED_MAX, PREPARED, Prepared, RELEASED, carried, decode, hash, progress};
 
 /// Most events of a take and of a window: two such lists of hashes go into what a channel keeps of a key.
 pub(super) const EVENTS_MAX: usize = 3500;
-/// How long one call to the brokers may take, and all tries of it.
-const CALL: Duration = Duration::from_secs(5);
-const CALLS: Duration = Duration::from_secs(60);
 /// Hashes that no event comes for (another sink took them) are forgotten after so many events.
 const SKIP_WITHIN: u64 = 100_000;
-
-const PREPARED: &str = "kafka.prepared";
-const RELEASED: &str = "kafka.released";
-const CARRIED: &str = "kafka.carried";
-/// More are not carried on: they would be there twice, if ever they came.
-const CARRIED_MAX: usize = 8000;
 
 /// See the [module](self).
 pub(super) struct Exact {
@@ -116,70 +105,6 @@ struct Open {
     /// What was carried when it was opened.
     carried: Vec<u64>,
     sent: Vec<u64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Prepared {
-    number: u64,
-    content: String,
-    topic: String,
-    sent: Vec<u64>,
-}
-
-impl Prepared {
-    fn progress(&self) -> SinkProgress {
-        let Self { content, topic, sent, .. } = self;
-        progress(PREPARED, self.number, encode(&format!("v1 {content} {topic}"), sent))
-    }
-
-    fn decode(position: &Position) -> Option<Self> {
-        let (head, sent) = decode(&position.rest)?;
-        let (content, topic) = head.strip_prefix("v1 ")?.split_once(' ')?;
-        Some(Self { number: position.to, content: content.into(), topic: topic.into(), sent })
-    }
-}
-
-/// A line of text, then numbers.
-fn encode(head: &str, hashes: &[u64]) -> Vec<u8> {
-    let mut out = format!("{head}\n").into_bytes();
-    hashes.iter().for_each(|hash| out.extend_from_slice(&hash.to_le_bytes()));
-    out
-}
-
-fn decode(bytes: &[u8]) -> Option<(&str, Vec<u64>)> {
-    let end = bytes.iter().position(|byte| *byte == b'\n')?;
-    let head = std::str::from_utf8(&bytes[..end]).ok()?;
-    let hashes = bytes[end + 1..].chunks_exact(8);
-    hashes.remainder().is_empty().then_some(())?;
-    Some((head, hashes.filter_map(|bytes| Some(u64::from_le_bytes(bytes.try_into().ok()?))).collect()))
-}
-
-fn carried(content: &str, hashes: &[u64]) -> SinkProgress {
-    match hashes.is_empty() {
-        true => SinkProgress { key: CARRIED.into(), position: None },
-        false => progress(CARRIED, 0, encode(&format!("v1 {content}"), hashes)),
-    }
-}
-
-fn progress(key: &str, to: u64, rest: Vec<u8>) -> SinkProgress {
-    let position = Position { generation: 1, began: 0, to, rest: rest.into() };
-    SinkProgress { key: key.into(), position: Some(position) }
-}
-
-/// FNV-1a: the same in every life and version.
-fn hash(event: EventRef<'_>) -> u64 {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let mut add = |bytes: &[u8]| {
-        for byte in bytes.iter().chain(&[0xff]) {
-            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    };
-    add(event.body);
-    for (key, value) in event.headers.iter() {
-        add(key.as_bytes());
-        add(value.as_bytes());
-    }
-    hash
 }
 
 impl Exact {
@@ -504,103 +429,4 @@ impl Exact {
 /// Each hash as often as it counts.
 fn listed(skip: &HashMap<u64, u32>) -> Vec<u64> {
     skip.iter().flat_map(|(hash, count)| std::iter::repeat_n(*hash, *count as usize)).collect()
-}
-
-/// What ends a transaction.
-struct Commit {
-    producer: Arc<Producer>,
-    group: Arc<BaseConsumer>,
-    context: SinkContext,
-    carried: Vec<u64>,
-    prepared: Prepared,
-}
-
-impl Commit {
-    async fn run(self, flight: &Flight, shared: &Shared) -> Result<(), SinkError> {
-        let Self { producer, group, context, carried: noted, prepared } = self;
-        landed(flight, &context).await.map_err(|undelivered| shared.not_landed(&undelivered))?;
-        let note = vec![prepared.progress(), carried(&prepared.content, &noted)];
-        let recorded = context.record(note).await;
-        recorded
-            .map_err(|error| SinkError::new("the channel did not take the note of a transaction", error))?;
-        *shared.carried.lock() = noted;
-        // From here on the transaction may be committed, whatever this process comes to know of it.
-        let (number, topic) = (prepared.number, prepared.topic.clone());
-        let metadata = format!("flumen {}", prepared.content);
-        *shared.prepared.lock() = Some(prepared);
-        let failed =
-            |error: KafkaError| SinkError::new(format!("transaction {number} was not committed"), error);
-        let mut offsets = TopicPartitionList::new();
-        {
-            let mut mark = offsets.add_partition(&topic, 0);
-            mark.set_offset(Offset::Offset(number as i64)).map_err(failed)?;
-            mark.set_metadata(metadata);
-        }
-        let group = group.group_metadata().ok_or_else(|| SinkError::plain("the client has no group"))?;
-        again(&context, || producer.transactions().send_offsets(&offsets, &group, CALL)).map_err(failed)?;
-        again(&context, || producer.transactions().commit(CALL)).map_err(failed)
-    }
-}
-
-/// Calls again what may succeed the next time, for a while.
-fn again<T>(context: &SinkContext, mut call: impl FnMut() -> KafkaResult<T>) -> KafkaResult<T> {
-    let begun = Instant::now();
-    loop {
-        match call() {
-            Err(error)
-                if begun.elapsed() < CALLS && !context.shutdown.is_cancelled() && is_passing(&error) =>
-            {
-                tracing::debug!(sink = %context.name, %error, "tried again");
-            }
-            other => return other,
-        }
-    }
-}
-
-fn is_passing(error: &KafkaError) -> bool {
-    use flumen_kafka::rdkafka::types::RDKafkaErrorCode as Code;
-    match error {
-        KafkaError::Transaction(error) => error.is_retriable(),
-        other => matches!(
-            other.rdkafka_error_code(),
-            Some(
-                Code::OperationTimedOut
-                    | Code::CoordinatorNotAvailable
-                    | Code::NotCoordinator
-                    | Code::CoordinatorLoadInProgress
-            )
-        ),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_prepared_is_read_as_it_was_written() {
-        let prepared = Prepared {
-            number: 7,
-            content: "0123456789abcdef".into(),
-            topic: "some-topic".into(),
-            sent: (0..2 * EVENTS_MAX as u64).chain([u64::MAX]).collect(),
-        };
-        let position = prepared.progress().position.expect("a position");
-        assert_eq!(position.to, 7);
-        assert_eq!(Prepared::decode(&position), Some(prepared));
-        for bad in ["", "v1 a t", "v2 a t\n", "v1 a\n", "v1 a t\n1234567"] {
-            let rest = bad.as_bytes().to_vec().into();
-            assert_eq!(Prepared::decode(&Position { generation: 1, began: 0, to: 1, rest }), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_fullest_notes_fit_into_what_a_channel_keeps_of_a_key() {
-        let (content, topic) = ("0123456789abcdef".to_string(), "t".repeat(249));
-        let prepared = Prepared { number: 1, content: content.clone(), topic, sent: vec![0; 2 * EVENTS_MAX] };
-        for note in [prepared.progress(), carried(&content, &[0; CARRIED_MAX])] {
-            assert!(note.position.expect("a position").rest.len() <= 64 << 10);
-        }
-        assert_eq!(carried(&content, &[]).position, None);
-    }
 }

@@ -8,25 +8,28 @@
 //! After a put that failed everything goes back to `acked`. When the group takes partitions away, what is on its way lands first
 //! and is committed.
 
+mod group;
+mod open;
+mod part;
+mod put;
+
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use flumen_api::batch::Batch;
 use flumen_api::channel::PutError;
-use flumen_api::progress::{Position, Positions, Progress};
-use flumen_api::source::{InFlight, PutTicket, TICKETS_DEFAULT};
+use flumen_api::progress::Positions;
+use flumen_api::source::{InFlight, TICKETS_DEFAULT};
 use flumen_api::{SourceContext, SourceError};
 use flumen_kafka::Properties;
-use flumen_kafka::member::{Change, Member, Partition};
-use flumen_kafka::rdkafka::Message;
+use flumen_kafka::member::{Member, Partition};
 use flumen_kafka::rdkafka::error::KafkaError;
-use flumen_kafka::rdkafka::message::BorrowedMessage;
-use flumen_kafka::zookeeper::OldOffsets;
+use flumen_kafka::records::Records;
 
-use super::place::{self, Committed, Place};
 use super::record::Shape;
 use super::settings::KafkaSourceSettings;
 use super::topics::Topics;
+
+use open::Open;
+use part::Part;
 
 /// How long one poll waits for a record: a stop is noticed after that.
 const POLL: Duration = Duration::from_millis(100);
@@ -34,8 +37,15 @@ const POLL: Duration = Duration::from_millis(100);
 const COMMIT_EVERY: Duration = Duration::from_millis(300);
 /// How often a source that waits for room polls to stay in its group.
 const STAY: Duration = Duration::from_secs(1);
-/// A batch has no more bytes, but at least one event.
+/// Records that are asked for at a time.
+const RECORDS: usize = 64;
+/// A batch that has so many bytes gets no more of them.
 const BATCH_BYTES_MAX: usize = 8 << 20;
+/// So many events or bytes are on their way to the channels, about: enough that a slow sync is shared by many.
+const EVENTS_ON_THE_WAY: usize = 32 << 10;
+const BYTES_ON_THE_WAY: usize = 32 << 20;
+/// Most puts on their way, however small.
+const PUTS_MAX: usize = 512;
 /// How often topics are looked for where the configuration does not say, and while there are none.
 const LOOK_EVERY: Duration = Duration::from_secs(300);
 const LOOK_FIRST: Duration = Duration::from_secs(5);
@@ -67,62 +77,13 @@ impl Reset {
     }
 }
 
-/// A partition that is read.
-struct Part {
-    partition: Partition,
-    /// Its progress key.
-    key: String,
-    generation: u64,
-    /// The lineage, as the progress's rest.
-    lineage: Bytes,
-    /// The group does not know the lineage yet.
-    is_news: bool,
-    began: u64,
-    read: u64,
-    put: u64,
-    acked: u64,
-    committed: u64,
+/// What a put's ticket acks.
+#[derive(Clone, Debug, Default)]
+struct Tag {
+    /// Partitions with generation and position.
+    places: Vec<(Partition, u64, u64)>,
+    bytes: usize,
 }
-
-impl Part {
-    fn new(partition: Partition, place: Place) -> Self {
-        let Place { offset, generation, lineage, is_news } = place;
-        Self {
-            key: format!("{}:{}", partition.0, partition.1),
-            partition,
-            generation,
-            lineage: lineage.into_bytes().into(),
-            is_news,
-            began: offset,
-            read: offset,
-            put: offset,
-            acked: offset,
-            committed: offset,
-        }
-    }
-
-    fn position(&self) -> Position {
-        Position {
-            generation: self.generation,
-            began: self.began,
-            to: self.acked,
-            rest: self.lineage.clone(),
-        }
-    }
-
-    /// Of what comes behind `put`.
-    fn progress(&self, to: u64) -> Progress {
-        let (key, rest) = (self.key.clone(), self.lineage.clone());
-        Progress { key, generation: self.generation, from: self.put, to, rest, retire: false }
-    }
-
-    fn metadata(&self) -> String {
-        place::metadata(&String::from_utf8_lossy(&self.lineage))
-    }
-}
-
-/// What a put's ticket acks: partitions with generation and position.
-type Tag = Vec<(Partition, u64, u64)>;
 
 /// Why reading went no further.
 enum Halt {
@@ -138,89 +99,13 @@ enum Halt {
     Fatal(SourceError),
 }
 
-/// The batch that is being made.
-struct Open {
-    batch: Batch,
-    /// Index of a part, by origin.
-    parts: Vec<usize>,
-    bytes: usize,
-    since: Instant,
-    /// The part of the last record: records of one come in a row.
-    last: usize,
-    unreadable: u64,
-}
-
-impl Open {
-    fn new() -> Self {
-        Self {
-            batch: Batch::new(),
-            parts: Vec::new(),
-            bytes: 0,
-            since: Instant::now(),
-            last: 0,
-            unreadable: 0,
-        }
-    }
-
-    /// Whether nothing is in it, not even progress.
-    fn is_empty(&self) -> bool {
-        self.parts.is_empty()
-    }
-
-    /// Takes a record in.
-    fn take(&mut self, message: &BorrowedMessage<'_>, parts: &mut [Part], shape: &Shape) {
-        let is = |part: &Part| part.partition.1 == message.partition() && part.partition.0 == message.topic();
-        if !parts.get(self.last).is_some_and(is) {
-            match parts.iter().position(is) {
-                Some(at) => self.last = at,
-                // Of a partition that was given up meanwhile.
-                None => return,
-            }
-        }
-        if self.is_empty() {
-            self.since = Instant::now();
-        }
-        let part = &mut parts[self.last];
-        let offset = message.offset().max(0) as u64;
-        if offset < part.read {
-            if self.parts.contains(&self.last) || part.put != part.acked {
-                // What is on its way has to land first; it is read again then.
-                tracing::warn!("{}: offsets went back from {} to {offset}", part.key, part.read);
-            }
-            let anew = place::anew(Some(&part.position()), offset);
-            *part = Part::new(part.partition.clone(), anew);
-        }
-        let origin = match self.parts.iter().position(|at| *at == self.last) {
-            Some(origin) if self.batch.progress()[origin].generation == part.generation => origin as u32,
-            _ => {
-                self.parts.push(self.last);
-                self.batch.add_progress(part.progress(part.put))
-            }
-        };
-        part.read = offset + 1;
-        self.batch.progress_mut()[origin as usize].to = part.read;
-        match shape.event(message) {
-            Ok((headers, body)) => {
-                let set = self.batch.add_headers(headers);
-                self.batch.push_with(body, set);
-                self.batch.locate_last(origin, part.read);
-                self.bytes += body.len();
-            }
-            Err(error) => {
-                self.unreadable += 1;
-                tracing::error!("{} offset {offset}: record left out: {error}", part.key);
-            }
-        }
-    }
-}
-
 /// See the [module](self).
 pub(super) struct Reader<'a> {
     context: SourceContext,
     settings: &'a KafkaSourceSettings,
     topics: &'a Topics,
     shape: &'a Shape,
-    member: Member,
+    records: Records,
     look_every: Duration,
     look_at: Instant,
     subscribed: Vec<String>,
@@ -229,6 +114,8 @@ pub(super) struct Reader<'a> {
     parts: Vec<Part>,
     open: Open,
     flight: InFlight<Tag>,
+    /// Of all puts that are.
+    bytes_on_the_way: usize,
     acked: Vec<Tag>,
     commit_at: Instant,
     /// At most so many events go into a put, for so many events.
@@ -246,7 +133,7 @@ impl<'a> Reader<'a> {
         topics: &'a Topics,
         shape: &'a Shape,
     ) -> Result<Self, SourceError> {
-        let member = Member::new(properties).map_err(SourceError::plain)?;
+        let records = Member::new(properties).and_then(Records::new).map_err(SourceError::plain)?;
         let refresh = properties.get("topic.metadata.refresh.interval.ms").and_then(|text| text.parse().ok());
         Ok(Self {
             held: context.positions().unwrap_or_default(),
@@ -254,13 +141,14 @@ impl<'a> Reader<'a> {
             settings,
             topics,
             shape,
-            member,
+            records,
             look_every: refresh.filter(|millis| *millis > 0).map_or(LOOK_EVERY, Duration::from_millis),
             look_at: Instant::now(),
             subscribed: Vec::new(),
             parts: Vec::new(),
             open: Open::new(),
-            flight: InFlight::new(TICKETS_DEFAULT),
+            flight: InFlight::new((EVENTS_ON_THE_WAY / settings.batch_size).clamp(TICKETS_DEFAULT, PUTS_MAX)),
+            bytes_on_the_way: 0,
             acked: Vec::new(),
             commit_at: Instant::now(),
             smaller: None,
@@ -305,7 +193,7 @@ impl<'a> Reader<'a> {
     async fn round(&mut self) -> Result<(), Halt> {
         self.acked_now()?;
         self.look_for_topics();
-        if self.member.has_failed_to_commit() {
+        if self.records.member.has_failed_to_commit() {
             self.parts.iter_mut().for_each(|part| part.committed = 0);
         }
         let now = Instant::now();
@@ -315,7 +203,7 @@ impl<'a> Reader<'a> {
                 tracing::warn!(source = %self.context.name, "offsets were not committed: {why}");
             }
         }
-        if self.member.has_change() {
+        if self.records.member.has_change() {
             self.put_open().await?;
             return self.change().await;
         }
@@ -327,24 +215,25 @@ impl<'a> Reader<'a> {
             false => POLL.min(due.saturating_duration_since(now)),
         };
         while self.open.batch.len() < limit && self.open.bytes < BATCH_BYTES_MAX {
-            let Self { member, parts, open, shape, .. } = self;
-            let error = match member.poll(wait) {
-                None => break,
-                Some(Ok(message)) => {
-                    open.take(&message, parts, shape);
-                    None
-                }
-                Some(Err(error)) => Some(error),
-            };
-            if let Some(error) = error {
+            let Self { records, parts, open, shape, .. } = self;
+            let most = RECORDS.min(limit - open.batch.len());
+            let mut seen = 0;
+            let result = records.poll(wait, most, |record| {
+                open.take(record, parts, shape);
+                seen += 1;
+            });
+            if let Err(error) = result {
                 self.trouble(&error)?;
+                break;
+            }
+            if seen == 0 {
                 break;
             }
             wait = Duration::ZERO;
         }
         if !self.open.is_empty() && self.troubled {
             self.troubled = false;
-            self.member.report().clear();
+            self.records.member.report().clear();
             self.context.report(None);
         }
         let full = self.open.batch.len() >= limit || self.open.bytes >= BATCH_BYTES_MAX;
@@ -354,37 +243,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Subscribes to the topics that are there.
-    fn look_for_topics(&mut self) {
-        let now = Instant::now();
-        if now < self.look_at {
-            return;
-        }
-        let there = match self.topics {
-            Topics::Named(_) if !self.subscribed.is_empty() => return,
-            Topics::Named(_) => Ok(Vec::new()),
-            Topics::Matching(_) => self.member.topics(),
-        };
-        let subscribed = there.and_then(|there| {
-            let meant = self.topics.among(there);
-            if meant != self.subscribed && !meant.is_empty() {
-                self.member.subscribe(&meant)?;
-                tracing::info!(source = %self.context.name, topics = %meant.join(", "), "reads these topics");
-                self.subscribed = meant;
-            }
-            Ok(())
-        });
-        if let Err(why) = subscribed {
-            tracing::warn!(source = %self.context.name, "cannot look for topics: {why}");
-            self.troubled = true;
-            self.context.report(Some(format!("cannot look for topics: {why}")));
-        }
-        self.look_at = Instant::now() + if self.subscribed.is_empty() { LOOK_FIRST } else { self.look_every };
-    }
-
     /// What a poll said instead of a record. The client goes on by itself, but for an error that is its last.
     fn trouble(&mut self, error: &KafkaError) -> Result<(), Halt> {
-        let words = match self.member.report().trouble() {
+        let words = match self.records.member.report().trouble() {
             Some(trouble) => format!("{error}: {trouble}"),
             None => error.to_string(),
         };
@@ -396,292 +257,6 @@ impl<'a> Reader<'a> {
         self.context.report(Some(words));
         Ok(())
     }
-
-    /// Does what the group wants first. Nothing is in the open batch.
-    async fn change(&mut self) -> Result<(), Halt> {
-        let Some(change) = self.member.first_change() else { return Ok(()) };
-        match &change {
-            Change::Lost(lost) => {
-                let landed = self.land().await;
-                if let Err(why) = self.commit(|part| lost.contains(&part.partition), true) {
-                    tracing::warn!(source = %self.context.name, "offsets of lost partitions were not committed: {why}");
-                }
-                for part in self.parts.extract_if(.., |part| lost.contains(&part.partition)) {
-                    tracing::info!(source = %self.context.name, partition = %part.key, offset = part.acked, "given up");
-                    self.held.insert(part.key.clone(), part.position());
-                }
-                self.open = Open::new();
-                self.member.give_up(lost).map_err(fatal("cannot give partitions up"))?;
-                self.member.answered();
-                landed.map_err(Halt::Failed)
-            }
-            Change::Gained(gained) => {
-                let gained = self.begin(gained).map_err(fatal("cannot begin with new partitions"))?;
-                let mut places: Vec<(Partition, u64)> =
-                    gained.iter().map(|part| (part.partition.clone(), part.put)).collect();
-                places.sort_unstable();
-                self.member.take(&places).map_err(fatal("cannot take new partitions"))?;
-                self.member.answered();
-                for part in &gained {
-                    tracing::info!(source = %self.context.name, partition = %part.key, offset = part.put, "reads on");
-                }
-                self.parts.extend(gained);
-                Ok(())
-            }
-        }
-    }
-
-    /// Where new partitions are read from.
-    fn begin(&self, gained: &[Partition]) -> Result<Vec<Part>, String> {
-        let committed = self.member.committed(gained)?;
-        let KafkaSourceSettings { zookeeper_connect, migrate_zookeeper_offsets, group_id, .. } =
-            self.settings;
-        let mut old =
-            OldOffsets::new(zookeeper_connect.as_deref().filter(|_| *migrate_zookeeper_offsets), group_id);
-        let mut parts = Vec::with_capacity(gained.len());
-        for (partition, committed) in gained.iter().zip(committed) {
-            let held = self.held.get(&format!("{}:{}", partition.0, partition.1));
-            let committed = match committed {
-                Some((offset, metadata)) => Some(Committed { offset, metadata }),
-                None => old.of(partition)?.map(|offset| Committed { offset, metadata: String::new() }),
-            };
-            let place = match place::begin(held, committed.as_ref()) {
-                Some(place) => place,
-                None => {
-                    let (first, next) = self.member.bounds(partition)?;
-                    match Reset::of(&self.settings.auto_offset_reset) {
-                        Reset::Earliest => place::anew(held, first),
-                        Reset::Latest => place::anew(held, next),
-                        Reset::Nowhere => {
-                            return Err(format!(
-                                "group {} has no offset of {}:{}, and kafka.consumer.auto.offset.reset is none",
-                                self.settings.group_id, partition.0, partition.1
-                            ));
-                        }
-                    }
-                }
-            };
-            let mut part = Part::new(partition.clone(), place);
-            // Where the channels are ahead, the group hears of it with the next commit and not only with the next record.
-            part.committed = committed.map_or(0, |committed| committed.offset).min(part.committed);
-            parts.push(part);
-        }
-        self.tell_news(&mut parts)?;
-        Ok(parts)
-    }
-
-    /// The group knows each lineage before the channels do: else a crash would leave offsets that are not ours.
-    fn tell_news(&self, parts: &mut [Part]) -> Result<(), String> {
-        let news = parts.iter().filter(|part| part.is_news);
-        self.member.commit(news.map(|part| (&part.partition, part.put, part.metadata())), true)?;
-        parts.iter_mut().for_each(|part| part.is_news = false);
-        Ok(())
-    }
-
-    async fn put_open(&mut self) -> Result<(), Halt> {
-        if self.open.is_empty() {
-            return Ok(());
-        }
-        let Open { batch, unreadable, .. } = std::mem::replace(&mut self.open, Open::new());
-        self.context.metrics.event_read_fail.add(unreadable);
-        if self.parts.iter().any(|part| part.is_news) {
-            let mut parts = std::mem::take(&mut self.parts);
-            let told = self.tell_news(&mut parts);
-            self.parts = parts;
-            told.map_err(fatal("the group does not take an offset"))?;
-        }
-        let events = batch.len();
-        let mut tag = Tag::new();
-        for made in batch.progress() {
-            let part =
-                self.parts.iter().find(|part| part.key == made.key && part.generation == made.generation);
-            tag.extend(part.map(|part| (part.partition.clone(), made.generation, made.to)));
-        }
-        let ticket = self.put(batch, events, &tag).await?;
-        self.is_put(&tag);
-        if let Some((_, left)) = &mut self.smaller {
-            *left = left.saturating_sub(events.max(1));
-            if *left == 0 {
-                self.smaller = None;
-            }
-        }
-        self.push(ticket, tag).await
-    }
-
-    /// Puts, waiting for room as long as it takes. The group is not kept waiting for it.
-    async fn put(&mut self, mut batch: Batch, events: usize, tag: &Tag) -> Result<PutTicket, Halt> {
-        let mut paused = false;
-        let result = loop {
-            match self.try_put(batch, &mut paused).await? {
-                Ok(ticket) => break Ok(ticket),
-                Err(refused) => match refused.error {
-                    error @ PutError::TooLarge { .. } => {
-                        break Err(Halt::TooLarge(events, tag.clone(), error));
-                    }
-                    error if !error.is_retriable() => {
-                        break Err(match self.context.shutdown.is_cancelled() {
-                            true => Halt::Stopped,
-                            false => Halt::Fatal(SourceError::new("a put is impossible", error)),
-                        });
-                    }
-                    error => {
-                        tracing::warn!(source = %self.context.name, %error, "put refused, tried again");
-                        batch = refused.batch;
-                    }
-                },
-            }
-            // A put that failed meanwhile comes first.
-            self.acked_now()?;
-            self.stay(&mut paused)?;
-            if self.rest().await {
-                break Err(Halt::Stopped);
-            }
-        };
-        if result.is_ok() {
-            self.refusals = 0;
-        }
-        if paused {
-            self.member.pause(false).map_err(fatal("cannot go on after a pause"))?;
-        }
-        result
-    }
-
-    async fn try_put(
-        &mut self,
-        batch: Batch,
-        paused: &mut bool,
-    ) -> Result<Result<PutTicket, flumen_api::source::PutRefused>, Halt> {
-        let context = self.context.clone();
-        let mut put = std::pin::pin!(context.put(batch));
-        loop {
-            tokio::select! {
-                biased;
-                result = &mut put => return Ok(result),
-                () = self.context.shutdown.cancelled() => return Err(Halt::Stopped),
-                () = tokio::time::sleep(STAY) => self.stay(paused)?,
-            }
-        }
-    }
-
-    /// Polls while nothing can be taken in, so that the group knows this member lives.
-    fn stay(&mut self, paused: &mut bool) -> Result<(), Halt> {
-        if !*paused {
-            self.member.pause(true).map_err(fatal("cannot pause"))?;
-            *paused = true;
-        }
-        while let Some(polled) = self.member.poll(Duration::ZERO) {
-            if let Ok(message) = polled {
-                // It was under way when the pause began, and nobody has taken it in.
-                let partition = (message.topic().to_string(), message.partition());
-                let offset = message.offset().max(0) as u64;
-                drop(message);
-                self.member.seek(&partition, offset).map_err(fatal("cannot go back"))?;
-            }
-        }
-        match self.member.has_change() {
-            true => Err(Halt::Change),
-            false => Ok(()),
-        }
-    }
-
-    /// A batch was too large for a channel: smaller ones; an event that is too large by itself is left out, and stays in Kafka.
-    async fn put_less(&mut self, events: usize, tag: Tag, error: &PutError) -> Result<(), Halt> {
-        self.rewind().await.map_err(Halt::Fatal)?;
-        if events > 1 {
-            tracing::debug!(%error, events, "put in halves");
-            self.smaller = Some((events / 2, events * 2));
-            return Ok(());
-        }
-        self.context.metrics.event_read_fail.inc();
-        let mut batch = Batch::new();
-        for (partition, generation, to) in &tag {
-            let Some(part) = part(&mut self.parts, partition, *generation) else { continue };
-            tracing::error!(source = %self.context.name, "{} up to offset {to}: an event is left out, and stays in Kafka: {error}", part.key);
-            batch.add_progress(part.progress(*to));
-            self.member.seek(partition, *to).map_err(fatal("cannot go on behind an event"))?;
-            part.read = *to;
-        }
-        let ticket = self.put(batch, 0, &tag).await?;
-        self.is_put(&tag);
-        self.push(ticket, tag).await
-    }
-
-    /// Up to there all is on its way.
-    fn is_put(&mut self, tag: &Tag) {
-        for (partition, generation, to) in tag {
-            if let Some(part) = part(&mut self.parts, partition, *generation) {
-                part.put = *to;
-            }
-        }
-    }
-
-    /// Everything that is not in the channels is read again.
-    async fn rewind(&mut self) -> Result<(), SourceError> {
-        if let Err(error) = self.land().await {
-            tracing::debug!(source = %self.context.name, %error, "and another put failed");
-        }
-        self.open = Open::new();
-        if self.member.has_change() && self.parts.is_empty() {
-            return Ok(());
-        }
-        for part in self.parts.iter_mut().filter(|part| part.read != part.acked) {
-            self.member.seek(&part.partition, part.acked).map_err(SourceError::plain)?;
-            (part.read, part.put) = (part.acked, part.acked);
-        }
-        self.member.pause(false).map_err(SourceError::plain)
-    }
-
-    /// Rests longer each time in a row; whether a stop was asked for.
-    async fn rest(&mut self) -> bool {
-        self.refusals = self.refusals.saturating_add(1);
-        let rest = self.settings.backoff_increment.saturating_mul(u64::from(self.refusals));
-        self.context.sleep(Duration::from_millis(rest.min(self.settings.backoff_max))).await
-    }
-
-    async fn push(&mut self, ticket: PutTicket, tag: Tag) -> Result<(), Halt> {
-        let acked = &mut self.acked;
-        let result = self.flight.push(ticket, tag, |tag| acked.push(tag)).await;
-        self.note_acked();
-        result.map_err(Halt::Failed)
-    }
-
-    fn acked_now(&mut self) -> Result<(), Halt> {
-        let acked = &mut self.acked;
-        let result = self.flight.acked_now(|tag| acked.push(tag));
-        self.note_acked();
-        result.map_err(Halt::Failed)
-    }
-
-    /// Waits for all that is on its way.
-    async fn land(&mut self) -> Result<(), PutError> {
-        let acked = &mut self.acked;
-        let result = self.flight.drain(|tag| acked.push(tag)).await;
-        self.note_acked();
-        result
-    }
-
-    fn note_acked(&mut self) {
-        for (partition, generation, to) in self.acked.drain(..).flatten() {
-            if let Some(part) = part(&mut self.parts, &partition, generation) {
-                part.acked = part.acked.max(to);
-            }
-        }
-    }
-
-    /// Tells the group of what is acked and it does not know.
-    fn commit(&mut self, which: impl Fn(&Part) -> bool, wait: bool) -> Result<(), String> {
-        let news = |part: &&Part| which(part) && part.acked > part.committed;
-        let places = self.parts.iter().filter(news);
-        self.member.commit(places.map(|part| (&part.partition, part.acked, part.metadata())), wait)?;
-        for part in self.parts.iter_mut().filter(|part| which(part)) {
-            part.committed = part.acked;
-        }
-        Ok(())
-    }
-}
-
-fn part<'p>(parts: &'p mut [Part], partition: &Partition, generation: u64) -> Option<&'p mut Part> {
-    parts.iter_mut().find(|part| part.partition == *partition && part.generation == generation)
 }
 
 fn fatal(what: &'static str) -> impl Fn(String) -> Halt {

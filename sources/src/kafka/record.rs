@@ -5,12 +5,9 @@
 //!   key        the record's key, if it has one  header.<name>              from the record's header
 //! ```
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use flumen_api::event::Headers;
 use flumen_kafka::datum::{self, DatumError};
-use flumen_kafka::rdkafka::Message;
-use flumen_kafka::rdkafka::message::{BorrowedMessage, Headers as _};
+use flumen_kafka::records::Record;
 
 use super::settings::KafkaSourceSettings;
 
@@ -22,56 +19,59 @@ pub(super) struct Shape {
     topic_header: Option<String>,
     /// Event's header, record's header.
     headers: Vec<(String, String)>,
+    /// No two of the headers that say where it was have one name.
+    is_distinct: bool,
 }
+
+const TIMESTAMP: &str = "timestamp";
+const PARTITION: &str = "partition";
+const OFFSET: &str = "offset";
 
 impl Shape {
     pub fn of(settings: &KafkaSourceSettings) -> Self {
         let headers = settings.headers.0.iter();
+        let topic_header = settings.set_topic_header.then(|| settings.topic_header.clone());
+        let is_other = |name: &String| ![TIMESTAMP, PARTITION, OFFSET].contains(&name.as_str());
         Self {
             event_format: settings.use_flume_event_format,
-            topic_header: settings.set_topic_header.then(|| settings.topic_header.clone()),
+            is_distinct: topic_header.as_ref().is_none_or(is_other),
+            topic_header,
             headers: headers.map(|(event, record)| (event.clone(), record.resolved.clone())).collect(),
         }
     }
 
-    /// The event of a record.
-    pub fn event<'m>(&self, message: &'m BorrowedMessage<'_>) -> Result<(Headers, &'m [u8]), DatumError> {
-        let value = message.payload().unwrap_or_default();
+    /// The event of a record of `topic`.
+    pub fn event<'m>(&self, record: &Record<'m>, topic: &str) -> Result<(Headers, &'m [u8]), DatumError> {
+        let value = record.value();
         let (mut headers, body) = match self.event_format {
             true => datum::decode(value)?,
             false => (Headers::with_capacity(5, 80), value),
         };
+        // Nothing is there that could have the name already: most records, and it need not be looked for.
+        let is_new = headers.is_empty() && self.is_distinct;
         let mut set_absent = |name: &str, value: &str| {
-            if headers.get(name).is_none() {
-                headers.set(name, value);
+            if is_new || headers.get(name).is_none() {
+                headers.append(name, value);
             }
         };
         let mut digits = [0; 20];
-        set_absent("timestamp", decimal(message.timestamp().to_millis().unwrap_or(-1), &mut digits));
+        set_absent(TIMESTAMP, decimal(record.timestamp(), &mut digits));
         if let Some(name) = &self.topic_header {
-            set_absent(name, message.topic());
+            set_absent(name, topic);
         }
-        set_absent("partition", decimal(i64::from(message.partition()), &mut digits));
-        set_absent("offset", decimal(message.offset(), &mut digits));
+        set_absent(PARTITION, decimal(i64::from(record.partition()), &mut digits));
+        set_absent(OFFSET, decimal(record.offset() as i64, &mut digits));
         if !self.headers.is_empty() {
-            self.copy_headers(message, &mut headers);
+            record.headers(|name, value| {
+                for (event, _) in self.headers.iter().filter(|(_, record)| record == name) {
+                    headers.set(event, String::from_utf8_lossy(value));
+                }
+            });
         }
-        if let Some(key) = message.key() {
+        if let Some(key) = record.key() {
             headers.set("key", String::from_utf8_lossy(key));
         }
         Ok((headers, body))
-    }
-
-    fn copy_headers(&self, message: &BorrowedMessage<'_>, headers: &mut Headers) {
-        let Some(theirs) = message.headers() else { return };
-        for index in 0..theirs.count() {
-            // The client's library panics over a name that is not UTF-8.
-            let one = catch_unwind(AssertUnwindSafe(|| theirs.try_get(index)));
-            let Ok(Some(one)) = one else { continue };
-            for (event, _) in self.headers.iter().filter(|(_, record)| record == one.key) {
-                headers.set(event, String::from_utf8_lossy(one.value.unwrap_or_default()));
-            }
-        }
     }
 }
 
