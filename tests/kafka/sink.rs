@@ -192,6 +192,14 @@ fn a_broker_that_is_not_there_or_goes_away_costs_no_line() {
     let texts = client.wait_for_all("away", lines(0..written));
     // The client's own tries are numbered, and the broker knows them: without a failed flush nothing is there twice.
     assert!(lines(0..written).eq(texts), "an order of its own, or a line twice");
+    // Killed while it has handed lines to its client and the brokers have none of them, it has let go of none.
+    broker.kill();
+    append(&world, written..written + 100);
+    std::thread::sleep(Duration::from_millis(500));
+    agent.kill();
+    broker.run();
+    let agent = world.start();
+    client.wait_for_all("away", lines(0..written + 100));
     agent.stop();
 }
 
