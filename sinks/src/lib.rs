@@ -2,7 +2,8 @@
 //! `spec()`, tests stand beside.
 //!
 //! Shared rooms: [`serializers`] turn events into bytes, [`codecs`] compress them, [`escapes`] make paths and topics of
-//! headers and times, [`paths`] name files, `objects` speaks to object stores, where the hdfs sink's files may go.
+//! headers and times, [`paths`] name files, `objects` speaks to object stores, where the hdfs sink's files may go, `portions` says
+//! how much a call to another agent has.
 
 pub mod avro;
 pub mod codecs;
@@ -21,6 +22,7 @@ pub mod null;
 #[cfg(feature = "object-store")]
 pub mod objects;
 pub mod paths;
+mod portions;
 pub mod serializers;
 pub mod thrift;
 

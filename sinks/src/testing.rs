@@ -12,6 +12,7 @@ use flumen_api::metrics::SinkMetrics;
 use flumen_api::progress::{Positions, Progress};
 use flumen_api::registry::Registry;
 use flumen_api::settings::{ComponentConfig, Kind};
+use flumen_api::sink::Sink;
 use flumen_api::{Batch, Events, SinkContext};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,28 @@ pub fn events(bodies: &[&str]) -> Events {
         start += body.len() + 1;
     }
     Events::from_batch(&batch)
+}
+
+/// Lets a sink drain these events as the runner does, without its rests: what it refused.
+pub async fn drain(sink: &mut impl Sink, bodies: &[&str]) -> Vec<String> {
+    let (mut left, mut refused) = (bodies, Vec::new());
+    for _ in 0..200 {
+        if left.is_empty() {
+            return refused;
+        }
+        let take = &left[..sink.take_limit().events.min(left.len())];
+        let delivered = sink.deliver(&events(take)).await;
+        let flushed = sink.flush().await;
+        match delivered {
+            Ok(()) if flushed.is_ok() => left = &left[take.len()..],
+            Err(error) if !error.refused.is_empty() => {
+                refused.extend(error.refused.iter().map(|at| take[*at as usize].to_string()));
+                left = &left[take.len()..];
+            }
+            _ => {}
+        }
+    }
+    panic!("{} events are never taken in", left.len());
 }
 
 /// Called with the progress of each `record`; says whether it becomes durable.

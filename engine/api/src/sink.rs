@@ -165,7 +165,7 @@ impl SinkContext {
 /// A sink. Built from its keys without touching anything outside.
 #[async_trait]
 pub trait Sink: Send {
-    /// What one take may hold.
+    /// What one take may hold; asked before each, for a destination may take less for a while.
     fn take_limit(&self) -> TakeLimit;
 
     /// What may be delivered and not yet flushed.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use flumen_api::channel::{TakeError, TakeLimit, Taken, Taker};
+use flumen_api::channel::{TakeError, Taken, Taker};
 use flumen_api::chunk::Events;
 use flumen_api::processor::Processor;
 use flumen_api::sink::{FlushFuture, Flushed, Sink, SinkContext, SinkError, Window};
@@ -51,7 +51,6 @@ pub(super) struct Slot {
     /// Failures in a row; the board says so while there are any.
     failures: u32,
     dead_letter: Option<DeadLetter>,
-    limit: TakeLimit,
     window: Window,
 }
 
@@ -62,11 +61,10 @@ impl Slot {
         entry: Arc<Entry>,
         dead_letter: Option<DeadLetter>,
     ) -> Self {
-        let limit = sink.take_limit();
         let mut window = sink.window();
         window.flushes = window.flushes.max(1);
         let context = context.with_dead_letter(dead_letter.is_some());
-        Self { sink, context, entry, started: false, failures: 0, dead_letter, limit, window }
+        Self { sink, context, entry, started: false, failures: 0, dead_letter, window }
     }
 
     /// Delivers; what the destination refuses goes to the dead letter, and then the delivery counts.
@@ -266,7 +264,8 @@ impl<'a> Runner<'a> {
             return Ok(slot.start().await?);
         }
         let metrics = &slot.context.metrics;
-        let taken = self.taker.try_take(slot.limit).map_err(Stuck::Channel)?;
+        let limit = slot.sink.take_limit();
+        let taken = self.taker.try_take(limit).map_err(Stuck::Channel)?;
         if self.channel_failures > 0 {
             self.channel_failures = 0;
             slot.entry.recovered();
@@ -277,7 +276,7 @@ impl<'a> Runner<'a> {
         };
         let (events, bytes) = (taken.events().len(), taken.events().body_bytes());
         metrics.event_drain_attempt.add(events as u64);
-        match events >= slot.limit.events {
+        match events >= limit.events {
             true => metrics.batch_complete.inc(),
             false => metrics.batch_underflow.inc(),
         }

@@ -10,7 +10,8 @@
 //! A source of Flume's may take calls in in another order than that in which they are sent; to it one is on its way at a
 //! time. What was sent and not answered may have been taken in: it comes twice then, at most `pipeline` batches. A connection is
 //! made anew after it was lost or timed out, and as often as `reset-connection-interval` says. With several hosts (`choice`)
-//! the one that failed is not the next that is tried.
+//! the one that failed is not the next that is tried. A batch that is not taken in alone either comes again in smaller ones
+//! (`portions`).
 
 mod choice;
 mod destination;
@@ -29,6 +30,7 @@ use flumen_api::settings::{ComponentConfig, Key, Problems, join};
 use flumen_api::sink::{FlushFuture, Sink, SinkContext, SinkError, Window};
 use flumen_avro_rpc::caller::{CallError, Caller, Pending};
 use flumen_avro_rpc::connect::Connector;
+use flumen_avro_rpc::events::EVENTS_MAX;
 use flumen_tls::ClientKeys;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +38,8 @@ use tokio_util::sync::CancellationToken;
 use choice::Choice;
 pub use destination::Destination;
 pub use settings::AvroSinkSettings;
+
+use crate::portions::{Calls, NotTaken, Portions};
 
 /// How long a stop waits for answers: an agent that is asked to stop is not held up by one that does not answer.
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
@@ -66,6 +70,7 @@ fn build(config: &ComponentConfig, problems: &mut Problems) -> Option<Built<dyn 
 /// The sink.
 struct AvroSink {
     destination: Destination,
+    portions: Portions,
     running: Option<Running>,
 }
 
@@ -99,30 +104,16 @@ struct Failed {
     hosts: Vec<usize>,
 }
 
-/// Why a call did not succeed.
-struct Unsent {
-    /// It was made: it may have been taken in.
-    is_called: bool,
-    error: SinkError,
-}
-
-impl Unsent {
-    fn before(error: SinkError) -> Self {
-        Self { is_called: false, error }
-    }
-
-    fn called(error: CallError) -> Self {
-        Self { is_called: true, error: failure(error) }
-    }
-}
-
 impl AvroSink {
     fn from_config(config: &ComponentConfig, problems: &mut Problems) -> Option<Self> {
-        Some(Self { destination: Destination::load(config, problems)?, running: None })
+        let destination = Destination::load(config, problems)?;
+        // A Flumen source refuses a call of more.
+        let portions = Portions::new(destination.settings.batch_size.min(EVENTS_MAX));
+        Some(Self { destination, portions, running: None })
     }
 
     fn running(&mut self) -> Result<&mut Running, SinkError> {
-        self.running.as_mut().ok_or_else(|| SinkError::plain("the sink is not started"))
+        self.running.as_mut().ok_or_else(not_started)
     }
 }
 
@@ -182,10 +173,12 @@ impl Running {
         Ok(&mut self.hosts[host].connection.insert(connection).caller)
     }
 
-    /// Sends a call to the hosts of the choice's order, until one of them takes it in, or lets it be on its way.
-    async fn send(&mut self, events: &Events, reset: Duration) -> Result<(), SinkError> {
+    /// Sends a call to the hosts of the choice's order, until one of them takes it in, or lets it be on its way. The error says
+    /// whether one was asked by this call alone.
+    async fn send(&mut self, events: &Events, reset: Duration, is_trial: bool) -> Result<(), NotTaken> {
         let now = Instant::now();
         let Failed { is_alone, hosts } = std::mem::take(&mut *self.failed.lock());
+        let is_alone = is_alone || is_trial;
         hosts.into_iter().for_each(|host| self.choice.failed(host, now));
         self.forget_lost(now);
         if !reset.is_zero() {
@@ -200,19 +193,23 @@ impl Running {
             self.sent.clear();
         }
         let (order, mut calls, mut unreachable) = (self.choice.order(now), self.choice.calls(), 0);
+        let mut was_called = false;
         let mut last = SinkError::plain("all hosts rest after they failed");
         for host in order {
-            let Unsent { is_called, error } = match self.send_to(host, events, is_alone).await {
+            let NotTaken { is_called, error } = match self.send_to(host, events, is_alone).await {
                 Ok(()) => return Ok(()),
-                Err(unsent) => unsent,
+                Err(not_taken) => not_taken,
             };
             last = error;
-            self.choice.failed(host, Instant::now());
+            was_called |= is_called;
+            if !is_trial {
+                self.choice.failed(host, Instant::now());
+            }
             self.forget_lost(Instant::now());
             if is_called && !is_alone {
                 // What was sent before may be going back as well, and comes first.
                 self.failed.lock().is_alone = true;
-                return Err(last);
+                return Err(NotTaken::uncalled(last));
             }
             match is_called {
                 true => (calls, unreachable) = (calls - 1, 0),
@@ -225,22 +222,35 @@ impl Running {
         }
         self.choice.restart();
         self.failed.lock().is_alone = true;
-        Err(last)
+        Err(NotTaken { is_called: was_called, error: last })
     }
 
-    async fn send_to(&mut self, host: usize, events: &Events, is_alone: bool) -> Result<(), Unsent> {
+    async fn send_to(&mut self, host: usize, events: &Events, is_alone: bool) -> Result<(), NotTaken> {
         let stop = self.context.shutdown.clone();
-        let caller = self.connection(host).await.map_err(Unsent::before)?;
+        let caller = self.connection(host).await.map_err(NotTaken::uncalled)?;
         if !caller.is_ordered() {
             caller.settled().await;
         }
-        let call = caller.append_batch(events.len(), events.iter()).await.map_err(Unsent::called)?;
+        let call = caller
+            .append_batch(events.len(), events.iter())
+            .await
+            .map_err(|error| NotTaken::called(failure(error)))?;
         match is_alone {
             false => self.sent.push((host, call)),
-            true => answered(call, &stop).await.map_err(|error| Unsent { is_called: true, error })?,
+            true => answered(call, &stop).await.map_err(NotTaken::called)?,
         }
         Ok(())
     }
+}
+
+impl Calls for Running {
+    async fn call(&mut self, events: &Events) -> Result<(), NotTaken> {
+        self.send(events, Duration::ZERO, true).await
+    }
+}
+
+fn not_started() -> SinkError {
+    SinkError::plain("the sink is not started")
 }
 
 fn failure(error: CallError) -> SinkError {
@@ -263,7 +273,7 @@ async fn answered(call: Pending, stop: &CancellationToken) -> Result<(), SinkErr
 #[async_trait]
 impl Sink for AvroSink {
     fn take_limit(&self) -> TakeLimit {
-        TakeLimit::events(self.destination.settings.batch_size)
+        self.portions.take_limit()
     }
 
     fn window(&self) -> Window {
@@ -288,13 +298,26 @@ impl Sink for AvroSink {
         if let Err(error) = running.connection(0).await {
             tracing::warn!(sink = %context.name, %error, "tried again when there is something to send");
         }
+        self.portions.start(context);
         self.running = Some(running);
         Ok(())
     }
 
     async fn deliver(&mut self, events: &Events) -> Result<(), SinkError> {
         let reset = Duration::from_secs(self.destination.settings.reset_connection_interval);
-        self.running()?.send(events, reset).await
+        let Self { portions, running: Some(running), .. } = self else { return Err(not_started()) };
+        let context = running.context.clone();
+        if let Some(delivered) = portions.deliver(events, &context, running).await {
+            return delivered;
+        }
+        match running.send(events, reset, false).await {
+            Ok(()) => {
+                portions.went();
+                Ok(())
+            }
+            Err(NotTaken { is_called: false, error }) => Err(error),
+            Err(NotTaken { error, .. }) => Err(portions.not_taken(events.len(), error)),
+        }
     }
 
     fn flush(&mut self) -> FlushFuture {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::testing::{FakeChannel, config, context_over, events};
+use crate::testing::{FakeChannel, config, context_over, drain, events};
 
 /// What the server does with a call.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,9 @@ enum Does {
     Together(usize),
 }
 
+/// What it does with calls that the script does not speak of.
+type Judges = Arc<dyn Fn(&[String]) -> Does + Send + Sync>;
+
 /// The connection's number and the bodies of each call.
 type Seen = Arc<Mutex<Vec<(usize, Vec<String>)>>>;
 
@@ -43,6 +46,10 @@ impl Server {
     }
 
     fn start_on(listener: TcpListener, script: &[Does]) -> Self {
+        Self::start_judging(listener, script, Arc::new(|_| Does::Ok))
+    }
+
+    fn start_judging(listener: TcpListener, script: &[Does], judges: Judges) -> Self {
         let port = listener.local_addr().unwrap().port();
         let script = Arc::new(Mutex::new(script.iter().copied().collect::<VecDeque<_>>()));
         let calls = Seen::default();
@@ -50,7 +57,7 @@ impl Server {
         tokio::spawn(async move {
             for number in 0.. {
                 let Ok((stream, _)) = listener.accept().await else { return };
-                tokio::spawn(serve(number, stream, script.clone(), calls.clone()));
+                tokio::spawn(serve(number, stream, script.clone(), judges.clone(), calls.clone()));
             }
         });
         server
@@ -69,7 +76,13 @@ fn bodies(batch: &Batch) -> Vec<String> {
     batch.iter().map(|event| String::from_utf8_lossy(event.body).into_owned()).collect()
 }
 
-async fn serve(number: usize, mut stream: TcpStream, script: Arc<Mutex<VecDeque<Does>>>, calls: Seen) {
+async fn serve(
+    number: usize,
+    mut stream: TcpStream,
+    script: Arc<Mutex<VecDeque<Does>>>,
+    judges: Judges,
+    calls: Seen,
+) {
     let (mut frames, mut session) = (Frames::new(1 << 24), Session::default());
     let mut waiting = Vec::new();
     loop {
@@ -86,8 +99,9 @@ async fn serve(number: usize, mut stream: TcpStream, script: Arc<Mutex<VecDeque<
                 stream.write_all(&out).await.unwrap();
                 continue;
             };
-            calls.lock().push((number, bodies(&batch)));
-            let does = script.lock().pop_front().unwrap_or(Does::Ok);
+            let bodies = bodies(&batch);
+            let does = script.lock().pop_front().unwrap_or_else(|| judges(&bodies));
+            calls.lock().push((number, bodies));
             match does {
                 Does::Ok => put_reply(&mut out, call.head, Answer::Status(Status::Ok)),
                 Does::Failed => put_reply(&mut out, call.head, Answer::Status(Status::Failed)),
@@ -291,6 +305,8 @@ fn keys_below_their_bounds_become_their_defaults_with_a_warning() {
     );
     assert_eq!(said.matches("the default").count(), 3, "{said}");
     assert_eq!(load(&[("compression-level", "high")]).0.unwrap().compression_level, 6);
+    let many = sink(41414, &[("batch-size", "1000000")]).take_limit().events;
+    assert_eq!(many, EVENTS_MAX, "a Flumen source refuses a call of more");
     assert!(load(&[("maxIoWorkers", "4")]).1.contains("does not read it any more"));
     assert_eq!(load(&[("client.type", "default")]).1, "");
     assert!(load(&[("client.type", "THRIFT")]).1.contains("`thrift`"));
@@ -400,4 +416,43 @@ fn a_client_with_several_hosts_has_them_from_the_keys_that_flume_hands_to_it() {
         let (hosts, said) = load(keys);
         assert!(hosts.is_empty() && said.contains(why), "{keys:?}: {said}");
     }
+}
+
+#[tokio::test]
+async fn what_is_more_than_the_peer_takes_goes_in_smaller_calls_and_an_event_that_is_goes_to_the_dead_letter()
+{
+    let bodies: Vec<String> = (0..100)
+        .map(|number| format!("{number:0>width$}", width = if number == 40 { 2000 } else { 3 }))
+        .collect();
+    let bodies: Vec<&str> = bodies.iter().map(String::as_str).collect();
+    for does in [Does::Failed, Does::Close, Does::Error] {
+        let judges = move |call: &[String]| match call.len() > 30 || call.iter().any(|body| body.len() > 1000)
+        {
+            true => does,
+            false => Does::Ok,
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Server::start_judging(listener, &[], Arc::new(judges));
+        let mut sink = sink(server.port, &[]);
+        sink.start(&context_over(&FakeChannel::new()).with_dead_letter(true)).await.unwrap();
+        assert_eq!(drain(&mut sink, &bodies).await, [bodies[40]], "{does:?}");
+        let called = server.bodies();
+        for body in bodies.iter().filter(|body| body.len() < 1000) {
+            assert!(
+                called.iter().any(|call| call.len() <= 30 && call.iter().any(|one| one == body)),
+                "{body}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_trial_asks_hosts_that_would_rest_after_a_failure_too() {
+    let judges = |call: &[String]| if call.contains(&"never".into()) { Does::Failed } else { Does::Ok };
+    let listener = || TcpListener::bind("127.0.0.1:0");
+    let first = Server::start_judging(listener().await.unwrap(), &[], Arc::new(judges));
+    let second = Server::start_judging(listener().await.unwrap(), &[], Arc::new(judges));
+    let (mut sink, context) = start_several(&[&first, &second], &[("client.type", "DEFAULT_FAILOVER")]).await;
+    sink.start(&context.with_dead_letter(true)).await.unwrap();
+    assert_eq!(drain(&mut sink, &["one", "never", "two", "three"]).await, ["never"]);
 }

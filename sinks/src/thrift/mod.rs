@@ -7,7 +7,7 @@
 //!
 //! 16,384,000 bytes are what Flume's own end takes in at once: where a take has more, it goes in several calls, as does in
 //! Flume a take that is larger than the client's batch. An event beyond that goes alone. After anything but an answer the
-//! connection is closed and the next take makes a new one.
+//! connection is closed and the next take makes a new one. A take that went back comes again in smaller ones (`portions`).
 
 mod client;
 mod settings;
@@ -24,7 +24,8 @@ use flumen_api::registry::{Built, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Key, Problems, join};
 use flumen_api::sink::{Sink, SinkContext, SinkError};
 use flumen_thrift::call::put_append_batch;
-use flumen_thrift::{Protocol, events, frame};
+use flumen_thrift::events::{self, EVENTS_MAX};
+use flumen_thrift::{Protocol, frame};
 use flumen_tls::{ClientKeys, ClientTls, TlsConnector};
 use tokio::time::Instant;
 
@@ -32,6 +33,7 @@ use client::{Client, Failed, Target};
 pub use settings::ThriftSinkSettings;
 
 use crate::hosts;
+use crate::portions::{Calls, NotTaken, Portions};
 
 /// What Flume takes where a key is below its least.
 const BATCH_DEFAULT: usize = 100;
@@ -64,8 +66,14 @@ pub fn spec() -> Spec {
 
 /// The sink.
 struct ThriftSink {
-    target: Target,
     batch_size: usize,
+    portions: Portions,
+    peer: Peer,
+}
+
+/// Whom it sends to.
+struct Peer {
+    target: Target,
     /// After which a new connection is made.
     reset_after: Option<Duration>,
     tls: ClientTls,
@@ -111,22 +119,26 @@ impl ThriftSink {
         let own = (settings.hostname.clone(), settings.port);
         let (host, port) = hosts::first(&settings.hosts.0, own, config, problems)?;
         let reset_after = settings.reset_connection_interval;
-        Some(Self {
+        let batch_size = batch_size.unwrap_or(BATCH_DEFAULT);
+        let peer = Peer {
             target: Target { host, port, protocol, connect_timeout, request_timeout },
-            batch_size: batch_size.unwrap_or(BATCH_DEFAULT),
             reset_after: (reset_after > 0).then(|| Duration::from_secs(reset_after.into())),
             tls,
             running: None,
             connected: None,
             serial: 0,
             frame: Vec::new(),
-        })
+        };
+        // A Flumen source refuses a call of more.
+        Some(Self { batch_size, portions: Portions::new(batch_size.min(EVENTS_MAX)), peer })
     }
+}
 
+impl Peer {
     /// The connection, made now if there is none, or if the one there is has had its time.
     async fn client(&mut self) -> Result<&mut Client, SinkError> {
         let Some(Running { context, tls }) = &self.running else {
-            return Err(SinkError::plain("the sink is not started"));
+            return Err(not_started());
         };
         let client = match self.connected.take() {
             Some((client, since)) if self.reset_after.is_none_or(|after| since.elapsed() < after) => {
@@ -148,7 +160,7 @@ impl ThriftSink {
         Ok(&mut self.connected.insert(client).0)
     }
 
-    async fn call(&mut self, events: &[EventRef<'_>]) -> Result<(), SinkError> {
+    async fn append_batch(&mut self, events: &[EventRef<'_>]) -> Result<(), NotTaken> {
         self.serial = self.serial.wrapping_add(1);
         let (serial, protocol) = (self.serial, self.target.protocol);
         let mut frame = std::mem::take(&mut self.frame);
@@ -158,49 +170,35 @@ impl ThriftSink {
             Ok(client) => client.call(serial, &frame).await,
             Err(error) => {
                 self.frame = frame;
-                return Err(error);
+                return Err(NotTaken::uncalled(error));
             }
         };
         frame.clear();
         frame.shrink_to(KEPT_BYTES);
         self.frame = frame;
-        called.map_err(|failed| match failed {
-            Failed::Refused(why) => SinkError::plain(why),
-            Failed::Lost(why) => {
+        let why = match called {
+            Ok(()) => return Ok(()),
+            Err(Failed::Refused(why)) => why,
+            Err(Failed::Lost(why)) => {
                 self.connected = None;
                 if let Some(running) = &self.running {
                     running.context.metrics.connection_closed.inc();
                 }
-                SinkError::plain(why)
+                why
             }
-        })
+        };
+        Err(NotTaken::called(SinkError::plain(why)))
     }
 }
 
-#[async_trait]
-impl Sink for ThriftSink {
-    fn take_limit(&self) -> TakeLimit {
-        TakeLimit::events(self.batch_size)
-    }
-
-    async fn start(&mut self, context: &SinkContext) -> Result<(), SinkError> {
-        let tls = self.tls.connector().await.map_err(|error| SinkError::new("no TLS", error))?;
-        self.connected = None;
-        self.running = Some(Running { context: context.clone(), tls });
-        // A source that is not there yet is no reason not to start: each take tries again.
-        if let Err(error) = self.client().await {
-            tracing::warn!(sink = %context.name, %error, "not connected yet");
-        }
-        Ok(())
-    }
-
-    async fn deliver(&mut self, events: &Events) -> Result<(), SinkError> {
+impl Calls for Peer {
+    async fn call(&mut self, events: &Events) -> Result<(), NotTaken> {
         let mut call: Vec<EventRef<'_>> = Vec::new();
         let mut bytes = AROUND;
         for event in events.iter() {
             let more = events::written_bytes(event);
             if !call.is_empty() && bytes + more > frame::FLUME_MAX {
-                self.call(&call).await?;
+                self.append_batch(&call).await?;
                 call.clear();
                 bytes = AROUND;
             }
@@ -210,15 +208,56 @@ impl Sink for ThriftSink {
         if call.is_empty() {
             return Ok(());
         }
-        self.call(&call).await
+        self.append_batch(&call).await
+    }
+}
+
+#[async_trait]
+impl Sink for ThriftSink {
+    fn take_limit(&self) -> TakeLimit {
+        self.portions.take_limit()
+    }
+
+    async fn start(&mut self, context: &SinkContext) -> Result<(), SinkError> {
+        let Self { portions, peer, .. } = self;
+        let tls = peer.tls.connector().await.map_err(|error| SinkError::new("no TLS", error))?;
+        peer.connected = None;
+        portions.start(context);
+        peer.running = Some(Running { context: context.clone(), tls });
+        // A source that is not there yet is no reason not to start: each take tries again.
+        if let Err(error) = peer.client().await {
+            tracing::warn!(sink = %context.name, %error, "not connected yet");
+        }
+        Ok(())
+    }
+
+    async fn deliver(&mut self, events: &Events) -> Result<(), SinkError> {
+        let Self { portions, peer, .. } = self;
+        let context = peer.running.as_ref().map(|running| running.context.clone()).ok_or_else(not_started)?;
+        if let Some(delivered) = portions.deliver(events, &context, peer).await {
+            return delivered;
+        }
+        match peer.call(events).await {
+            Ok(()) => {
+                portions.went();
+                Ok(())
+            }
+            Err(NotTaken { is_called: false, error }) => Err(error),
+            Err(NotTaken { error, .. }) => Err(portions.not_taken(events.len(), error)),
+        }
     }
 
     async fn stop(&mut self) {
-        if let Some((client, _)) = self.connected.take() {
+        let Peer { connected, running, .. } = &mut self.peer;
+        if let Some((client, _)) = connected.take() {
             client.close().await;
-            if let Some(running) = &self.running {
+            if let Some(running) = running {
                 running.context.metrics.connection_closed.inc();
             }
         }
     }
+}
+
+fn not_started() -> SinkError {
+    SinkError::plain("the sink is not started")
 }

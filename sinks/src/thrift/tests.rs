@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::testing::{FakeChannel, config, context_over, events};
+use crate::testing::{FakeChannel, config, context_over, drain, events};
 
 /// What the source does with a call.
 #[derive(Clone, Copy)]
@@ -31,6 +31,9 @@ enum Does {
     Sleeps,
 }
 
+/// What it does with calls that the script does not speak of.
+type Judges = Arc<dyn Fn(&[String]) -> Does + Send + Sync>;
+
 /// Bodies of each call, with the number of the connection.
 type Seen = Arc<Mutex<Vec<(usize, Vec<String>)>>>;
 
@@ -42,6 +45,15 @@ struct Source {
 
 impl Source {
     async fn start(protocol: Protocol, script: &[Does], tls: Option<TlsAcceptor>) -> Self {
+        Self::start_judging(protocol, script, tls, Arc::new(|_| Does::Answers(Status::Ok))).await
+    }
+
+    async fn start_judging(
+        protocol: Protocol,
+        script: &[Does],
+        tls: Option<TlsAcceptor>,
+        judges: Judges,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("an address").port();
         let calls = Seen::default();
@@ -50,13 +62,13 @@ impl Source {
         tokio::spawn(async move {
             for connection in 0.. {
                 let (stream, _) = listener.accept().await.expect("a connection");
-                let (script, seen, tls) = (script.clone(), seen.clone(), tls.clone());
+                let (script, judges, seen, tls) = (script.clone(), judges.clone(), seen.clone(), tls.clone());
                 tokio::spawn(async move {
                     match tls {
-                        None => serve(connection, protocol, stream, script, seen).await,
+                        None => serve(connection, protocol, stream, script, judges, seen).await,
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
-                                serve(connection, protocol, stream, script, seen).await;
+                                serve(connection, protocol, stream, script, judges, seen).await;
                             }
                         }
                     }
@@ -80,6 +92,7 @@ async fn serve(
     protocol: Protocol,
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     script: Arc<Mutex<VecDeque<Does>>>,
+    judges: Judges,
     seen: Seen,
 ) {
     loop {
@@ -91,9 +104,10 @@ async fn serve(
         stream.read_exact(&mut message).await.expect("a whole call");
         let call = read_call(protocol, &Bytes::from(message)).expect("a call");
         let Asks::AppendBatch(batch) = call.asks else { panic!("{call:?}") };
-        let bodies = batch.iter().map(|event| String::from_utf8_lossy(event.body).into_owned()).collect();
+        let body = |event: EventRef<'_>| String::from_utf8_lossy(event.body).into_owned();
+        let bodies: Vec<String> = batch.iter().map(body).collect();
+        let does = script.lock().pop_front().unwrap_or_else(|| judges(&bodies));
         seen.lock().push((connection, bodies));
-        let does = script.lock().pop_front().unwrap_or(Does::Answers(Status::Ok));
         let (answer, serial) = match does {
             Does::Answers(status) => (Answer::Status(status), call.serial),
             Does::AnswersAnother => (Answer::Status(Status::Ok), call.serial + 1),
@@ -187,7 +201,7 @@ async fn a_connection_that_has_had_its_time_is_made_anew() {
     let source = Source::start(Protocol::Compact, &[], None).await;
     let (mut sink, _) = start(&source, &[("reset-connection-interval", "3600")]).await;
     sink.deliver(&events(&["one"])).await.expect("delivered");
-    sink.reset_after = Some(Duration::ZERO);
+    sink.peer.reset_after = Some(Duration::ZERO);
     sink.deliver(&events(&["two"])).await.expect("delivered");
     assert_eq!(source.connections(), [0, 1]);
 }
@@ -204,7 +218,7 @@ async fn a_take_that_flume_would_not_take_in_at_once_goes_in_several_calls() {
     let firsts: Vec<Vec<u8>> =
         source.bodies().iter().map(|call| call.iter().map(|body| body.as_bytes()[0]).collect()).collect();
     assert_eq!(firsts, [b"ab".to_vec(), b"c".to_vec(), b"d".to_vec(), b"e".to_vec()]);
-    assert!(sink.frame.capacity() <= KEPT_BYTES);
+    assert!(sink.peer.frame.capacity() <= KEPT_BYTES);
 }
 
 #[tokio::test]
@@ -237,10 +251,10 @@ fn keys_are_taken_as_flume_takes_them() {
     };
     let (sink, said) = with(&[("batch-size", "0"), ("connect-timeout", "999"), ("request-timeout", "-1")]);
     let sink = sink.expect("built");
-    assert_eq!((sink.batch_size, sink.target.connect_timeout), (100, Duration::from_secs(20)));
-    assert_eq!((said.len(), sink.target.request_timeout), (3, Duration::from_secs(20)));
+    assert_eq!((sink.batch_size, sink.peer.target.connect_timeout), (100, Duration::from_secs(20)));
+    assert_eq!((said.len(), sink.peer.target.request_timeout), (3, Duration::from_secs(20)));
     let (sink, said) = with(&[("hosts", "a b"), ("hosts.a", "first: 1"), ("hosts.b", "second:2")]);
-    let target = sink.expect("built").target;
+    let target = sink.expect("built").peer.target;
     assert_eq!((target.host.as_str(), target.port, said.len()), ("first", 1, 1));
     assert!(with(&[("hosts", "a")]).0.is_none());
     assert!(with(&[("kerberos", "true")]).1[0].contains("Kerberos is not spoken"));
@@ -258,6 +272,28 @@ fn keys_are_taken_as_flume_takes_them() {
         assert!(sink.is_some() && said.len() == 1 && said[0].contains(key), "{said:?}");
     }
     let (sink, said) = with(&[("protocol", "Binary"), ("client.type", "DEFAULT_FAILOVER")]);
-    assert_eq!(sink.expect("built").target.protocol, Protocol::Compact);
+    assert_eq!(sink.expect("built").peer.target.protocol, Protocol::Compact);
     assert!(said.iter().any(|line| line.contains("one destination")) && said.len() == 2, "{said:?}");
+}
+
+#[tokio::test]
+async fn a_frame_that_the_source_never_takes_goes_to_the_dead_letter_and_others_in_smaller_calls() {
+    // As Flume's own source, which hangs up on a frame of more than it takes in.
+    let judges = |call: &[String]| match call.iter().map(String::len).sum::<usize>() > frame::FLUME_MAX
+        || call.len() > 3
+    {
+        true => Does::Closes,
+        false => Does::Answers(Status::Ok),
+    };
+    let source = Source::start_judging(Protocol::Compact, &[], None, Arc::new(judges)).await;
+    let (mut sink, context) = start(&source, &[]).await;
+    sink.start(&context.with_dead_letter(true)).await.expect("started");
+    let large = "x".repeat(frame::FLUME_MAX + 1);
+    assert_eq!(drain(&mut sink, &["a", "b", &large, "c", "d", "e"]).await, [large.as_str()]);
+    for body in ["a", "b", "c", "d", "e"] {
+        let is_in = |call: &Vec<String>| {
+            call.len() <= 3 && call.contains(&body.to_string()) && call.iter().all(|one| one.len() == 1)
+        };
+        assert!(source.bodies().iter().any(is_in), "{body}");
+    }
 }

@@ -32,7 +32,9 @@ use super::room::{Held, Room};
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// Bytes a second that a call must come with beyond that time: it holds memory that others wait for.
 const PACE_MIN: usize = 16 << 10;
-/// How long a stop waits for a client to take its answers.
+/// How long a client may take none of its answers.
+const DEAF_MAX: Duration = Duration::from_secs(60);
+/// How long a stop waits for a client to take them.
 const FAREWELL_MAX: Duration = Duration::from_secs(5);
 /// Answers are written once they are so long, though more are ready.
 const ANSWERS_MAX: usize = 16 << 10;
@@ -101,6 +103,29 @@ enum Outcome {
 
 /// Serves one client.
 pub(crate) async fn serve<C: Calls>(
+    connection: Connection,
+    context: SourceContext,
+    room: Room,
+    calls: C,
+) -> io::Result<()> {
+    let peer = connection.peer;
+    let late = async {
+        context.shutdown.cancelled().await;
+        tokio::time::sleep(FAREWELL_MAX).await;
+    };
+    tokio::select! {
+        biased;
+        ended = attend(connection, context.clone(), room, calls) => ended,
+        // Whether what it has no answer to was taken in, it does not know: it sends that again.
+        () = late => {
+            tracing::warn!(source = %context.name, %peer, "the agent stops, and a client takes no answers: it is let go");
+            Ok(())
+        }
+    }
+}
+
+/// Serves one client until it goes, or until a stop, at which it gets its answers.
+async fn attend<C: Calls>(
     Connection { stream, peer, guests, .. }: Connection,
     context: SourceContext,
     room: Room,
@@ -119,11 +144,7 @@ pub(crate) async fn serve<C: Calls>(
         ended = reading.as_mut() => ended,
         lost = writing.as_mut() => return lost,
     };
-    let all = writing.as_mut();
-    let answered = match context.shutdown.is_cancelled() {
-        true => timeout(FAREWELL_MAX, all).await.unwrap_or(Ok(())),
-        false => all.await,
-    };
+    let answered = writing.as_mut().await;
     match ended {
         Ok(()) => answered,
         Err(End::Lost(error)) => Err(error),
@@ -322,17 +343,23 @@ fn now(ticket: &mut PutTicket) -> Option<Result<(), PutError>> {
 }
 
 async fn flush(writer: &mut (impl AsyncWrite + Unpin), out: &mut Vec<u8>) -> io::Result<()> {
-    if !out.is_empty() {
-        writer.write_all(out).await?;
-        writer.flush().await?;
-        out.clear();
+    if out.is_empty() {
+        return Ok(());
     }
+    let said = async {
+        writer.write_all(out).await?;
+        writer.flush().await
+    };
+    let deaf = |_elapsed| io::Error::new(io::ErrorKind::TimedOut, "the client takes no answers");
+    timeout(DEAF_MAX, said).await.map_err(deaf)??;
+    out.clear();
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::guests::Guests;
+    use super::super::stream::Stream;
     use super::*;
     use crate::testing::FakeEngine;
 
@@ -364,7 +391,9 @@ mod tests {
             &mut self.0
         }
 
-        fn answer(_: &mut Vec<u8>, (): (), _: Answer<'_>) {}
+        fn answer(out: &mut Vec<u8>, (): (), _: Answer<'_>) {
+            out.extend_from_slice(b"heard.");
+        }
     }
 
     /// What reading of `sent` ends with, and after how many seconds; if told to, the client goes after `leaves` of them.
@@ -437,5 +466,36 @@ mod tests {
         assert_eq!(ended(b"half", Some(20)).await.1, 20);
         assert!(ended(b"half", Some(20)).await.0.starts_with("a call that takes long"));
         assert_eq!(ended(b"whole.", Some(500)).await, ("made room".into(), 500));
+    }
+
+    /// What serving a client ends with that makes calls and takes no answers, and after how many seconds.
+    async fn deaf(stops: bool) -> (String, u64) {
+        let (mut client, server) = tokio::io::duplex(100);
+        let stop = CancellationToken::new();
+        let context = FakeEngine::new().context(&stop);
+        let peer = "192.0.2.1:41414".parse().unwrap();
+        let stream = Stream::Layered(Box::new(server));
+        let connection = Connection { stream, peer, local: peer, guests: Guests::new() };
+        let begun = tokio::time::Instant::now();
+        let calls = async {
+            // As many as are read.
+            while timeout(Duration::from_secs(1), client.write_all(b"call.")).await.is_ok() {}
+            if stops {
+                stop.cancel();
+            }
+            std::future::pending::<()>().await;
+        };
+        let ended = tokio::select! {
+            ended = serve(connection, context, Room::new(1000), Dots::default()) => ended,
+            () = calls => unreachable!(),
+            () = tokio::time::sleep(Duration::from_secs(3600)) => panic!("it is served for ever"),
+        };
+        (ended.err().map_or_else(|| "the end".into(), |error| error.to_string()), begun.elapsed().as_secs())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_no_answers_is_let_go_and_holds_up_no_stop() {
+        assert_eq!(deaf(false).await, ("the client takes no answers".into(), 60));
+        assert_eq!(deaf(true).await, ("the end".into(), 1 + FAREWELL_MAX.as_secs()));
     }
 }
