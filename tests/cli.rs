@@ -90,17 +90,27 @@ fn a_signal_that_comes_twice_at_once_is_one_request() {
 }
 
 #[test]
-fn an_agent_whose_channel_another_process_holds_ends_with_75() {
+fn an_agent_whose_channel_another_process_holds_waits_and_then_ends_with_75() {
     let directory = prepared();
     let file =
         "type = file\na1.channels.c1.checkpointDir = @DIR@/checkpoint\na1.channels.c1.dataDirs = @DIR@/data";
     write_config(directory.path(), &TAIL_TO_LOG.replace("type = memory", file));
     let mut first = Running::agent(directory.path(), AGENT);
     first.wait_for("started");
-    let mut second = Running::agent(directory.path(), AGENT);
+    let mut second = Running::agent(directory.path(), &[AGENT, &["-Dflumen.lock.wait=0"]].concat());
     assert_eq!(second.end().code(), Some(75), "{:#?}", second.seen);
+    // By itself it waits for who may be about to end; a stop ends the wait.
+    let mut stopped = Running::agent(directory.path(), AGENT);
+    stopped.wait_for("waiting up to 30 s");
+    stopped.signal("TERM");
+    assert_eq!(stopped.end().code(), Some(0), "{:#?}", stopped.seen);
+    let mut next = Running::agent(directory.path(), AGENT);
+    next.wait_for("waiting up to 30 s");
     first.signal("TERM");
     assert_eq!(first.end().code(), Some(0));
+    next.wait_for("source runs");
+    next.signal("TERM");
+    assert_eq!(next.end().code(), Some(0), "{:#?}", next.seen);
 }
 
 #[test]

@@ -39,6 +39,12 @@ use crate::{medium, memory};
 /// How long a stop may drain if nothing says otherwise.
 const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(20);
 
+/// How long a start waits for channels whose directories other processes hold, if nothing says otherwise. A killed process holds
+/// them until the kernel has ended its last writes, which takes some 100 ms as a rule and has been seen to take more than 5 s.
+const LOCK_WAIT_DEFAULT: Duration = Duration::from_secs(30);
+/// How often it is looked for.
+const LOCK_POLL: Duration = Duration::from_millis(100);
+
 /// Signals within this time of the first are the same request: `timeout` and some service managers send theirs to the
 /// process and then to its group, and the process gets both.
 const SAME_REQUEST: Duration = Duration::from_secs(1);
@@ -96,12 +102,20 @@ fn storage(definitions: &BTreeMap<String, String>) -> Result<Storage, String> {
 }
 
 fn shutdown_timeout(definitions: &BTreeMap<String, String>) -> Result<Duration, String> {
-    let found = ["flumen.shutdown.timeout", "flume.shutdown.timeout"]
-        .into_iter()
-        .find_map(|key| Some((key, definitions.get(key)?)));
-    let Some((key, text)) = found else { return Ok(SHUTDOWN_TIMEOUT_DEFAULT) };
+    let names = ["flumen.shutdown.timeout", "flume.shutdown.timeout"];
+    Ok(seconds(definitions, &names)?.unwrap_or(SHUTDOWN_TIMEOUT_DEFAULT))
+}
+
+fn lock_wait(definitions: &BTreeMap<String, String>) -> Result<Duration, String> {
+    Ok(seconds(definitions, &["flumen.lock.wait"])?.unwrap_or(LOCK_WAIT_DEFAULT))
+}
+
+/// Seconds by the first of these names that is defined.
+fn seconds(definitions: &BTreeMap<String, String>, names: &[&str]) -> Result<Option<Duration>, String> {
+    let found = names.iter().find_map(|key| Some((key, definitions.get(*key)?)));
+    let Some((key, text)) = found else { return Ok(None) };
     match text.trim().parse::<u64>() {
-        Ok(seconds) if seconds <= 86_400 => Ok(Duration::from_secs(seconds)),
+        Ok(seconds) if seconds <= 86_400 => Ok(Some(Duration::from_secs(seconds))),
         _ => Err(format!("{key}: `{text}` is not a number of seconds up to 86400")),
     }
 }
@@ -274,7 +288,9 @@ async fn serve(arguments: &AgentArguments, registry: Registry) -> Exit {
         }
     };
     let definitions = arguments.config.definitions();
-    let (files, options, log) = match prepare(arguments, &definitions) {
+    let prepared =
+        prepare(arguments, &definitions).and_then(|prepared| Ok((prepared, lock_wait(&definitions)?)));
+    let ((files, options, log), lock_wait) = match prepared {
         Ok(prepared) => prepared,
         Err(message) => {
             eprintln!("flumen agent: {message}");
@@ -313,11 +329,47 @@ async fn serve(arguments: &AgentArguments, registry: Registry) -> Exit {
     };
     match started {
         Ok((agent, configuration)) => {
+            let agent = match wait_for_locks(agent, lock_wait, &mut signals).await {
+                Ok(agent) => agent,
+                Err(exit) => return exit,
+            };
             let poll = (!arguments.no_reload_conf).then(|| Duration::from_secs(arguments.poll_interval));
             attend(agent, configuration, signals, options.shutdown_timeout, poll, log).await
         }
         Err(exit) => exit,
     }
+}
+
+/// Waits for other processes that hold the directories of all channels: one that was killed holds them until its last writes have
+/// ended.
+async fn wait_for_locks(agent: Agent, limit: Duration, signals: &mut Signals) -> Result<Agent, Exit> {
+    let deadline = Instant::now() + limit;
+    let mut is_said = false;
+    while agent.only_locks_hinder() {
+        if Instant::now() >= deadline {
+            error!("nothing runs, for other processes hold the channels' directories");
+            stop(agent, Duration::ZERO, signals).await;
+            return Err(Exit::Locked);
+        }
+        if !std::mem::replace(&mut is_said, true) {
+            let held: Vec<String> =
+                agent.startup_failures().into_iter().map(|failure| failure.reason).collect();
+            let held = held.join("; ");
+            warn!(
+                "{held}: waiting up to {} s for it to end, as one that was killed does soon",
+                limit.as_secs()
+            );
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LOCK_POLL) => {}
+            name = signals.stop() => {
+                info!("{name} while starting: stopping at once; what was acknowledged is on disk");
+                stop(agent, Duration::ZERO, signals).await;
+                return Err(Exit::Clean);
+            }
+        }
+    }
+    Ok(agent)
 }
 
 /// Answers signals and changes of the configuration until the agent has stopped.
@@ -329,11 +381,6 @@ async fn attend(
     poll: Option<Duration>,
     log: Log,
 ) -> Exit {
-    if agent.only_locks_hinder() {
-        error!("nothing runs, for other processes hold the channels' directories");
-        stop(agent, Duration::ZERO, &mut signals).await;
-        return Exit::Locked;
-    }
     // An interval without polls would need a future that never ends; a very long one is as good.
     let period = poll.unwrap_or(Duration::from_secs(u64::from(u32::MAX)));
     let mut ticks = tokio::time::interval_at(Instant::now() + period, period);

@@ -188,7 +188,7 @@ fn data_of_a_newer_format_is_refused_untouched_and_nothing_of_it_is_lost() {
 fn a_second_agent_on_the_same_directory_ends_with_75_and_names_it() {
     let world = World::new(DURABLE_TAIL);
     let first = world.start().started();
-    let mut second = world.start();
+    let mut second = world.start_with(&["-Dflumen.lock.wait=2"]);
     assert_eq!(second.end().code(), Some(75), "{}", second.said());
     second.wait_for(&["ERROR", &world.path("data/flumen").to_string_lossy(), "locked"]);
     world.append("in/a.log", lines(0, 100));

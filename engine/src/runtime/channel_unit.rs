@@ -3,7 +3,8 @@
 //! ```text
 //!   opening ──ok──> open ──stop──> close
 //!      │ ^
-//!      │ └── pause ── failed (locked, foreign files, no space …): reported with its reason, tried again
+//!      │ └── pause ── failed (foreign files, no space …): reported with its reason, tried again
+//!      └─── locked: tried again soon, reported as seldom as other failures
 //! ```
 //!
 //! Sources and sinks hold a [`Handle`] and wait on it; they never see a channel that is not open. Opening may take as
@@ -11,6 +12,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use flumen_api::channel::{Channel, OpenError};
 use flumen_api::registry::{ChannelContext, Factory};
@@ -22,6 +24,9 @@ use super::AgentOptions;
 use super::board::{Entry, Meters, State};
 use super::supervise::{Backoff, Running, catch_now, sleep_or_stop};
 use crate::plan::ChannelPlan;
+
+/// How long after a try a channel whose directory another process holds is tried again.
+const LOCKED_PAUSE: Duration = Duration::from_millis(200);
 
 /// A channel as those see it that hang on it.
 #[derive(Clone)]
@@ -119,10 +124,14 @@ impl Keeper {
         let entry = &self.entry;
         let mut attempted = Some(attempted);
         let mut backoff = Backoff::new(self.options.pauses);
+        let mut quiet_until = None;
         loop {
-            entry.set(State::Starting);
+            if quiet_until.is_none() {
+                entry.set(State::Starting);
+            }
             let opened = self.open().await;
-            self.locked.store(matches!(opened, Err(OpenError::Locked { .. })), Ordering::Release);
+            let is_locked = matches!(opened, Err(OpenError::Locked { .. }));
+            self.locked.store(is_locked, Ordering::Release);
             let error = match opened {
                 Ok(channel) => {
                     tracing::info!(channel = %entry.name, "channel is open");
@@ -133,9 +142,17 @@ impl Keeper {
                 }
                 Err(error) => error,
             };
-            let pause = backoff.failed(None);
-            tracing::error!(channel = %entry.name, %error, "cannot open the channel, trying again in {pause:?}");
-            entry.set(State::Failed { reason: error.to_string(), failures: backoff.failures });
+            // Whoever holds the directory may be a killed process whose last writes are about to end.
+            let mut pause = LOCKED_PAUSE;
+            if !is_locked || quiet_until.is_none_or(|until| until <= Instant::now()) {
+                let next = backoff.failed(None);
+                if !is_locked {
+                    pause = next;
+                }
+                tracing::error!(channel = %entry.name, %error, "cannot open the channel, trying again in {pause:?}");
+                entry.set(State::Failed { reason: error.to_string(), failures: backoff.failures });
+                quiet_until = is_locked.then(|| Instant::now() + next);
+            }
             drop(attempted.take());
             if sleep_or_stop(pause, &self.stop).await {
                 return None;

@@ -23,6 +23,8 @@ const CHECKPOINT_INTERVAL_MS: i64 = 30_000;
 const FSYNC_INTERVAL_S: i64 = 5;
 /// Without `fsyncPerTransaction` a sync begins with as many bytes: it holds up a roll for some 20 ms at most.
 const UNSYNCED_BYTES_MAX: u64 = 16 << 20;
+/// How long one attempt to open the log waits for its lock.
+const LOCK_WAIT: Duration = Duration::from_secs(1);
 
 settings! {
     /// Keys of the file channel.
@@ -236,6 +238,8 @@ impl FileSettings {
                     bytes: UNSYNCED_BYTES_MAX,
                 },
             },
+            // The agent tries again, and says for whom it waits.
+            lock_wait: LOCK_WAIT,
             compression: self.compression.0,
             keys,
             ..Options::default()
