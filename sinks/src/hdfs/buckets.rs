@@ -137,7 +137,8 @@ impl Open {
 
     fn hand_over(&mut self) {
         if !self.buffer.is_empty() {
-            let next = if self.buffer.len() >= BUFFER_BYTES { BUFFER_BYTES } else { 0 };
+            // With room for what comes when it is nearly full: a run of lines is some 100 KiB.
+            let next = if self.buffer.len() >= BUFFER_BYTES { 2 * BUFFER_BYTES } else { 0 };
             let bytes = std::mem::replace(&mut self.buffer, Vec::with_capacity(next));
             self.handed += bytes.len() as u64;
             self.hand.write(bytes);

@@ -4,16 +4,21 @@
 //! Nothing is written before the journal has it that the file was created: what is in a file that the journal does not know as
 //! created is another's.
 //!
+//! A sync that goes on by itself, as in an object store, holds up nothing that is written behind it. One that is better left for a moment
+//! waits until then, or until enough bytes stand behind it: under load nothing rests.
+//!
 //! After the first call that fails, or takes too long, the hand lets go of the file. Whatever it is asked then, it answers
 //! with that failure.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 use flumen_api::channel::Ticket;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, JoinSet};
 
-use super::client::{Cause, Fault, OpenFile};
+use super::client::{Cause, Fault, OpenFile, Rest};
 
 enum Order {
     Write(Bytes),
@@ -94,14 +99,46 @@ async fn work(file: OpenFile, made: Ticket, mut orders: mpsc::UnboundedReceiver<
         Ok(()) => Ok(file),
         Err(error) => Err(Fault::new(Cause::Refused, "note", file.path(), error.to_string())),
     };
-    while let Some(order) = orders.recv().await {
-        let done = match &mut file {
-            Err(fault) => Err(Fault::clone(fault)),
-            Ok(file) => match order {
-                Order::Write(ref bytes) => file.write(bytes.clone()).await,
-                Order::Sync(_) => file.sync().await,
-                Order::Close(_) => file.close().await,
-            },
+    let mut behind = VecDeque::new();
+    let mut syncing: JoinSet<Done> = JoinSet::new();
+    loop {
+        let next = match behind.pop_front() {
+            None => orders.recv().await,
+            some => some,
+        };
+        let Some(order) = next else { return };
+        while let Some(done) = syncing.try_join_next() {
+            if let (Ok(Err(fault)), Ok(_)) = (done, &file) {
+                file = Err(fault);
+            }
+        }
+        let done = match (&mut file, &order) {
+            (Err(fault), _) => Err(fault.clone()),
+            (Ok(file), Order::Write(bytes)) => file.write(bytes.clone()).await,
+            (Ok(file), Order::Sync(answer)) => {
+                if let Some(rest) = file.rest() {
+                    take_rest(rest, &mut orders, &mut behind).await;
+                }
+                match file.sync().await {
+                    Ok(None) => Ok(()),
+                    Ok(Some(sync)) => {
+                        let answer = answer.clone();
+                        syncing.spawn(async move {
+                            let done = sync.await;
+                            drop(answer.send(Some(done.clone())));
+                            done
+                        });
+                        continue;
+                    }
+                    Err(fault) => Err(fault),
+                }
+            }
+            (Ok(file), Order::Close(_)) => {
+                let done = file.close().await;
+                // They end with it, and have their own answers.
+                while syncing.join_next().await.is_some() {}
+                done
+            }
         };
         if let Err(fault) = &done {
             // Its writer goes with it.
@@ -114,6 +151,59 @@ async fn work(file: OpenFile, made: Ticket, mut orders: mpsc::UnboundedReceiver<
                 drop(answer.send(Some(done)));
                 return;
             }
+        }
+    }
+}
+
+/// Waits until a sync is due, or enough is to be written behind it; what is ordered meanwhile stands behind it.
+async fn take_rest(rest: Rest, orders: &mut mpsc::UnboundedReceiver<Order>, behind: &mut VecDeque<Order>) {
+    let bytes = |order: &Order| match order {
+        Order::Write(bytes) => bytes.len() as u64,
+        Order::Sync(_) => 0,
+        Order::Close(_) => u64::MAX,
+    };
+    let mut more = rest.unless_bytes;
+    for order in &*behind {
+        more = more.saturating_sub(bytes(order));
+    }
+    while more > 0 {
+        let order = tokio::select! {
+            () = tokio::time::sleep_until(rest.until) => return,
+            order = orders.recv() => order,
+        };
+        let Some(order) = order else { return };
+        more = more.saturating_sub(bytes(&order));
+        behind.push_back(order);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sync_rests_until_its_time_unless_there_is_enough_behind_it_or_the_end() {
+        const PAUSE: Duration = Duration::from_secs(1);
+        let write = |bytes: usize| Order::Write(vec![0; bytes].into());
+        let (close, _closed) = watch::channel(None);
+        for (orders, rested) in [
+            (vec![], PAUSE),
+            (vec![write(9)], PAUSE),
+            (vec![write(4), write(6)], Duration::ZERO),
+            (vec![write(1), Order::Close(close)], Duration::ZERO),
+        ] {
+            let begun = Instant::now();
+            let (sender, mut received) = mpsc::unbounded_channel();
+            let count = orders.len();
+            orders.into_iter().for_each(|order| drop(sender.send(order)));
+            let rest = Rest { until: begun + PAUSE, unless_bytes: 10 };
+            let mut behind = VecDeque::new();
+            take_rest(rest, &mut received, &mut behind).await;
+            assert_eq!((begun.elapsed(), behind.len()), (rested, count));
         }
     }
 }

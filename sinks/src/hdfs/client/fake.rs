@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Cause, FileSystem, Trouble, Writer};
+use super::{Cause, FileSystem, Syncing, Trouble, Writer};
 
 /// The file system; clones are the same one.
 #[derive(Clone, Debug, Default)]
@@ -152,8 +152,9 @@ impl Writer for FakeWriter {
         Ok(())
     }
 
-    async fn sync(&mut self) -> Result<(), Trouble> {
-        self.files.called("sync", &[&self.path]).await
+    async fn sync(&mut self) -> Result<Option<Syncing<Trouble>>, Trouble> {
+        self.files.called("sync", &[&self.path]).await?;
+        Ok(None)
     }
 
     async fn close(&mut self) -> Result<(), Trouble> {

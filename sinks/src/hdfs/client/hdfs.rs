@@ -24,7 +24,7 @@ use hdfs_native::{ClientBuilder, HdfsError, WriteOptions};
 use tokio::runtime::Handle;
 
 use super::super::conf::HadoopConf;
-use super::{Cause, FileSystem, Trouble, Writer};
+use super::{Cause, FileSystem, Syncing, Trouble, Writer};
 
 /// Where the library would read files by itself; they were read by us, with variables filled in.
 const NO_FILES: &str = "/dev/null/no-files";
@@ -188,8 +188,9 @@ impl Writer for HdfsWriter {
         Ok(())
     }
 
-    async fn sync(&mut self) -> Result<(), Trouble> {
-        self.writer.hsync().await.map_err(trouble)
+    async fn sync(&mut self) -> Result<Option<Syncing<Trouble>>, Trouble> {
+        self.writer.hsync().await.map_err(trouble)?;
+        Ok(None)
     }
 
     async fn close(&mut self) -> Result<(), Trouble> {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
-use super::{Cause, FileSystem, Trouble, Writer};
+use super::{Cause, FileSystem, Syncing, Trouble, Writer};
 
 /// The local file system.
 #[derive(Clone, Copy, Debug)]
@@ -178,18 +178,20 @@ impl Writer for LocalWriter {
         blocking(move || (&*file).write_all(&bytes)).await
     }
 
-    async fn sync(&mut self) -> Result<(), Trouble> {
+    async fn sync(&mut self) -> Result<Option<Syncing<Trouble>>, Trouble> {
         let (file, path) = (self.file.clone(), self.path.clone());
         let is_new = std::mem::take(&mut self.is_new);
         blocking(move || {
             file.sync_data()?;
             if is_new { sync_directory(&path) } else { Ok(()) }
         })
-        .await
+        .await?;
+        Ok(None)
     }
 
     async fn close(&mut self) -> Result<(), Trouble> {
-        self.sync().await
+        self.sync().await?;
+        Ok(())
     }
 }
 

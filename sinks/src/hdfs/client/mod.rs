@@ -19,6 +19,7 @@ mod object;
 
 use std::fmt;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,17 +123,30 @@ pub(super) trait FileSystem: fmt::Debug + Send + Sync + 'static {
     }
 }
 
+/// A sync that goes on while the file is written to.
+pub(super) type Syncing<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;
+
+/// A sync is better left until then, or until there are so many bytes more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Rest {
+    pub until: tokio::time::Instant,
+    pub unless_bytes: u64,
+}
+
 /// A file that is being written.
 #[async_trait]
 pub(super) trait Writer: Send {
     /// Appends.
     async fn write(&mut self, bytes: Bytes) -> Result<(), Trouble>;
 
-    /// Waits until the next sync is worth its while.
-    async fn rest(&mut self) {}
+    /// How long the next sync is better left, and until how many bytes more.
+    fn rest(&self) -> Option<Rest> {
+        None
+    }
 
-    /// All that was written is on the disks of the destination when this is done.
-    async fn sync(&mut self) -> Result<(), Trouble>;
+    /// All that was written is on the disks of the destination when this is done; or, if it returns a future, when that is done: the file
+    /// may be written to meanwhile. Such a future goes on without being polled, and ends when it is dropped.
+    async fn sync(&mut self) -> Result<Option<Syncing<Trouble>>, Trouble>;
 
     /// The same, and the file is closed.
     async fn close(&mut self) -> Result<(), Trouble>;
@@ -238,11 +252,21 @@ impl OpenFile {
         limited(self.client.limit, "write", &self.path, self.writer.write(bytes)).await
     }
 
+    /// As [`Writer::rest`].
+    pub fn rest(&self) -> Option<Rest> {
+        self.writer.rest()
+    }
+
     /// As [`Writer::sync`].
-    pub async fn sync(&mut self) -> Result<(), Fault> {
-        // Not a call, and held against nobody.
-        self.writer.rest().await;
-        self.client.call("sync", &self.path, self.writer.sync()).await
+    pub async fn sync(&mut self) -> Result<Option<Syncing<Fault>>, Fault> {
+        const WHAT: &str = "sync";
+        let permit = self.client.permits.clone().acquire_owned().await;
+        let (limit, path) = (self.client.limit, self.path.clone());
+        let Some(syncing) = limited(limit, WHAT, &path, self.writer.sync()).await? else { return Ok(None) };
+        Ok(Some(Box::pin(async move {
+            let _permit = permit;
+            limited(limit, WHAT, &path, syncing).await
+        })))
     }
 
     /// As [`Writer::close`].
@@ -295,7 +319,7 @@ mod tests {
                 client.rename("/d/f", "/d/g", false).await.expect_err("rename"),
                 client.delete("/d/f").await.expect_err("delete"),
                 client.recover("/d/f").await.expect_err("recover"),
-                open.sync().await.expect_err("sync"),
+                open.sync().await.map(drop).expect_err("sync"),
                 open.close().await.expect_err("close"),
             ]
         };

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Cause, FileSystem, Trouble, Writer};
+use super::{Cause, FileSystem, Rest, Syncing, Trouble, Writer};
 use crate::objects::staged::{self, MANIFEST, Staged, StagedWriter, Uploading};
 use crate::objects::{Kind, Store, StoreError};
 
@@ -109,12 +109,13 @@ impl Writer for ObjectWriter {
         Ok(self.0.write(bytes).await?)
     }
 
-    async fn rest(&mut self) {
-        self.0.rest().await;
+    fn rest(&self) -> Option<Rest> {
+        self.0.rest().map(|(until, unless_bytes)| Rest { until, unless_bytes })
     }
 
-    async fn sync(&mut self) -> Result<(), Trouble> {
-        Ok(self.0.flush().await?)
+    async fn sync(&mut self) -> Result<Option<Syncing<Trouble>>, Trouble> {
+        let flushing = self.0.flush().await?;
+        Ok(Some(Box::pin(async move { Ok(flushing.wait().await?) })))
     }
 
     async fn close(&mut self) -> Result<(), Trouble> {

@@ -104,7 +104,7 @@ impl Manifest {
     }
 
     /// The byte behind the parts.
-    pub fn parts_end(&self) -> u64 {
+    fn parts_end(&self) -> u64 {
         self.parts.last().map_or(0, |(end, _)| *end)
     }
 
@@ -138,7 +138,7 @@ impl Manifest {
     }
 
     /// The pieces that are these bytes and no others, if there are such.
-    pub fn pieces_between(&self, from: u64, to: u64) -> Option<Vec<(u64, u64)>> {
+    fn pieces_between(&self, from: u64, to: u64) -> Option<Vec<(u64, u64)>> {
         let (mut at, mut found) = (from, Vec::new());
         for (first, length) in self.pieces.iter().filter(|(first, _)| *first >= from && *first < to) {
             if *first != at {

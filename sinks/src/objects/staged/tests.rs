@@ -58,6 +58,11 @@ impl World {
     }
 }
 
+/// Flushes, and waits for it.
+async fn flush(writer: &mut StagedWriter) -> Result<(), StoreError> {
+    writer.flush().await?.wait().await
+}
+
 /// Bytes that are nowhere the same.
 fn bytes(from: usize, length: usize) -> Bytes {
     let numbers =
@@ -74,7 +79,7 @@ async fn a_file_appears_whole_when_it_is_completed_and_never_before() {
         for write in writes {
             writer.write(bytes(length, write)).await.expect("written");
             length += write;
-            writer.flush().await.expect("flushed");
+            flush(&mut writer).await.expect("flushed");
             assert!(world.oss.whole().is_empty());
             assert_eq!(world.staged().length().await, Ok(Some(length as u64)));
         }
@@ -98,7 +103,7 @@ async fn a_file_whose_writer_is_gone_is_completed_at_any_flush_it_had() {
         for (at, write) in writes.iter().enumerate() {
             writer.write(bytes(length, *write)).await.expect("written");
             length += write;
-            writer.flush().await.expect("flushed");
+            flush(&mut writer).await.expect("flushed");
             if at < kept {
                 cut = length;
             }
@@ -149,7 +154,7 @@ async fn a_clearing_that_was_broken_off_anywhere_is_found_and_goes_on() {
         let world = World::new();
         let mut writer = world.create().await;
         writer.write(bytes(0, 10)).await.expect("written");
-        writer.flush().await.expect("flushed");
+        flush(&mut writer).await.expect("flushed");
         drop(writer);
         world.staged().fence().await.expect("fenced");
         world.oss.fail(1, What::Refuse(403, "AccessDenied"), move |asked| {
@@ -166,10 +171,10 @@ async fn what_a_writer_has_on_its_way_when_it_is_let_go_of_does_not_count() {
     let world = World::new();
     let mut writer = world.create().await;
     writer.write(bytes(0, 10)).await.expect("written");
-    writer.flush().await.expect("flushed");
+    flush(&mut writer).await.expect("flushed");
     world.staged().fence().await.expect("fenced");
     writer.write(bytes(10, 10)).await.expect("written");
-    writer.flush().await.expect("too late");
+    flush(&mut writer).await.expect("too late");
     assert_eq!(world.staged().length().await, Ok(Some(10)));
     assert_eq!(world.staged().complete(None).await, Ok(Done::Complete(10)));
     world.has_only(&bytes(0, 10));
@@ -182,7 +187,7 @@ async fn bytes_that_are_not_held_any_more_are_read_again() {
     let mut writer = world.create().await;
     for at in 0..8 {
         writer.write(bytes(at * (45 << 10), 45 << 10)).await.expect("written");
-        writer.flush().await.expect("flushed");
+        flush(&mut writer).await.expect("flushed");
     }
     writer.close().await.expect("closed");
     drop(writer);
@@ -233,7 +238,7 @@ async fn an_answer_that_was_lost_after_it_was_done_is_found_out() {
         let mut writer = world.create().await;
         for at in 0..4 {
             writer.write(bytes(at * (200 << 10), 200 << 10)).await.expect("written");
-            writer.flush().await.expect("flushed");
+            flush(&mut writer).await.expect("flushed");
         }
         writer.close().await.expect("closed");
         // An upload that nobody knows of is found by whoever comes after a kill.
@@ -263,7 +268,7 @@ async fn faults_that_pass_are_outlived() {
             world.oss.fail(1, what, move |asked| asked.what() == kind);
             let mut writer = world.create().await;
             writer.write(bytes(0, 150 << 10)).await.expect("written");
-            writer.flush().await.expect("flushed");
+            flush(&mut writer).await.expect("flushed");
             writer.write(bytes(150 << 10, 10)).await.expect("written");
             writer.close().await.expect("closed");
             world.staged().complete(None).await.expect("complete");
@@ -350,7 +355,7 @@ async fn files_are_recovered_by_hand_one_or_a_folder() {
         let mut writer = create(&world.store, &at, &key, &world.uploading).await.expect("created");
         if length > 0 {
             writer.write(bytes(0, length)).await.expect("written");
-            writer.flush().await.expect("flushed");
+            flush(&mut writer).await.expect("flushed");
         }
     }
     world.oss.begin_upload("logs/d2/f");
