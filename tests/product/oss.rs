@@ -75,6 +75,36 @@ fn scenario_12_killed_ten_times_has_each_event_once_in_whole_objects() {
     assert!(oss.uploads().len() <= 1, "{:?}", oss.uploads());
 }
 
+/// What is held until objects end is far more than the channel takes: they end early, and nothing waits for ever.
+#[test]
+fn without_flushing_a_channel_that_is_full_ends_objects_and_kills_neither_lose_nor_repeat() {
+    const LINES: u64 = 60_000;
+    let (oss, mut random) = (Oss::start(), Random::new());
+    let world = world(&oss);
+    let keys = "a1.sinks.oss_sink.hdfs.flush = false\na1.channels.c1.capacity = 10000\n\
+                a1.channels.c1.transactionCapacity = 1000\na1.channels.c1.keep-alive = 1\n\
+                a1.sinks.oss_sink.hdfs.batchSize = 1000\n";
+    world.append("flume.conf", keys);
+    world.append("in/app.log", lines(0, LINES));
+    let all = LINES as usize * LINE;
+    let mut said = String::new();
+    for _ in 0..3 {
+        let agent = start(&world);
+        let enough = oss.whole_bytes() + random.below(all as u64 / 12) as usize;
+        eventually(|| oss.whole_bytes() > enough, || format!("{} of {enough} bytes", oss.whole_bytes()));
+        said.push_str(&agent.said());
+        agent.kill();
+    }
+    assert!(said.contains("the channel has no room left while "), "{said}");
+    // What the channel has room for waits for its object's end: by time, here.
+    world.append("flume.conf", "a1.sinks.oss_sink.hdfs.rollInterval = 1\n");
+    let agent = start(&world);
+    eventually(|| oss.whole_bytes() >= all, || format!("{} of {all} bytes", oss.whole_bytes()));
+    agent.stop();
+    assert_each_once(&whole(&oss), 0..LINES);
+    assert_eq!(oss.staged(), [""; 0]);
+}
+
 #[test]
 fn what_a_killed_agent_left_is_recovered_by_hand() {
     const LINES: u64 = 30_000;

@@ -292,6 +292,11 @@ impl Taken {
         self.first_event
     }
 
+    /// Lets go of the events, which may be in large buffers; the take itself stays out.
+    pub fn forget_events(&mut self) {
+        self.events = Events::new();
+    }
+
     /// The sink of this name has delivered the events durably; its `progress` becomes durable with the release.
     pub fn release(mut self, sink: &str, progress: Vec<SinkProgress>) {
         if let Some(receipt) = self.receipt.take() {
@@ -375,6 +380,12 @@ pub trait Channel: Send + Sync + 'static {
     /// waits a moment before is faster in the end.
     fn takers_behind(&self) -> Option<f64> {
         None
+    }
+
+    /// Whether a put waits for room that only releases give, or was refused for lack of it since the last one: a sink that keeps
+    /// back its releases must let go of them then. `false` where a channel cannot tell.
+    fn lacks_room(&self) -> bool {
+        false
     }
 
     /// Room for a put, or [`PutError::Full`] at once.

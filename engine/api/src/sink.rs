@@ -151,6 +151,11 @@ impl SinkContext {
         self.channel.limits().durable
     }
 
+    /// Whether the channel has no room for a put before something is released.
+    pub fn channel_lacks_room(&self) -> bool {
+        self.channel.lacks_room()
+    }
+
     /// The progress released last, by key. Empty over a channel that is not durable.
     pub fn positions(&self) -> Positions {
         self.channel.sink_positions(&self.name)
@@ -178,6 +183,13 @@ pub trait Sink: Send {
 
     /// Hands over events. Runs on a thread of the sink's own and may block it.
     async fn deliver(&mut self, events: &Events) -> Result<(), SinkError>;
+
+    /// Whether what was delivered is kept unreleased for longer, though the window is full or the channel empty. It is asked again after
+    /// each delivery and while idle; a stop, a change of sinks, and a channel that has no more room for its sources flush all the same.
+    /// What is kept goes back as a whole, if anything fails.
+    fn holds(&mut self) -> bool {
+        false
+    }
 
     /// Begins to make durable all that was delivered. The runner polls the future from then on, also between deliveries;
     /// what it should do before that, it has to do here.

@@ -77,6 +77,8 @@ struct State<P: Positions> {
     waiting: VecDeque<Waiting<P>>,
     next_id: u64,
     closed: bool,
+    /// Somebody found no room since the last release.
+    short: bool,
 }
 
 struct Waiting<P: Positions> {
@@ -125,6 +127,7 @@ impl<P: Positions> Gate<P> {
             waiting: VecDeque::new(),
             next_id: 0,
             closed: false,
+            short: false,
         };
         Arc::new(Self { positions, state: Mutex::new(state) })
     }
@@ -143,8 +146,22 @@ impl<P: Positions> Gate<P> {
         let turn = state.waiting.is_empty() || amount == Amount::default();
         match turn && state.reserve(&*self.positions, amount) {
             true => Ok(Grant { gate: self.clone(), amount }),
-            false => Err(Refused::Full),
+            false => {
+                state.short = true;
+                Err(Refused::Full)
+            }
         }
+    }
+
+    /// Whether somebody waits for room, or has found none since the last release.
+    pub fn lacks_room(&self) -> bool {
+        let state = self.state.lock();
+        state.short || !state.waiting.is_empty()
+    }
+
+    /// Somebody found no room elsewhere that a release may give.
+    pub fn found_no_room(&self) {
+        self.state.lock().short = true;
     }
 
     /// Room, waited for without limit. Dropping the future leaves the queue and gives back what was granted meanwhile.
@@ -171,7 +188,9 @@ impl<P: Positions> Gate<P> {
     }
     /// Events were released: the positions show more room.
     pub fn released(self: &Arc<Self>) {
-        self.serve(self.state.lock());
+        let mut state = self.state.lock();
+        state.short = false;
+        self.serve(state);
     }
 
     /// Changes the limits; what is held stays, even beyond them.
@@ -300,6 +319,24 @@ mod tests {
         drop(grant);
         drop(unseen);
         assert!(gate.try_acquire(events(10)).is_ok());
+    }
+
+    #[test]
+    fn who_finds_no_room_is_known_until_something_is_released() {
+        let (gate, held) = gate(10);
+        assert!(!gate.lacks_room());
+        held.0.store(5, Ordering::Relaxed);
+        assert!(gate.try_acquire(events(6)).is_err());
+        assert!(gate.lacks_room());
+        gate.released();
+        assert!(!gate.lacks_room());
+        let mut waiting = Box::pin(gate.acquire(events(6)));
+        assert!(poll(waiting.as_mut()).is_pending());
+        gate.released();
+        assert!(gate.lacks_room(), "it waits on");
+        held.0.store(4, Ordering::Relaxed);
+        gate.released();
+        assert!(poll(waiting.as_mut()).is_ready() && !gate.lacks_room());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!              take ──> deliver ──> window (delivered, not flushed)
-//!                                     │ full by events, bytes or time; channel empty; stop
+//!                                     │ full by events, bytes or time; channel empty; stop: unless the sink holds it
 //!                                     v
 //!                                   flush ──> flights (at most window.flushes, oldest first)
 //!                                               │ ready, in order
@@ -52,6 +52,8 @@ pub(super) struct Slot {
     failures: u32,
     dead_letter: Option<DeadLetter>,
     window: Window,
+    /// It was said that the sink cannot hold as much as it wants to.
+    cut_short: bool,
 }
 
 impl Slot {
@@ -64,7 +66,7 @@ impl Slot {
         let mut window = sink.window();
         window.flushes = window.flushes.max(1);
         let context = context.with_dead_letter(dead_letter.is_some());
-        Self { sink, context, entry, started: false, failures: 0, dead_letter, window }
+        Self { sink, context, entry, started: false, failures: 0, dead_letter, window, cut_short: false }
     }
 
     /// Delivers; what the destination refuses goes to the dead letter, and then the delivery counts.
@@ -150,6 +152,8 @@ struct Open {
     bytes: usize,
     /// When the oldest was delivered.
     since: Instant,
+    /// So many takes, the oldest, have no events in memory any more.
+    forgotten: usize,
 }
 
 /// What a flush is about to release.
@@ -219,7 +223,7 @@ impl<'a> Runner<'a> {
             stop,
             tick,
             at: 0,
-            open: Open { takes: Vec::new(), events: 0, bytes: 0, since: Instant::now() },
+            open: Open { takes: Vec::new(), events: 0, bytes: 0, since: Instant::now(), forgotten: 0 },
             flights: VecDeque::new(),
             spare: Vec::new(),
             channel_failures: 0,
@@ -293,7 +297,9 @@ impl<'a> Runner<'a> {
         let full = self.open.events >= window.events
             || self.open.bytes >= window.bytes
             || now.duration_since(self.open.since) >= window.time;
-        if full {
+        let was_held = self.open.forgotten > 0;
+        let is_held = self.is_held();
+        if !is_held && (full || was_held) {
             self.begin_flush().await?;
         } else if !self.flights.is_empty() {
             self.attend_flights().await?;
@@ -303,7 +309,10 @@ impl<'a> Runner<'a> {
 
     /// The channel is empty: flushes what is delivered; then waits for events, a flush, the time to roll, or the stop.
     async fn empty(&mut self) -> Result<(), SinkError> {
-        if !self.open.takes.is_empty() && self.flights.len() < self.slots[self.at].window.flushes {
+        if !self.open.takes.is_empty()
+            && self.flights.len() < self.slots[self.at].window.flushes
+            && !self.is_held()
+        {
             return self.begin_flush().await;
         }
         let Self { taker, flights, tick, stopped, .. } = self;
@@ -323,6 +332,30 @@ impl<'a> Runner<'a> {
             true => self.slots[self.at].sink.idle().await,
             false => Ok(()),
         }
+    }
+
+    /// Whether the sink keeps what is delivered unreleased. Not where its channel has no room for more: neither would ever go on.
+    fn is_held(&mut self) -> bool {
+        let slot = &mut self.slots[self.at];
+        if !slot.sink.holds() {
+            return false;
+        }
+        if slot.context.channel_lacks_room() {
+            if !std::mem::replace(&mut slot.cut_short, true) {
+                tracing::warn!(
+                    sink = %slot.context.name,
+                    "the channel has no room left while {} events wait for the end of what the sink writes: it ends early, and so it will \
+                     whenever the channel is full",
+                    self.open.events
+                );
+            }
+            return false;
+        }
+        for taken in self.open.takes.iter_mut().skip(self.open.forgotten) {
+            taken.forget_events();
+        }
+        self.open.forgotten = self.open.takes.len();
+        true
     }
 
     /// The sinks whose turn it is not have nothing delivered and not released, but files to roll and connections to keep.
@@ -353,6 +386,7 @@ impl<'a> Runner<'a> {
         self.flights.push_back(Flight { state, takes, events: self.open.events });
         self.open.events = 0;
         self.open.bytes = 0;
+        self.open.forgotten = 0;
         match flushes {
             1 => self.land_oldest().await,
             // A future does nothing until it is polled: this sets the flush going.
@@ -464,6 +498,7 @@ impl<'a> Runner<'a> {
         }
         self.open.events = 0;
         self.open.bytes = 0;
+        self.open.forgotten = 0;
     }
 }
 

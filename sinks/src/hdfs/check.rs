@@ -107,7 +107,7 @@ fn object_store(settings: &HdfsSettings, config: &ComponentConfig, problems: &mu
     let scheme = settings.path.split_once("://").map(|(scheme, _)| scheme);
     let is_store = scheme.is_some_and(|scheme| OBJECT_STORES.contains(&scheme));
     let flush = settings.batch_size.saturating_mul(EVENT_BYTES);
-    if !is_store || flush >= OBJECT_STORE_FLUSH {
+    if !is_store || flush >= OBJECT_STORE_FLUSH || settings.flush == Some(false) {
         return;
     }
     let key = if config.get("hdfs.batchSize").is_some() { "hdfs.batchSize" } else { "hdfs.path" };

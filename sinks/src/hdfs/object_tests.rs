@@ -181,18 +181,80 @@ async fn what_is_rolled_back_goes_to_another_object_and_nothing_comes_twice() {
     world.wait_until_clear().await;
 }
 
+/// Keys of a sink that does not flush, whose objects end with three events.
+const WHOLE: [(&str, &str); 2] = [("hdfs.flush", "false"), ("hdfs.rollCount", "3")];
+
 #[tokio::test(flavor = "multi_thread")]
-async fn without_flushing_every_flush_completes_its_objects() {
-    let mut world = World::new(&[("hdfs.flush", "false")]).await;
+async fn without_flushing_takes_are_held_until_their_object_ends_and_a_take_is_in_one() {
+    let mut world = World::new(&WHOLE).await;
+    world.deliver(&["one", "two"]).await;
+    assert!(world.sink.holds(), "the object is not at its end");
+    let asked = world.oss.asked();
+    assert!(
+        !asked.iter().any(|asked| asked == "PUT part"),
+        "nothing is uploaded for its own sake: {asked:?}"
+    );
+    // The object ends behind this take, and not within.
+    world.deliver(&["three", "four"]).await;
+    assert!(!world.sink.holds());
+    world.flush().await;
+    world.sink.idle().await.expect("idle");
+    world.wait_for(&["one\ntwo\nthree\nfour\n"]).await;
+    world.deliver(&["five"]).await;
+    assert!(world.sink.holds());
+    // As a stop does, and a channel that has no room.
+    world.flush().await;
+    world.sink.stop().await;
+    world.wait_for(&["one\ntwo\nthree\nfour\n", "five\n"]).await;
+    world.wait_until_clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_flushing_all_objects_end_together() {
+    let mut world = World::new(&[WHOLE[0], WHOLE[1], ("hdfs.filePrefix", "%{h}")]).await;
+    world.sink.deliver(&with_header(&[("a", "1"), ("b", "2")])).await.expect("delivered");
+    assert!(world.sink.holds());
+    world.sink.deliver(&with_header(&[("a", "3"), ("a", "4")])).await.expect("delivered");
+    assert!(!world.sink.holds());
+    world.flush().await;
+    world.sink.idle().await.expect("idle");
+    world.wait_for(&["1\n3\n4\n", "2\n"]).await;
+    world.wait_until_clear().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_flushing_an_object_ends_by_time_as_well() {
+    let mut world = World::new(&[WHOLE[0], ("hdfs.rollInterval", "1")]).await;
     world.deliver(&["one"]).await;
+    let deadline = Instant::now() + PATIENCE;
+    while world.sink.holds() {
+        assert!(Instant::now() < deadline, "it is held for ever");
+        world.sink.idle().await.expect("idle");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     world.flush().await;
     world.sink.idle().await.expect("idle");
     world.wait_for(&["one\n"]).await;
-    world.deliver(&["two"]).await;
-    world.flush().await;
-    world.sink.idle().await.expect("idle");
-    world.wait_for(&["one\n", "two\n"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_flushing_nothing_is_left_of_what_a_kill_met() {
+    let mut world = World::new(&WHOLE).await;
+    let large = "x".repeat(300_000);
+    world.deliver(&[&large]).await;
+    let deadline = Instant::now() + PATIENCE;
+    while world.oss.uploads().is_empty() {
+        assert!(Instant::now() < deadline, "a part goes up when it is full");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut world = world.next_life(&WHOLE).await;
     world.wait_until_clear().await;
+    assert_eq!(world.whole(), [""; 0]);
+    // The channel gives it again.
+    world.deliver(&[&large]).await;
+    world.flush().await;
+    world.sink.stop().await;
+    world.wait_for(&[&format!("{large}\n")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -209,6 +271,27 @@ async fn a_store_that_refuses_loses_nothing_and_goes_on_when_it_works_again() {
     world.sink.stop().await;
     world.wait_for(&["one\n", "two\nthree\n"]).await;
     world.wait_until_clear().await;
+}
+
+/// A store that is slow to say that a part is there holds up neither what is written next nor the parts of that.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_flushed_holds_up_nothing_that_is_delivered_behind_it() {
+    let mut world = World::new(&[]).await;
+    world.oss.fail(1, What::Slow(PATIENCE), |asked| {
+        asked.query.get("partNumber").is_some_and(|number| number == "1")
+    });
+    let part = "x".repeat(150_000);
+    world.deliver(&[&part]).await;
+    let mut slow = world.sink.flush();
+    world.deliver(&[&part]).await;
+    let _next = world.sink.flush();
+    let deadline = Instant::now() + PATIENCE / 2;
+    while world.oss.asked().iter().filter(|asked| *asked == "PUT part").count() < 2 {
+        assert!(Instant::now() < deadline, "{:?}", world.oss.asked());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let is_done = std::future::poll_fn(|cx| std::task::Poll::Ready(slow.as_mut().poll(cx).is_ready())).await;
+    assert!(!is_done, "what is not at the store is not released");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -158,6 +158,15 @@ fn check(settings: &HdfsSettings, uri: &StoreUri, config: &ComponentConfig, prob
             "changes nothing in an object store, where nobody sees a file before it is complete",
         );
     }
+    let has_end = settings.roll_interval > 0
+        || settings.roll_size > 0
+        || settings.roll_count > 0
+        || settings.idle_timeout > 0;
+    if settings.flush == Some(false) && !has_end {
+        let message = "nothing is released before its object ends, and no key ends one before the channel is full: set \
+                       `hdfs.rollInterval` or `hdfs.rollSize`";
+        problems.warn(config, "hdfs.flush", message);
+    }
     if settings.access_key_id.is_some() != settings.access_key_secret.is_some()
         && !uri.scheme.starts_with("abfs")
     {

@@ -494,6 +494,10 @@ impl Channel for FileChannel {
         self.0.log.consumer_behind()
     }
 
+    fn lacks_room(&self) -> bool {
+        self.0.gate.lacks_room()
+    }
+
     fn try_reserve(&self, space: Space) -> Result<Reservation, PutError> {
         let shared = &*self.0;
         let amount = shared.amount(space)?;
@@ -523,7 +527,10 @@ impl Channel for FileChannel {
         };
         let room = match space.events {
             0 => None,
-            _ => Some(shared.log_room(space.chunk_bytes, deadline).await?),
+            _ => Some(shared.log_room(space.chunk_bytes, deadline).await.inspect_err(|_| {
+                // The disk is full, or nearly: only what is released gives segments back.
+                shared.gate.found_no_room();
+            })?),
         };
         Ok(shared.reservation(space, grant, room))
     }

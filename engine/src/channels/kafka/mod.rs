@@ -267,6 +267,10 @@ impl Channel for KafkaChannel {
         ChannelLimits { transaction_capacity: usize::MAX, keep_alive: KEEP_ALIVE, durable: false }
     }
 
+    fn lacks_room(&self) -> bool {
+        self.0.gate.lacks_room()
+    }
+
     fn try_reserve(&self, space: Space) -> Result<Reservation, PutError> {
         let amount = Shared::amount(space);
         let grant =

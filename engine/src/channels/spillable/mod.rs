@@ -186,6 +186,13 @@ impl Channel for SpillableChannel {
         }
     }
 
+    fn lacks_room(&self) -> bool {
+        match self.0.settings.read().overflows() {
+            true => self.0.overflow.lacks_room(),
+            false => self.0.memory.lacks_room(),
+        }
+    }
+
     fn try_reserve(&self, space: Space) -> Result<Reservation, PutError> {
         let shared = &*self.0;
         let overflows = shared.settings.read().overflows();

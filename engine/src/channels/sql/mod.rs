@@ -472,6 +472,10 @@ impl Channel for SqlChannel {
         *self.0.limits.read()
     }
 
+    fn lacks_room(&self) -> bool {
+        self.0.gate.lacks_room()
+    }
+
     fn try_reserve(&self, space: Space) -> Result<Reservation, PutError> {
         let amount = self.0.amount(space)?;
         match self.0.gate.try_acquire(amount) {

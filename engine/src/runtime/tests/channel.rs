@@ -52,6 +52,7 @@ pub(super) struct State {
     pub releases: Vec<(u64, Vec<SinkProgress>)>,
     pub rolled_back: Vec<u64>,
     pub reconfigured: usize,
+    pub lacks_room: bool,
     pub closed: bool,
 }
 
@@ -98,6 +99,10 @@ impl Channel for TestChannel {
     fn limits(&self) -> ChannelLimits {
         let keep_alive = std::time::Duration::ZERO;
         ChannelLimits { transaction_capacity: 1000, keep_alive, durable: self.durable }
+    }
+
+    fn lacks_room(&self) -> bool {
+        self.state().lacks_room
     }
 
     fn try_reserve(&self, space: Space) -> Result<Reservation, PutError> {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +33,7 @@ struct Recorder {
     /// How many calls of `idle` fail.
     idle_failures: Arc<AtomicUsize>,
     flushes: Option<mpsc::UnboundedSender<oneshot::Sender<Result<(), SinkError>>>>,
+    holds: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -57,6 +58,10 @@ impl Sink for Recorder {
             Some(true) => Err(SinkError { retry_after: Some(SOON), ..SinkError::plain("told to") }),
             _ => Ok(()),
         }
+    }
+
+    fn holds(&mut self) -> bool {
+        self.holds.load(Ordering::Acquire)
     }
 
     fn flush(&mut self) -> FlushFuture {
@@ -90,12 +95,26 @@ struct Setting {
     metrics: SinkMetrics,
     stop: CancellationToken,
     idle_failures: Arc<AtomicUsize>,
+    holds: Arc<AtomicBool>,
     flushes: mpsc::UnboundedReceiver<oneshot::Sender<Result<(), SinkError>>>,
     task: JoinHandle<()>,
 }
 
 /// Runs a recorder over a channel that holds `bodies`.
 fn run(bodies: &[&str], take: usize, window: Window, failures: &[bool], hold_flushes: bool) -> Setting {
+    run_held(bodies, take, window, failures, hold_flushes, false)
+}
+
+/// The same; it `holds` what is delivered until the test says otherwise.
+fn run_held(
+    bodies: &[&str],
+    take: usize,
+    window: Window,
+    failures: &[bool],
+    hold_flushes: bool,
+    holds: bool,
+) -> Setting {
+    let holds = Arc::new(AtomicBool::new(holds));
     let channel = TestChannel::new("c1", true, 100);
     fill(&channel, bodies);
     let log = Arc::new(Mutex::new(Vec::new()));
@@ -108,6 +127,7 @@ fn run(bodies: &[&str], take: usize, window: Window, failures: &[bool], hold_flu
         take,
         idle_failures: idle_failures.clone(),
         flushes: hold_flushes.then_some(sender),
+        holds: holds.clone(),
     };
     let metrics = SinkMetrics::default();
     let stop = CancellationToken::new();
@@ -120,7 +140,7 @@ fn run(bodies: &[&str], take: usize, window: Window, failures: &[bool], hold_flu
         let mut processor = Alone::default();
         Runner::new(std::slice::from_mut(&mut slot), &mut processor, taker, token).run().await;
     });
-    Setting { channel, log, metrics, stop, idle_failures, flushes, task }
+    Setting { channel, log, metrics, stop, idle_failures, holds, flushes, task }
 }
 
 impl Setting {
@@ -210,6 +230,36 @@ async fn an_empty_channel_flushes_at_once_and_new_events_wake_the_sink() {
     assert!(s.metrics.batch_empty.get() >= 1);
     assert_eq!(s.metrics.batch_underflow.get(), 2);
     assert_eq!(s.end().await, ["1", "flush", "2", "flush"]);
+}
+
+#[tokio::test]
+async fn what_a_sink_holds_is_released_as_one_when_it_lets_go_of_it() {
+    let s = run_held(&["1", "2", "3"], 1, window(1, 1), &[], false, true);
+    s.until("all delivered", |s| s.log.lock().len() == 3 && s.metrics.batch_empty.get() >= 1).await;
+    assert_eq!(s.channel.state().out, 3);
+    s.holds.store(false, Ordering::Release);
+    s.until("all released", |s| s.channel.state().out == 0).await;
+    assert_eq!(s.end().await, ["1", "2", "3", "flush"]);
+}
+
+#[tokio::test]
+async fn a_sink_holds_nothing_that_its_channel_needs_the_room_of() {
+    let s = run_held(&["1", "2"], 1, window(1, 1), &[], false, true);
+    s.until("all delivered", |s| s.log.lock().len() == 2 && s.metrics.batch_empty.get() >= 1).await;
+    s.channel.state().lacks_room = true;
+    s.until("all released", |s| s.channel.state().out == 0).await;
+    assert_eq!(s.end().await, ["1", "2", "flush"]);
+}
+
+#[tokio::test]
+async fn what_a_sink_holds_goes_back_in_order_after_an_error_and_is_flushed_at_a_stop() {
+    let s = run_held(&["1", "2", "3"], 1, window(1, 1), &[false, false, true], false, true);
+    s.until("all again", |s| s.log.lock().len() == 6).await;
+    assert_eq!(s.channel.state().rolled_back, [2, 1, 0]);
+    let channel = s.channel.clone();
+    assert_eq!(s.end().await, ["1", "2", "3", "1", "2", "3", "flush"]);
+    let state = channel.state();
+    assert_eq!((state.out, state.releases.len()), (0, 3));
 }
 
 #[tokio::test]

@@ -227,9 +227,13 @@ impl HdfsSink {
         self.finish_complete();
     }
 
+    /// Whether nothing of a file can be released before all of it.
+    fn goes_on_whole(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.flushes)
+    }
+
     fn begin_flush(&mut self) -> FlushFuture {
-        let flushes = self.running.as_ref().is_none_or(|running| running.flushes);
-        if !flushes {
+        if self.goes_on_whole() {
             // What is to be released has to be complete.
             for at in self.buckets.all_open() {
                 if self.buckets.open(at).is_some_and(|open| open.pending) {
@@ -338,6 +342,15 @@ impl Sink for HdfsSink {
             // The others stand as delivered.
             error if !error.refused.is_empty() => Err(error),
             error => self.after(Err(error)),
+        }
+    }
+
+    /// Where flushing is off, takes are released when their objects are complete: all that are open end together, for a take may have gone
+    /// to any of them, and is released once.
+    fn holds(&mut self) -> bool {
+        !self.failed && self.goes_on_whole() && {
+            let is_ending = self.closing.iter().any(|file| file.unflushed.is_some());
+            !is_ending && !self.buckets.all_open().into_iter().any(|at| self.buckets.is_full(at, 0))
         }
     }
 

@@ -80,7 +80,7 @@ impl HdfsSink {
                 && let (Some(lines), Some(headers)) = (slice.lines(), slice.common_headers())
                 && let Ok(at) = self.place(headers, now)?
                 && self.open(at, 0).await?.is_ok()
-                && self.buckets.has_room(at, slice.len(), slice.body_bytes())
+                && (self.goes_on_whole() || self.buckets.has_room(at, slice.len(), slice.body_bytes()))
             {
                 if let Some(open) = self.buckets.open(at) {
                     open.append_lines(lines, slice.len(), slice.body_bytes());
@@ -126,7 +126,8 @@ impl HdfsSink {
 
     /// Makes sure that the bucket has an open file with room for a body of so many bytes. `Err` inside: its path is refused, for this reason.
     async fn open(&mut self, at: usize, body_bytes: usize) -> Result<Result<(), String>, SinkError> {
-        if self.buckets.is_full(at, body_bytes) {
+        // Files that are released whole end between two takes: see `holds`.
+        if self.buckets.is_full(at, body_bytes) && !self.goes_on_whole() {
             self.seal(at);
         }
         if self.buckets.open(at).is_some() {
