@@ -14,6 +14,7 @@
 mod directories;
 mod encryption;
 mod lineage;
+mod recent;
 mod settings;
 mod taker;
 #[cfg(test)]
@@ -36,7 +37,8 @@ use flumen_api::progress::{Positions, Progress};
 use flumen_api::registry::{ChannelContext, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems};
 use flumen_wal::{
-    Commit, Directories, Keys, Log, LogError, Payload, ProgressOp, ProgressUpdate, Reserved, Space as Owned,
+    Commit, Directories, Keys, Log, LogError, Options, Payload, ProgressOp, ProgressUpdate, Reserved,
+    Space as Owned,
 };
 use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, timeout_at};
@@ -45,6 +47,7 @@ use super::gate::{self, Amount, Gate, Grant, Refused};
 use super::progress::{self, Known};
 use encryption::Encryption;
 use lineage::Lineage;
+use recent::Recent;
 use settings::DamagePolicy;
 pub(super) use settings::FileSettings;
 use taker::FileTaker;
@@ -99,6 +102,8 @@ struct Shared {
     damage: Mutex<Option<Instant>>,
     /// Damage is set aside and passed over.
     passes_damage: bool,
+    /// Its share of memory, as long as it is there.
+    _recent: Recent,
 }
 
 struct LogPositions(Log);
@@ -195,8 +200,9 @@ impl FileChannel {
         metrics: ChannelMetrics,
     ) -> Result<Self, OpenError> {
         let data_path = directories.data.path().to_path_buf();
-        let log = Log::open(directories, settings.log_options(&data_path, keys))
-            .map_err(|error| open_error(error, &data_path))?;
+        let recent = Recent::take();
+        let options = Options { cache_bytes: recent.bytes, ..settings.log_options(&data_path, keys) };
+        let log = Log::open(directories, options).map_err(|error| open_error(error, &data_path))?;
         tell_recovery(&name, &log);
         let gate = Gate::new(limit(settings), Arc::new(LogPositions(log.clone())));
         Ok(Self(Arc::new(Shared {
@@ -210,6 +216,7 @@ impl FileChannel {
             closed: AtomicBool::new(false),
             damage: Mutex::new(None),
             passes_damage: settings.damage_policy == DamagePolicy::Quarantine,
+            _recent: recent,
         })))
     }
 }
