@@ -392,6 +392,8 @@ fn two_agents_bring_eight_shards_into_hdfs_in_order_through_kills_and_a_split() 
         }
     }
     // A DataNode whose writer is killed while it receives may refuse to recover that replica until it is started again.
+    // Whoever still writes is killed before: what it synced into a file that stays open nobody could read until that file ends.
+    agents.iter_mut().filter_map(Option::take).for_each(Agent::kill);
     cluster.kill_datanode(0);
     cluster.start_datanode(0);
     cluster.wait_ready();
