@@ -2,7 +2,7 @@
 //!
 //! The service itself is checked by the official client, which is installed from PyPI: see [`python`](crate::python). Without Python
 //! those tests are skipped with a word; with `FLUMEN_REQUIRE_PEERS=1` they fail. `FLUMEN_LOGHUB_KILLS=100` kills so often
-//! (default 20, into HDFS 6).
+//! (default 20).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -340,10 +340,9 @@ fn wait_long(mut done: impl FnMut() -> bool, state: impl Fn() -> String) {
 }
 
 #[test]
-#[ignore = "takes minutes; FLUMEN_LOGHUB_KILLS=20 makes it the whole one"]
 fn two_agents_bring_eight_shards_into_hdfs_in_order_through_kills_and_a_split() {
     const NAMES: [&str; 2] = ["one", "other"];
-    let kills = kills(6);
+    let kills = kills(20);
     let Some(mut cluster) = Cluster::start(1) else { return };
     let sls = Sls::start(8);
     sls.state().pull_max = PULL;
