@@ -180,6 +180,24 @@ async fn what_a_writer_has_on_its_way_when_it_is_let_go_of_does_not_count() {
     world.has_only(&bytes(0, 10));
 }
 
+/// Both flushes wait for one part. Whichever puts its manifest first is refused: then the store has neither.
+#[tokio::test]
+async fn no_flush_is_answered_by_a_manifest_that_was_refused() {
+    for _ in 0..8 {
+        let world = World::new();
+        let mut writer = world.create().await;
+        world.oss.fail(1, What::Slow(Duration::from_millis(50)), |asked| asked.what() == "PUT part");
+        writer.write(bytes(0, 400 << 10)).await.expect("written");
+        let first = writer.flush().await.expect("begun");
+        writer.write(bytes(400 << 10, 10)).await.expect("written");
+        let second = writer.flush().await.expect("begun");
+        world.oss.fail(1, What::Refuse(403, "AccessDenied"), |asked| asked.key.ends_with("/manifest"));
+        let done = (first.wait().await, second.wait().await);
+        let there = world.staged().length().await.expect("asked").unwrap_or_default();
+        assert!(done.0.is_err() && done.1.is_err() && there == 0, "{done:?}, {there} bytes are there");
+    }
+}
+
 #[tokio::test]
 async fn bytes_that_are_not_held_any_more_are_read_again() {
     let world = World::new();

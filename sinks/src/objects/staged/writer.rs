@@ -280,18 +280,31 @@ impl StagedWriter {
                 // With a later flush.
                 return Ok(());
             }
+            let mut next = manifest.clone();
+            {
+                let landed = landed.borrow();
+                if let Some(error) = &landed.failed {
+                    return Err(error.clone());
+                }
+                let more = landed.parts.iter().take(parts).skip(next.parts.len());
+                next.parts.extend(more.filter_map(|(end, tag)| Some((*end, tag.clone()?))));
+                next.pieces.extend(landed.pieces.iter().filter(|(from, _)| *from < length));
+            }
+            next.length = length;
+            let old = next.prune();
+            // Only what was put counts: an earlier flush that finds itself in it is released.
+            if let Err(error) = put_manifest(&*store, &at, &next).await {
+                landed.send_modify(|landed| {
+                    landed.failed.get_or_insert(error.clone());
+                });
+                return Err(error);
+            }
+            *manifest = next;
             landed.send_if_modified(|landed| {
-                let more = landed.parts.iter().take(parts).skip(manifest.parts.len());
-                let more: Vec<_> = more.filter_map(|(end, tag)| Some((*end, tag.clone()?))).collect();
-                manifest.parts.extend(more);
-                let behind = landed.pieces.iter().take_while(|(from, _)| *from < length).count();
-                manifest.pieces.extend(landed.pieces.drain(..behind));
+                landed.pieces.retain(|(from, _)| *from >= length);
                 // Nobody waits for this.
                 false
             });
-            manifest.length = length;
-            let old = manifest.prune();
-            put_manifest(&*store, &at, &manifest).await?;
             for piece in old {
                 store.delete(&piece_name(&at, piece)).await?;
             }
