@@ -320,27 +320,32 @@ impl<'a> Runner<'a> {
         let is_tick = poll_fn(|cx| {
             poll_flights(flights, cx);
             let landed = flights.front().is_some_and(|flight| !matches!(flight.state, Flush::Flying(_)));
-            if landed || ready.as_mut().poll(cx).is_ready() || stopped.as_mut().poll(cx).is_ready() {
+            if landed
+                || has_failed(flights)
+                || ready.as_mut().poll(cx).is_ready()
+                || stopped.as_mut().poll(cx).is_ready()
+            {
                 return Poll::Ready(false);
             }
             tick.poll_tick(cx).map(|_at| true)
         })
         .await;
         drop(ready);
-        self.land_ready()?;
+        self.attend_flights().await?;
         match is_tick {
             true => self.slots[self.at].sink.idle().await,
             false => Ok(()),
         }
     }
 
-    /// Whether the sink keeps what is delivered unreleased. Not where its channel has no room for more: neither would ever go on.
+    /// Whether the sink keeps what is delivered unreleased. Not where its channel has no room for more, and nothing on its way makes some:
+    /// neither would ever go on.
     fn is_held(&mut self) -> bool {
         let slot = &mut self.slots[self.at];
         if !slot.sink.holds() {
             return false;
         }
-        if slot.context.channel_lacks_room() {
+        if self.flights.is_empty() && slot.context.channel_lacks_room() {
             if !std::mem::replace(&mut slot.cut_short, true) {
                 tracing::warn!(
                     sink = %slot.context.name,
@@ -394,14 +399,19 @@ impl<'a> Runner<'a> {
         }
     }
 
-    /// Gives the flights a chance to go on, and releases those that are ready, without waiting.
+    /// Gives the flights a chance to go on, and releases those that are ready, without waiting; unless one has failed. Then nothing is
+    /// delivered before all that is older has landed, and all else has gone back: a sink begins over at its first delivery after a
+    /// failure, and what is delivered to it then must not go back with what was before.
     async fn attend_flights(&mut self) -> Result<(), SinkError> {
         poll_fn(|cx| {
             poll_flights(&mut self.flights, cx);
             Poll::Ready(())
         })
         .await;
-        self.land_ready()
+        match has_failed(&self.flights) {
+            true => self.land_all().await,
+            false => self.land_ready(),
+        }
     }
 
     /// Waits for the oldest flight.
@@ -507,6 +517,10 @@ impl Drop for Runner<'_> {
     fn drop(&mut self) {
         self.roll_back();
     }
+}
+
+fn has_failed(flights: &VecDeque<Flight>) -> bool {
+    flights.iter().any(|flight| matches!(flight.state, Flush::Ready(Err(_)) | Flush::Failed))
 }
 
 fn poll_flights(flights: &mut VecDeque<Flight>, cx: &mut Context<'_>) {

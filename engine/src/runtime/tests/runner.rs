@@ -221,6 +221,27 @@ async fn a_failed_flush_takes_back_all_that_followed_it() {
     assert_eq!(s.end().await, ["1", "flush", "2", "flush", "1", "flush", "2", "flush"]);
 }
 
+/// A sink begins over at its next delivery: had it one before the older flush failed as well, it would take that for a new one.
+#[tokio::test]
+async fn nothing_is_delivered_behind_a_flush_that_failed_before_all_older_ones_have_landed() {
+    let mut s = run(&["1", "2"], 1, window(1, 3), &[], true);
+    let first = s.flushes.recv().await.expect("a flush");
+    let second = s.flushes.recv().await.expect("a second flush");
+    let error = SinkError { retry_after: Some(SOON), ..SinkError::plain("no sync") };
+    assert!(second.send(Err(error)).is_ok());
+    fill(&s.channel, &["3"]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(*s.log.lock(), ["1", "flush", "2", "flush"]);
+    assert!(s.channel.state().rolled_back.is_empty(), "an older flush is still on its way");
+    first.send(Ok(())).expect("a waiting flush");
+    for _ in 0..2 {
+        s.flushes.recv().await.expect("flushed again").send(Ok(())).expect("a waiting flush");
+    }
+    s.until("all released", |s| s.channel.state().releases.len() == 3).await;
+    assert_eq!(s.channel.state().rolled_back, [1]);
+    assert_eq!(s.end().await, ["1", "flush", "2", "flush", "2", "flush", "3", "flush"]);
+}
+
 #[tokio::test]
 async fn an_empty_channel_flushes_at_once_and_new_events_wake_the_sink() {
     let s = run(&["1"], 10, window(1000, 1), &[], false);
@@ -249,6 +270,22 @@ async fn a_sink_holds_nothing_that_its_channel_needs_the_room_of() {
     s.channel.state().lacks_room = true;
     s.until("all released", |s| s.channel.state().out == 0).await;
     assert_eq!(s.end().await, ["1", "2", "flush"]);
+}
+
+/// Else each take would be an object of its own wherever a source is faster than a store.
+#[tokio::test]
+async fn a_sink_holds_on_while_what_is_on_its_way_will_make_room() {
+    let mut s = run_held(&["1"], 1, window(1, 3), &[], true, true);
+    s.channel.state().lacks_room = true;
+    let first = s.flushes.recv().await.expect("a flush");
+    fill(&s.channel, &["2", "3"]);
+    s.until("all delivered", |s| s.log.lock().len() == 4).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(*s.log.lock(), ["1", "flush", "2", "3"]);
+    first.send(Ok(())).expect("a waiting flush");
+    s.flushes.recv().await.expect("flushed").send(Ok(())).expect("a waiting flush");
+    s.until("all released", |s| s.channel.state().out == 0).await;
+    assert_eq!(s.end().await, ["1", "flush", "2", "3", "flush"]);
 }
 
 #[tokio::test]
