@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use flumen_api::event::EventRef;
 use flumen_api::serializer::AppendError;
 
+use super::client::Fault;
 use super::counter::Counter;
 use super::format::Format;
 use super::hand::Hand;
@@ -60,7 +61,8 @@ pub(super) struct Open {
     events: u64,
     body_bytes: u64,
     opened: Instant,
-    flushed: Instant,
+    /// How many events it had when it was last looked at, and when that number was new.
+    seen: (u64, Instant),
     /// Something was appended since the last flush.
     pub pending: bool,
 }
@@ -79,7 +81,7 @@ impl Open {
             events: 0,
             body_bytes: 0,
             opened: now,
-            flushed: now,
+            seen: (0, now),
             pending: false,
         }
     }
@@ -116,6 +118,19 @@ impl Open {
         }
     }
 
+    /// Since when nothing was appended, to about the time between two looks.
+    fn idle_since(&mut self, now: Instant) -> Instant {
+        if self.seen.0 != self.events {
+            self.seen = (self.events, now);
+        }
+        self.seen.1
+    }
+
+    /// Has had all that it may have.
+    fn is_full(&self, rolls: Rolls) -> bool {
+        (rolls.count > 0 && self.events >= rolls.count) || (rolls.bytes > 0 && self.body_bytes >= rolls.bytes)
+    }
+
     /// Nothing was appended to it yet.
     pub fn is_empty(&self) -> bool {
         self.events == 0
@@ -126,7 +141,6 @@ impl Open {
         self.format.flush_point(&mut self.buffer);
         self.hand_over();
         self.pending = false;
-        self.flushed = Instant::now();
     }
 
     /// Appends what a file ends with, and hands it over.
@@ -334,13 +348,25 @@ impl Buckets {
 
     /// Whether the bucket's file has had all that it may have, before a body of so many bytes.
     pub fn is_full(&mut self, at: usize, body_bytes: usize) -> bool {
-        let Rolls { count, bytes, .. } = self.rolls;
-        let block = self.block;
+        let (rolls, block) = (self.rolls, self.block);
         self.open(at).is_some_and(|open| {
-            (count > 0 && open.events >= count)
-                || (bytes > 0 && open.body_bytes >= bytes)
+            open.is_full(rolls)
                 || (!open.is_empty() && block.is_some_and(|block| open.length() + body_bytes as u64 > block))
         })
+    }
+
+    /// Whether a file has had all that it may have.
+    pub fn has_full(&self) -> bool {
+        self.files().any(|open| open.is_full(self.rolls))
+    }
+
+    /// What a file's writer has failed with.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.files().find_map(|open| open.hand.fault())
+    }
+
+    fn files(&self) -> impl Iterator<Item = &Open> {
+        self.slots.iter().flatten().filter_map(|bucket| bucket.open.as_ref())
     }
 
     /// Whether so many events, of so many bytes together, go to the bucket's file before it is full.
@@ -380,14 +406,16 @@ impl Buckets {
         if age.is_none() && idle.is_none() {
             return Vec::new();
         }
-        let is_due = |open: &Open| {
-            age.is_some_and(|age| open.opened.elapsed() >= age)
-                || (!open.pending && idle.is_some_and(|idle| open.flushed.elapsed() >= idle))
+        let now = Instant::now();
+        let is_due = |open: &mut Open| {
+            let idle_since = open.idle_since(now);
+            age.is_some_and(|age| now - open.opened >= age)
+                || idle.is_some_and(|idle| now - idle_since >= idle)
         };
-        let slots = self.slots.iter().enumerate();
+        let slots = self.slots.iter_mut().enumerate();
         slots
-            .filter(|(_, slot)| slot.as_ref().and_then(|bucket| bucket.open.as_ref()).is_some_and(is_due))
-            .map(|(at, _)| at)
+            .filter_map(|(at, slot)| Some((at, slot.as_mut()?.open.as_mut()?)))
+            .filter_map(|(at, open)| is_due(open).then_some(at))
             .collect()
     }
 

@@ -22,7 +22,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use super::client::{Cause, Client, Fault};
-use super::hand::Answer;
+use super::hand::Ended;
 use super::journal::{ALL, Journal};
 use super::ledger::{Ledger, Left};
 use super::record::Names;
@@ -106,10 +106,10 @@ impl Finisher {
         }))
     }
 
-    /// Finishes a file. `closed` is the answer of its writer's close, if it was closed by it.
-    pub fn finish(&self, left: Left, closed: Option<Answer>) {
+    /// Finishes a file.
+    pub fn finish(&self, left: Left, ended: Ended) {
         let inner = self.0.clone();
-        self.0.tasks.spawn_on(async move { inner.finish(left, closed).await }, &self.0.runtime);
+        self.0.tasks.spawn_on(async move { inner.finish(left, ended).await }, &self.0.runtime);
     }
 
     /// Waits until everything is finished, at most `limit`.
@@ -126,10 +126,14 @@ impl Finisher {
 }
 
 impl Inner {
-    async fn finish(&self, mut left: Left, closed: Option<Answer>) {
-        let closed = match closed {
-            None => Err(None),
-            Some(answer) => answer.wait().await.map_err(Some),
+    async fn finish(&self, mut left: Left, ended: Ended) {
+        let closed = match ended {
+            Ended::Gone => Err(None),
+            Ended::Dropped(task) => {
+                let _was_aborted = task.await;
+                Err(None)
+            }
+            Ended::Closed(answer) => answer.wait().await.map_err(Some),
         };
         match &closed {
             Ok(()) => tracing::info!(sink = %self.context.name, "Closed {}", left.names.in_use),
@@ -256,7 +260,7 @@ impl Inner {
         if there < length {
             tracing::error!(
                 sink = %self.context.name,
-                "{path} has {there} bytes, of {length} that were synced: its DataNodes lost the rest"
+                "{path} has {there} bytes, of {length} that were synced: the file system lost the rest"
             );
             return Ok(());
         }

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 
 use super::client::{Cause, Client, FakeFiles, Told};
 use super::finish::{Finisher, Tries};
-use super::hand::{Answer, Hand};
+use super::hand::{Answer, Backlog, Ended, Hand};
 use super::journal::Journal;
 use super::ledger::{Ledger, Left};
 use super::record::Names;
@@ -40,7 +40,8 @@ impl World {
     /// The answer of its writer's close.
     async fn closed(&self, name: &str, text: &str) -> Answer {
         let file = self.client.create(&format!("/d/{name}.tmp"), "").await.expect("created");
-        let hand = Hand::new(file, flumen_api::channel::Ticket::done(), &Handle::current());
+        let hand =
+            Hand::new(file, flumen_api::channel::Ticket::done(), Backlog::default(), &Handle::current());
         hand.write(text.into());
         hand.close()
     }
@@ -57,7 +58,7 @@ impl World {
             Tries::of(tries, 10),
         );
         for (left, closed) in left {
-            finisher.finish(left, closed);
+            finisher.finish(left, closed.map_or(Ended::Gone, Ended::Closed));
         }
         finisher.wait(Duration::from_secs(600)).await;
     }

@@ -11,17 +11,52 @@
 //! with that failure.
 
 use std::collections::VecDeque;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use flumen_api::channel::Ticket;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::client::{Cause, Fault, OpenFile, Rest};
 
+/// What all hands of a sink have before them: bytes that were ordered to be written, and were not yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Backlog(Arc<watch::Sender<usize>>);
+
+impl Backlog {
+    /// Waits until it is no more than so many bytes.
+    pub async fn is_below(&self, bytes: usize) {
+        let mut ordered = self.0.subscribe();
+        // The sender is here.
+        let _never_gone = ordered.wait_for(|ordered| *ordered <= bytes).await;
+    }
+
+    fn add(&self, bytes: Bytes) -> Ordered {
+        self.0.send_if_modified(|ordered| {
+            *ordered += bytes.len();
+            // Nobody waits for more.
+            false
+        });
+        Ordered { bytes, backlog: self.clone() }
+    }
+}
+
+/// Bytes of the [`Backlog`] until this is dropped: written, or given up.
+struct Ordered {
+    bytes: Bytes,
+    backlog: Backlog,
+}
+
+impl Drop for Ordered {
+    fn drop(&mut self) {
+        self.backlog.0.send_modify(|ordered| *ordered -= self.bytes.len());
+    }
+}
+
 enum Order {
-    Write(Bytes),
+    Write(Ordered),
     Sync(watch::Sender<Option<Done>>),
     Close(watch::Sender<Option<Done>>),
 }
@@ -31,8 +66,20 @@ type Done = Result<(), Fault>;
 /// Tells the hand what to do.
 pub(super) struct Hand {
     orders: mpsc::UnboundedSender<Order>,
-    task: AbortHandle,
+    task: JoinHandle<()>,
     path: String,
+    backlog: Backlog,
+    fault: Arc<OnceLock<Fault>>,
+}
+
+/// How a file was let go of by its writer.
+pub(super) enum Ended {
+    /// By its close, whose answer this is.
+    Closed(Answer),
+    /// As it was; nothing is written to it once this task has ended.
+    Dropped(JoinHandle<()>),
+    /// With the process, or before it was known to be there.
+    Gone,
 }
 
 /// What became of a sync or a close; every clone gets it.
@@ -58,17 +105,24 @@ fn ended(path: &str) -> Fault {
 
 impl Hand {
     /// For an open file, once `made` says that it is noted; the task runs on `runtime`.
-    pub fn new(file: OpenFile, made: Ticket, runtime: &Handle) -> Self {
+    pub fn new(file: OpenFile, made: Ticket, backlog: Backlog, runtime: &Handle) -> Self {
         let path = file.path().to_string();
         let (orders, received) = mpsc::unbounded_channel();
-        let task = runtime.spawn(work(file, made, received)).abort_handle();
-        Self { orders, task, path }
+        let fault = Arc::new(OnceLock::new());
+        let task = runtime.spawn(work(file, made, received, fault.clone()));
+        Self { orders, task, path, backlog, fault }
     }
 
-    /// Appends to the file, sooner or later. What is on its way is bounded by what the runner lets be unreleased.
+    /// Appends to the file, sooner or later. What is on its way is bounded by what the runner lets be unreleased, and by whoever waits
+    /// for the [`Backlog`].
     pub fn write(&self, bytes: Vec<u8>) {
         // If the hand has ended, the next sync says so.
-        let _told_later = self.orders.send(Order::Write(bytes.into()));
+        let _told_later = self.orders.send(Order::Write(self.backlog.add(bytes.into())));
+    }
+
+    /// What failed, if anything has: whatever the hand is asked from then on is answered with it.
+    pub fn fault(&self) -> Option<&Fault> {
+        self.fault.get()
     }
 
     /// Syncs what was written.
@@ -77,13 +131,14 @@ impl Hand {
     }
 
     /// Syncs what was written and closes the file.
-    pub fn close(self) -> Answer {
+    pub fn close(&self) -> Answer {
         self.ask(Order::Close)
     }
 
     /// Lets go of the file as it is.
-    pub fn drop_file(self) {
+    pub fn drop_file(self) -> Ended {
         self.task.abort();
+        Ended::Dropped(self.task)
     }
 
     fn ask(&self, order: fn(watch::Sender<Option<Done>>) -> Order) -> Answer {
@@ -94,11 +149,20 @@ impl Hand {
     }
 }
 
-async fn work(file: OpenFile, made: Ticket, mut orders: mpsc::UnboundedReceiver<Order>) {
+async fn work(
+    file: OpenFile,
+    made: Ticket,
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    failed: Arc<OnceLock<Fault>>,
+) {
     let mut file = match made.await {
         Ok(()) => Ok(file),
         Err(error) => Err(Fault::new(Cause::Refused, "note", file.path(), error.to_string())),
     };
+    let note = |fault: &Fault| drop(failed.set(fault.clone()));
+    if let Err(fault) = &file {
+        note(fault);
+    }
     let mut behind = VecDeque::new();
     let mut syncing: JoinSet<Done> = JoinSet::new();
     loop {
@@ -109,12 +173,13 @@ async fn work(file: OpenFile, made: Ticket, mut orders: mpsc::UnboundedReceiver<
         let Some(order) = next else { return };
         while let Some(done) = syncing.try_join_next() {
             if let (Ok(Err(fault)), Ok(_)) = (done, &file) {
+                note(&fault);
                 file = Err(fault);
             }
         }
         let done = match (&mut file, &order) {
             (Err(fault), _) => Err(fault.clone()),
-            (Ok(file), Order::Write(bytes)) => file.write(bytes.clone()).await,
+            (Ok(file), Order::Write(ordered)) => file.write(ordered.bytes.clone()).await,
             (Ok(file), Order::Sync(answer)) => {
                 if let Some(rest) = file.rest() {
                     take_rest(rest, &mut orders, &mut behind).await;
@@ -141,6 +206,7 @@ async fn work(file: OpenFile, made: Ticket, mut orders: mpsc::UnboundedReceiver<
             }
         };
         if let Err(fault) = &done {
+            note(fault);
             // Its writer goes with it.
             file = Err(fault.clone());
         }
@@ -158,7 +224,7 @@ async fn work(file: OpenFile, made: Ticket, mut orders: mpsc::UnboundedReceiver<
 /// Waits until a sync is due, or enough is to be written behind it; what is ordered meanwhile stands behind it.
 async fn take_rest(rest: Rest, orders: &mut mpsc::UnboundedReceiver<Order>, behind: &mut VecDeque<Order>) {
     let bytes = |order: &Order| match order {
-        Order::Write(bytes) => bytes.len() as u64,
+        Order::Write(ordered) => ordered.bytes.len() as u64,
         Order::Sync(_) => 0,
         Order::Close(_) => u64::MAX,
     };
@@ -188,7 +254,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_sync_rests_until_its_time_unless_there_is_enough_behind_it_or_the_end() {
         const PAUSE: Duration = Duration::from_secs(1);
-        let write = |bytes: usize| Order::Write(vec![0; bytes].into());
+        let backlog = Backlog::default();
+        let write = |bytes: usize| Order::Write(backlog.add(vec![0; bytes].into()));
         let (close, _closed) = watch::channel(None);
         for (orders, rested) in [
             (vec![], PAUSE),

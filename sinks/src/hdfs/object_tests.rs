@@ -223,18 +223,66 @@ async fn without_flushing_all_objects_end_together() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_flushing_an_object_ends_by_time_as_well() {
+async fn without_flushing_an_object_ends_by_time_and_by_idleness_as_well() {
+    for key in ["hdfs.rollInterval", "hdfs.idleTimeout"] {
+        let mut world = World::new(&[WHOLE[0], (key, "1")]).await;
+        world.deliver(&["one"]).await;
+        let deadline = Instant::now() + PATIENCE;
+        while world.sink.holds() {
+            assert!(Instant::now() < deadline, "{key}: it is held for ever");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        world.flush().await;
+        world.sink.idle().await.expect("idle");
+        world.wait_for(&["one\n"]).await;
+    }
+}
+
+/// A take that is delivered when the time is over goes to the object that ends, and not to another one that ends with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_flushing_a_timed_end_makes_one_object() {
     let mut world = World::new(&[WHOLE[0], ("hdfs.rollInterval", "1")]).await;
     world.deliver(&["one"]).await;
-    let deadline = Instant::now() + PATIENCE;
-    while world.sink.holds() {
-        assert!(Instant::now() < deadline, "it is held for ever");
-        world.sink.idle().await.expect("idle");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    world.deliver(&["two"]).await;
+    assert!(!world.sink.holds(), "its time is over");
     world.flush().await;
     world.sink.idle().await.expect("idle");
-    world.wait_for(&["one\n"]).await;
+    world.wait_for(&["one\ntwo\n"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_flushing_a_slow_store_holds_up_what_is_delivered() {
+    const MIB: usize = 1 << 20;
+    let mut world = World::new(&[WHOLE[0], ("hdfs.rollInterval", "3600")]).await;
+    world.oss.fail(999, What::Slow(10 * PATIENCE), |asked| asked.what() == "PUT part");
+    let (body, mut delivered) = ("x".repeat(MIB), 0);
+    while tokio::time::timeout(Duration::from_millis(500), world.deliver(&[&body])).await.is_ok() {
+        delivered += 1;
+        assert!(delivered < 40, "{delivered} MiB wait for the store");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_flushing_a_refused_part_is_told_before_the_objects_end_and_nothing_is_lost() {
+    let mut world = World::new(&[WHOLE[0], ("hdfs.rollInterval", "3600")]).await;
+    world.oss.fail(1, What::Refuse(403, "AccessDenied"), |asked| asked.what() == "PUT part");
+    let body = "x".repeat(150_000);
+    let deadline = Instant::now() + PATIENCE;
+    let error = loop {
+        assert!(Instant::now() < deadline, "nobody says so");
+        if let Err(error) = world.sink.deliver(&events(&[&body])).await {
+            break error;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    assert!(error.message.contains("AccessDenied"), "{error}");
+    // The channel gives all of it again.
+    world.deliver(&[&body, "end"]).await;
+    world.flush().await;
+    world.sink.stop().await;
+    world.wait_for(&[&format!("{body}\nend\n")]).await;
+    world.wait_until_clear().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -93,8 +93,8 @@ settings! {
             default: Some("false"), inert: Some("local files never get checksum files here")
         },
         /// For an object store: flushed events are durable in the staging path, and are released, before their file is complete.
-        /// `false`: they are released when their object is complete, and the channel holds them until then. Default: what core-site.xml says
-        /// (`fs.jfs.cache.oss.flush.enable`), else true.
+        /// `false`: they are released when all of their object is at the store, and the channel holds them until then. Default: what
+        /// core-site.xml says (`fs.jfs.cache.oss.flush.enable`), else true.
         pub flush: Option<bool> = key("hdfs.flush") { since: "Flumen 0.1" },
         /// For an object store: the folder of the bucket below which files are staged while they are written. Default: what
         /// core-site.xml says (`fs.jfs.cache.flush.staging.path`), else `/tmp`.

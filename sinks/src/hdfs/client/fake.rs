@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,6 +37,8 @@ struct File {
 pub(in super::super) enum Told {
     Fail(Cause),
     Hang,
+    /// Nothing, until it is told anything else.
+    Wait,
 }
 
 impl FakeFiles {
@@ -79,6 +82,12 @@ impl FakeFiles {
             None => Ok(()),
             Some(Told::Fail(cause)) => Err(Trouble::new(cause, "told to")),
             Some(Told::Hang) => std::future::pending().await,
+            Some(Told::Wait) => {
+                while self.0.lock().told.get(call) == Some(&Told::Wait) {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+                Ok(())
+            }
         }
     }
 }

@@ -29,7 +29,7 @@ use super::buckets::{Affixes, Buckets, Rolls};
 use super::client::{Access, Fault};
 use super::finish::Tries;
 use super::format::FileFormat;
-use super::hand::Answer;
+use super::hand::{Answer, Backlog, Ended, Hand};
 use super::ledger::Ledger;
 use super::location::{Location, Place};
 use super::small::SmallFiles;
@@ -44,6 +44,9 @@ const WINDOW: Window =
 /// The same for an object store, where a flush is two requests at least, and wants the bytes of some parts.
 const STORE_WINDOW: Window =
     Window { events: usize::MAX, bytes: 32 << 20, time: Duration::from_secs(2), flushes: 3 };
+
+/// What may wait to be uploaded where nothing is flushed before its object ends, and no window bounds it.
+const BACKLOG_MAX: usize = 32 << 20;
 
 /// How often the sink looks for files whose time is over.
 const LOOK: Duration = Duration::from_millis(200);
@@ -83,6 +86,8 @@ pub(super) struct HdfsSink {
     takes_lines: bool,
     ledger: Arc<Ledger>,
     buckets: Buckets,
+    /// What the open files' hands have before them.
+    backlog: Backlog,
     /// Files that are being closed.
     closing: Vec<Closing>,
     running: Option<Running>,
@@ -97,6 +102,7 @@ pub(super) struct HdfsSink {
 /// A file that gets no more events.
 struct Closing {
     number: u64,
+    hand: Hand,
     answer: Answer,
     /// Its length, if the next flush is to release it.
     unflushed: Option<u64>,
@@ -112,6 +118,7 @@ impl HdfsSink {
             plan,
             takes_lines,
             ledger: Arc::new(Ledger::new(u64::try_from(first_file).unwrap_or(u64::MAX / 2))),
+            backlog: Backlog::default(),
             closing: Vec::new(),
             running: None,
             failed: false,
@@ -137,8 +144,21 @@ impl HdfsSink {
             client.length("/").await.map_err(failed)?;
             self.suspect = false;
         }
-        self.end_due();
-        Ok(())
+        match self.goes_on_whole() {
+            true => self.look_at_hands(),
+            false => {
+                self.end_due();
+                Ok(())
+            }
+        }
+    }
+
+    /// Fails where a file's writer has failed. No flush says so before the object's end, and all of that is lost labour.
+    fn look_at_hands(&self) -> Result<(), SinkError> {
+        match self.buckets.fault() {
+            Some(fault) => Err(failed(fault.clone())),
+            None => Ok(()),
+        }
     }
 
     /// What was not released has gone back to the channel. Files that have something of it are finished with what is
@@ -147,9 +167,13 @@ impl HdfsSink {
         self.failed = false;
         self.suspect = true;
         self.ledger.begin_over();
-        for Closing { number, answer, .. } in std::mem::take(&mut self.closing) {
-            let whole = self.ledger.is_complete(number);
-            self.finish(number, whole.then_some(answer));
+        for Closing { number, hand, answer, .. } in std::mem::take(&mut self.closing) {
+            let ended = match self.ledger.is_complete(number) {
+                true => Ended::Closed(answer),
+                // What it writes yet would come behind the file's end.
+                false => hand.drop_file(),
+            };
+            self.finish(number, ended);
         }
         for at in self.buckets.all_open() {
             let Some(open) = self.buckets.open(at) else { continue };
@@ -161,19 +185,17 @@ impl HdfsSink {
             let number = open.number;
             if open.handed() == released {
                 // What comes again never left this process.
-                let answer = open.hand.close();
-                self.finish(number, Some(answer));
+                self.finish(number, Ended::Closed(open.hand.close()));
             } else {
-                open.hand.drop_file();
-                self.finish(number, None);
+                self.finish(number, open.hand.drop_file());
             }
             self.closed();
         }
     }
 
-    fn finish(&self, number: u64, closed: Option<Answer>) {
+    fn finish(&self, number: u64, ended: Ended) {
         if let (Some(running), Some(left)) = (&self.running, self.ledger.left(number)) {
-            running.finisher.finish(left, closed);
+            running.finisher.finish(left, ended);
         }
     }
 
@@ -188,7 +210,7 @@ impl HdfsSink {
         let closing = std::mem::take(&mut self.closing);
         for file in closing {
             if file.unflushed.is_none() && self.ledger.is_complete(file.number) {
-                self.finish(file.number, Some(file.answer));
+                self.finish(file.number, Ended::Closed(file.answer));
             } else {
                 self.closing.push(file);
             }
@@ -204,8 +226,9 @@ impl HdfsSink {
         let length = if pending { open.handed() } else { before };
         self.ledger.seal(open.number, length);
         self.small.ended(open.handed());
-        let answer = open.hand.close();
-        self.closing.push(Closing { number: open.number, answer, unflushed: pending.then_some(length) });
+        let (number, hand) = (open.number, open.hand);
+        let (answer, unflushed) = (hand.close(), pending.then_some(length));
+        self.closing.push(Closing { number, hand, answer, unflushed });
         self.closed();
     }
 
@@ -322,7 +345,7 @@ impl Sink for HdfsSink {
             tracing::info!(sink = %context.name, "{} files that were begun earlier are finished", left.len());
         }
         for left in left {
-            running.finisher.finish(left, None);
+            running.finisher.finish(left, Ended::Gone);
         }
         self.running = Some(running);
         Ok(())
@@ -333,6 +356,9 @@ impl Sink for HdfsSink {
             Ok(()) => self.write(events).await,
             Err(error) => Err(error),
         };
+        if self.goes_on_whole() {
+            self.backlog.is_below(BACKLOG_MAX).await;
+        }
         let refused = match result {
             Ok(refused) if refused.which.is_empty() => return Ok(()),
             Ok(refused) => refused,
@@ -345,13 +371,15 @@ impl Sink for HdfsSink {
         }
     }
 
-    /// Where flushing is off, takes are released when their objects are complete: all that are open end together, for a take may have gone
-    /// to any of them, and is released once.
+    /// Where flushing is off, takes are released when their objects are whole at the store: all that are open end together, for a take may
+    /// have gone to any of them, and is released once. So this is where they end, and not in front of a take, which would be an
+    /// object of its own.
     fn holds(&mut self) -> bool {
-        !self.failed && self.goes_on_whole() && {
-            let is_ending = self.closing.iter().any(|file| file.unflushed.is_some());
-            !is_ending && !self.buckets.all_open().into_iter().any(|at| self.buckets.is_full(at, 0))
+        if self.failed || !self.goes_on_whole() {
+            return false;
         }
+        self.end_due();
+        !self.closing.iter().any(|file| file.unflushed.is_some()) && !self.buckets.has_full()
     }
 
     fn flush(&mut self) -> FlushFuture {
@@ -372,7 +400,13 @@ impl Sink for HdfsSink {
         }
         self.end_due();
         self.finish_complete();
-        Ok(())
+        match self.goes_on_whole() {
+            true => {
+                let result = self.look_at_hands();
+                self.after(result)
+            }
+            false => Ok(()),
+        }
     }
 
     async fn stop(&mut self) {

@@ -1,7 +1,7 @@
 //! The sink over a file system whose calls fail and hang.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flumen_api::settings::Problems;
 use flumen_api::sink::{Flushed, Sink, SinkError};
@@ -14,6 +14,7 @@ use crate::testing::{FakeChannel, config, context_over, events};
 
 /// Longer than anything takes that is not told to hang.
 const LONG: Duration = Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A sink that is started, with further keys.
 async fn started(keys: &[(&str, &str)]) -> (HdfsSink, FakeFiles) {
@@ -59,6 +60,29 @@ async fn nothing_is_released_before_its_sync_or_close_is_answered() {
         let error: SinkError = timeout(LONG, sink.flush()).await.expect("an answer").expect_err("it failed");
         assert!(error.message.contains(&format!("cannot {call} /d/FlumeData.")), "{error}");
     }
+}
+
+/// What a file that is to be cut, or is deleted, had before it would come behind its end.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_was_full_is_written_no_more_once_the_sink_has_begun_over() {
+    let (mut sink, files) = started(&[("hdfs.rollCount", "2")]).await;
+    files.tell("sync", Some(Told::Wait));
+    sink.deliver(&events(&["one"])).await.expect("delivered");
+    let first = sink.flush();
+    sink.deliver(&events(&["two", "three"])).await.expect("delivered");
+    let deadline = Instant::now() + PATIENCE;
+    while !files.calls().iter().any(|call| call.starts_with("sync")) {
+        assert!(Instant::now() < deadline, "{:?}", files.calls());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    // Given back, as by an error elsewhere.
+    drop(first);
+    sink.deliver(&events(&["one"])).await.expect("delivered");
+    files.tell("sync", None);
+    timeout(LONG, sink.flush()).await.expect("an answer").expect("flushed");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let texts: Vec<_> = files.all().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["open:one\n", "", "open:one\n"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

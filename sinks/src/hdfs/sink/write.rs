@@ -18,7 +18,7 @@ use flumen_api::sink::SinkError;
 
 use super::super::buckets::Open;
 use super::super::client::Cause;
-use super::super::hand::Hand;
+use super::super::hand::{Ended, Hand};
 use super::super::record::Names;
 use super::{HdfsSink, failed};
 use crate::escapes::Lacking;
@@ -177,13 +177,17 @@ impl HdfsSink {
                     let runtime = runtime.ok_or_else(|| SinkError::plain("the sink is stopped"))?;
                     self.buckets.blocks_have(running.client.block_size());
                     let made = running.journal.record(self.ledger.made(number).into_iter().collect());
-                    return Ok(Open::new(number, Hand::new(file, made, &runtime), format));
+                    return Ok(Open::new(
+                        number,
+                        Hand::new(file, made, self.backlog.clone(), &runtime),
+                        format,
+                    ));
                 }
                 Err(fault) => fault,
             };
             if fault.cause == Cause::Unknown {
                 // It may be there, or come yet.
-                self.finish(number, None);
+                self.finish(number, Ended::Gone);
             } else {
                 // Nobody waits: what is lost of it is a name of a file that is not there.
                 drop(running.journal.record(vec![self.ledger.forget(number)]));
