@@ -382,8 +382,9 @@ pub trait Channel: Send + Sync + 'static {
         None
     }
 
-    /// Whether a put waits for room that only releases give, or was refused for lack of it since the last one: a sink that keeps
-    /// back its releases must let go of them then. `false` where a channel cannot tell.
+    /// Whether a put waits for room that only releases give, or was refused for lack of it since the last one; or the channel has as much
+    /// in memory for the sake of takes that are not released as it wants to. A sink that keeps back its releases must let go of
+    /// them then. `false` where a channel cannot tell.
     fn lacks_room(&self) -> bool {
         false
     }

@@ -17,7 +17,7 @@ mod taker;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -44,6 +44,8 @@ use taker::KafkaTaker;
 /// What may be on its way to the brokers: well within what the client's queue holds.
 const EVENTS_MAX: u64 = 50_000;
 const BYTES_MAX: u64 = 32 << 20;
+/// Bodies that takers may have and not release: they are here alone, where the file channel has them on its disk.
+const TAKEN_MAX: usize = 128 << 20;
 /// What a record's envelope takes at most.
 const ENVELOPE: usize = 100;
 /// How long a put waits for room, and a close for what is on its way.
@@ -82,6 +84,7 @@ fn open(config: &ComponentConfig, context: ChannelContext) -> Result<Arc<dyn Cha
         producer,
         closed: AtomicBool::new(false),
         next: AtomicU64::new(0),
+        taken: Arc::default(),
         takers: Mutex::default(),
         failure: Mutex::default(),
     }))))
@@ -165,6 +168,8 @@ struct Shared {
     closed: AtomicBool,
     /// The next taken event's number: one of this process alone.
     next: AtomicU64,
+    /// Bytes of bodies that were taken, and neither released nor rolled back.
+    taken: Arc<AtomicUsize>,
     /// Those who wait for records.
     takers: Mutex<Vec<Weak<Notify>>>,
     /// Why the last put failed.
@@ -267,8 +272,9 @@ impl Channel for KafkaChannel {
         ChannelLimits { transaction_capacity: usize::MAX, keep_alive: KEEP_ALIVE, durable: false }
     }
 
+    /// There is always room in a topic, and no end to what may be taken from it.
     fn lacks_room(&self) -> bool {
-        self.0.gate.lacks_room()
+        self.0.taken.load(Ordering::Acquire) >= TAKEN_MAX
     }
 
     fn try_reserve(&self, space: Space) -> Result<Reservation, PutError> {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -271,14 +271,13 @@ impl Taker for KafkaTaker {
             return Ok(None);
         };
         self.shared.metrics.event_take_attempt.add(piece.count as u64);
+        let slice = piece.chunk.slice(piece.skip, piece.count);
+        let weight = Weight::new(slice.body_bytes(), self.shared.taken.clone());
         let mut events = Events::new();
-        events.push(piece.chunk.slice(piece.skip, piece.count));
+        events.push(slice);
         let first = piece.first;
-        Ok(Some(Taken::new(
-            events,
-            first,
-            Box::new(KafkaReceipt { shared: self.shared.clone(), side, piece }),
-        )))
+        let receipt = KafkaReceipt { shared: self.shared.clone(), side, piece, _weight: weight };
+        Ok(Some(Taken::new(events, first, Box::new(receipt))))
     }
 
     async fn ready(&mut self) {
@@ -310,6 +309,26 @@ struct KafkaReceipt {
     shared: Arc<Shared>,
     side: Arc<Side>,
     piece: Piece,
+    _weight: Weight,
+}
+
+/// Bytes that count as taken until this is dropped.
+struct Weight {
+    bytes: usize,
+    taken: Arc<AtomicUsize>,
+}
+
+impl Weight {
+    fn new(bytes: usize, taken: Arc<AtomicUsize>) -> Self {
+        taken.fetch_add(bytes, Ordering::AcqRel);
+        Self { bytes, taken }
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.bytes, Ordering::AcqRel);
+    }
 }
 
 impl Receipt for KafkaReceipt {
