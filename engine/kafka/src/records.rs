@@ -223,6 +223,8 @@ impl Records {
             }
             wait = Duration::ZERO;
         };
+        // Behind such a record more may have come the same way meanwhile: it is to be seen before what is led here from now on.
+        let has_strayed = !strayed.is_empty();
         for partition in strayed {
             self.lead_here(&partition);
             if let Err(at) = self.led.binary_search(&partition) {
@@ -234,7 +236,7 @@ impl Records {
             self.led.iter().for_each(|partition| self.lead_here(partition));
             self.lead_at = now + LEAD_EVERY;
         }
-        if !emptied? || self.led.is_empty() {
+        if !emptied? || has_strayed || self.led.is_empty() {
             return Ok(());
         }
         let mut result = self.take(Duration::ZERO, left, &mut see).map(|taken| left -= taken);
