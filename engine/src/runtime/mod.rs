@@ -15,6 +15,7 @@ mod agent;
 mod board;
 mod channel_unit;
 mod dead_letter;
+mod flights;
 mod gaps;
 mod layout;
 pub mod monitoring;
@@ -24,6 +25,7 @@ mod put;
 mod reload;
 mod runner;
 mod sink_unit;
+mod slot;
 mod source_unit;
 mod supervise;
 #[cfg(test)]

@@ -17,23 +17,19 @@
 //! While the channel has events nothing here sleeps, sets a timer or reads the clock more than once a take. The whole
 //! of it runs on an OS thread of its own.
 
-use std::collections::VecDeque;
 use std::future::{Future as _, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use flumen_api::channel::{TakeError, Taken, Taker};
-use flumen_api::chunk::Events;
 use flumen_api::processor::Processor;
-use flumen_api::sink::{FlushFuture, Flushed, Sink, SinkContext, SinkError, Window};
+use flumen_api::sink::SinkError;
 use tokio::time::{Interval, MissedTickBehavior};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::board::{Entry, State};
-use super::dead_letter::DeadLetter;
-use super::source_unit::chain;
+use super::flights::{Flights, Landed};
+use super::slot::Slot;
 use super::supervise::sleep_or_stop;
 
 /// How often an idle sink is told so, as the sink's protocol promises.
@@ -41,109 +37,6 @@ const IDLE_TICK: Duration = Duration::from_millis(500);
 /// How much longer each failed take in a row makes the channel's rest, and the longest rest.
 const CHANNEL_REST_STEP: Duration = Duration::from_secs(1);
 const CHANNEL_REST_MAX: Duration = Duration::from_secs(5);
-
-/// One sink of a runner.
-pub(super) struct Slot {
-    pub sink: Box<dyn Sink>,
-    pub context: SinkContext,
-    pub entry: Arc<Entry>,
-    pub started: bool,
-    /// Failures in a row; the board says so while there are any.
-    failures: u32,
-    dead_letter: Option<DeadLetter>,
-    window: Window,
-    /// It was said that the sink cannot hold as much as it wants to.
-    cut_short: bool,
-}
-
-impl Slot {
-    pub fn new(
-        sink: Box<dyn Sink>,
-        context: SinkContext,
-        entry: Arc<Entry>,
-        dead_letter: Option<DeadLetter>,
-    ) -> Self {
-        let mut window = sink.window();
-        window.flushes = window.flushes.max(1);
-        let context = context.with_dead_letter(dead_letter.is_some());
-        Self { sink, context, entry, started: false, failures: 0, dead_letter, window, cut_short: false }
-    }
-
-    /// Delivers; what the destination refuses goes to the dead letter, and then the delivery counts.
-    async fn deliver(&mut self, events: &Events, stop: &CancellationToken) -> Result<(), SinkError> {
-        match self.sink.deliver(events).await {
-            Err(error) if !error.refused.is_empty() => match self.dead_letter {
-                Some(_) => self.bury(events, &error, stop).await,
-                None => Err(error),
-            },
-            other => other,
-        }
-    }
-
-    /// Hands refused events to the dead letter, and does not give up before the stop.
-    async fn bury(
-        &mut self,
-        events: &Events,
-        error: &SinkError,
-        stop: &CancellationToken,
-    ) -> Result<(), SinkError> {
-        let Some(dead_letter) = &self.dead_letter else { return Ok(()) };
-        let (name, reason, count) = (&self.context.name, chain(error), error.refused.len());
-        let (mut left, mut tries) = (error.refused.as_slice(), 0_u32);
-        while let Err(why) = dead_letter.take_in(events, &mut left, &reason, name).await {
-            tries = tries.saturating_add(1);
-            let rest = CHANNEL_REST_STEP.saturating_mul(tries).min(CHANNEL_REST_MAX);
-            let waiting = left.len();
-            tracing::error!(sink = %name, error = %why, "{waiting} events were refused, trying again in {rest:?}");
-            self.entry.failing(format!("{waiting} events were refused ({reason}): {why}"), tries);
-            if sleep_or_stop(rest, stop).await {
-                return Err(SinkError::plain(format!("{waiting} events were refused, and {why}")));
-            }
-        }
-        if tries > 0 && self.failures == 0 {
-            self.entry.recovered();
-        }
-        tracing::warn!(sink = %name, %reason, "{count} events were refused and went to the dead letter");
-        self.context.metrics.dead_lettered.add(count as u64);
-        Ok(())
-    }
-
-    async fn start(&mut self) -> Result<(), SinkError> {
-        self.entry.set(State::Starting);
-        self.sink.start(&self.context).await?;
-        self.started = true;
-        self.entry.set(State::Running);
-        tracing::info!(sink = %self.entry.name, "sink runs");
-        Ok(())
-    }
-
-    /// The first start, before anything is taken; a failure is the processor's to judge.
-    pub async fn start_first(&mut self, at: usize, processor: &mut dyn Processor) {
-        if let Err(error) = self.start().await {
-            self.failed(&error);
-            processor.failed(at, Instant::now(), error.retry_after);
-        }
-    }
-
-    fn failed(&mut self, error: &SinkError) {
-        self.failures = self.failures.saturating_add(1);
-        let reason = chain(error);
-        if let Some(more) = self.context.quiet.failed(Instant::now()) {
-            tracing::error!(sink = %self.entry.name, error = %reason, "sink failed, what is not released goes back{more}");
-        }
-        self.entry.failing(reason, self.failures);
-    }
-
-    fn succeeded(&mut self) {
-        if self.failures > 0 {
-            self.failures = 0;
-            if let Some(more) = self.context.quiet.recovered() {
-                tracing::info!(sink = %self.entry.name, "sink works again{more}");
-            }
-            self.entry.recovered();
-        }
-    }
-}
 
 /// Takes that were delivered and not yet flushed.
 struct Open {
@@ -154,22 +47,6 @@ struct Open {
     since: Instant,
     /// So many takes, the oldest, have no events in memory any more.
     forgotten: usize,
-}
-
-/// What a flush is about to release.
-struct Flight {
-    state: Flush,
-    takes: Vec<Taken>,
-    events: usize,
-}
-
-enum Flush {
-    /// On its way.
-    Flying(FlushFuture),
-    /// Ready; an older one may still be on its way.
-    Ready(Flushed),
-    /// Failed, and its error has been passed on: its takes go back.
-    Failed,
 }
 
 /// Why nothing went on.
@@ -197,7 +74,7 @@ pub(super) struct Runner<'a> {
     /// The sink that window and flights belong to.
     at: usize,
     open: Open,
-    flights: VecDeque<Flight>,
+    flights: Flights,
     /// Emptied lists of takes, to be used again.
     spare: Vec<Vec<Taken>>,
     /// Takes that failed in a row.
@@ -224,7 +101,7 @@ impl<'a> Runner<'a> {
             tick,
             at: 0,
             open: Open { takes: Vec::new(), events: 0, bytes: 0, since: Instant::now(), forgotten: 0 },
-            flights: VecDeque::new(),
+            flights: Flights::default(),
             spare: Vec::new(),
             channel_failures: 0,
             others_idle: Instant::now(),
@@ -318,13 +195,9 @@ impl<'a> Runner<'a> {
         let Self { taker, flights, tick, stopped, .. } = self;
         let mut ready = taker.ready();
         let is_tick = poll_fn(|cx| {
-            poll_flights(flights, cx);
-            let landed = flights.front().is_some_and(|flight| !matches!(flight.state, Flush::Flying(_)));
-            if landed
-                || has_failed(flights)
-                || ready.as_mut().poll(cx).is_ready()
-                || stopped.as_mut().poll(cx).is_ready()
-            {
+            flights.poll(cx);
+            let is_over = flights.has_landed() || flights.has_failed();
+            if is_over || ready.as_mut().poll(cx).is_ready() || stopped.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(false);
             }
             tick.poll_tick(cx).map(|_at| true)
@@ -386,9 +259,9 @@ impl<'a> Runner<'a> {
         while self.flights.len() >= flushes {
             self.land_oldest().await?;
         }
-        let state = Flush::Flying(self.slots[self.at].sink.flush());
+        let flush = self.slots[self.at].sink.flush();
         let takes = std::mem::replace(&mut self.open.takes, self.spare.pop().unwrap_or_default());
-        self.flights.push_back(Flight { state, takes, events: self.open.events });
+        self.flights.push(flush, takes, self.open.events);
         self.open.events = 0;
         self.open.bytes = 0;
         self.open.forgotten = 0;
@@ -404,11 +277,11 @@ impl<'a> Runner<'a> {
     /// failure, and what is delivered to it then must not go back with what was before.
     async fn attend_flights(&mut self) -> Result<(), SinkError> {
         poll_fn(|cx| {
-            poll_flights(&mut self.flights, cx);
+            self.flights.poll(cx);
             Poll::Ready(())
         })
         .await;
-        match has_failed(&self.flights) {
+        match self.flights.has_failed() {
             true => self.land_all().await,
             false => self.land_ready(),
         }
@@ -417,10 +290,10 @@ impl<'a> Runner<'a> {
     /// Waits for the oldest flight.
     async fn land_oldest(&mut self) -> Result<(), SinkError> {
         poll_fn(|cx| {
-            poll_flights(&mut self.flights, cx);
-            match self.flights.front().map(|flight| &flight.state) {
-                Some(Flush::Flying(_)) => Poll::Pending,
-                _ => Poll::Ready(()),
+            self.flights.poll(cx);
+            match self.flights.is_empty() || self.flights.has_landed() {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
             }
         })
         .await;
@@ -444,27 +317,17 @@ impl<'a> Runner<'a> {
 
     /// Releases the flights that are ready, oldest first, up to the first that is not.
     fn land_ready(&mut self) -> Result<(), SinkError> {
-        while let Some(flight) = self.flights.front_mut() {
-            let progress = match std::mem::replace(&mut flight.state, Flush::Failed) {
-                Flush::Ready(Ok(progress)) => progress,
-                Flush::Ready(Err(error)) => return Err(error),
-                Flush::Failed => return Err(SinkError::plain("an earlier flush failed")),
-                flying => {
-                    flight.state = flying;
-                    break;
-                }
-            };
+        while let Some(landed) = self.flights.land() {
+            let Landed { mut takes, events, progress } = landed?;
             let sink = &self.slots[self.at].context.name;
-            Taken::release_all(flight.takes.drain(..), sink, progress);
+            Taken::release_all(takes.drain(..), sink, progress);
             let slot = &mut self.slots[self.at];
             if slot.sink.is_counted_by_runner() {
-                slot.context.metrics.event_drain_success.add(flight.events as u64);
+                slot.context.metrics.event_drain_success.add(events as u64);
             }
             slot.succeeded();
             self.processor.succeeded(self.at);
-            if let Some(flight) = self.flights.pop_front() {
-                self.spare.push(flight.takes);
-            }
+            self.spare.push(takes);
         }
         Ok(())
     }
@@ -503,9 +366,7 @@ impl<'a> Runner<'a> {
 
     fn roll_back(&mut self) {
         while self.open.takes.pop().is_some() {}
-        while let Some(mut flight) = self.flights.pop_back() {
-            while flight.takes.pop().is_some() {}
-        }
+        self.flights.roll_back();
         self.open.events = 0;
         self.open.bytes = 0;
         self.open.forgotten = 0;
@@ -516,19 +377,5 @@ impl<'a> Runner<'a> {
 impl Drop for Runner<'_> {
     fn drop(&mut self) {
         self.roll_back();
-    }
-}
-
-fn has_failed(flights: &VecDeque<Flight>) -> bool {
-    flights.iter().any(|flight| matches!(flight.state, Flush::Ready(Err(_)) | Flush::Failed))
-}
-
-fn poll_flights(flights: &mut VecDeque<Flight>, cx: &mut Context<'_>) {
-    for flight in flights {
-        if let Flush::Flying(flush) = &mut flight.state
-            && let Poll::Ready(flushed) = flush.as_mut().poll(cx)
-        {
-            flight.state = Flush::Ready(flushed);
-        }
     }
 }

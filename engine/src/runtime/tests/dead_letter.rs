@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::board::{Board, Entry};
 use super::super::dead_letter::DeadLetter;
-use super::super::runner::{Runner, Slot};
+use super::super::runner::Runner;
+use super::super::slot::Slot;
 use super::channel::TestChannel;
 use super::world::until;
 use super::{batch, fill};

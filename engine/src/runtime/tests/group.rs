@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::super::board::Board;
 use super::super::dead_letter::DeadLetter;
-use super::super::runner::{Runner, Slot};
+use super::super::runner::Runner;
+use super::super::slot::Slot;
 use super::channel::TestChannel;
 use super::fill;
 use crate::processors::{failover, load_balance};

@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::super::board::Board;
-use super::super::runner::{Runner, Slot};
+use super::super::runner::Runner;
+use super::super::slot::Slot;
 use super::channel::TestChannel;
 use super::fill;
 use crate::processors::default::Alone;
