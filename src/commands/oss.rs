@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use flumen_api::settings::Process;
-use flumen_sinks::objects::recover::{Options, Recovered, recover};
+use flumen_sinks::objects::recover::{Kind, Options, Recovered, recover};
 
 use super::progress::Progress;
 use crate::exit::Exit;
@@ -54,6 +54,9 @@ struct RecoverArguments {
     /// Its region, where the endpoint does not say it.
     #[arg(long)]
     region: Option<String>,
+    /// Throw away all uploads that nobody completes, those of other programs to the path too.
+    #[arg(long)]
+    abort_uploads: bool,
     /// Say what would be done, and change nothing.
     #[arg(long)]
     dry_run: bool,
@@ -80,6 +83,7 @@ fn recover_all(arguments: &RecoverArguments) -> Result<bool, String> {
     let options = Options {
         is_folder: arguments.recursive,
         is_dry: arguments.dry_run,
+        aborts_uploads: arguments.abort_uploads,
         staging: arguments.staging.clone(),
         access_key_id: arguments.id.clone(),
         access_key_secret: secret(arguments.secret.as_deref())?.map(|text| text.as_str().into()),
@@ -113,13 +117,25 @@ fn recover_all(arguments: &RecoverArguments) -> Result<bool, String> {
 }
 
 fn line(one: &Recovered, is_dry: bool) -> String {
-    let Recovered { key, bytes, failed } = one;
-    match (failed, is_dry, bytes) {
-        (Some(why), ..) => format!("{key}: not recovered: {why}"),
-        (None, true, 0) => format!("{key}: nothing was flushed; would be thrown away"),
-        (None, true, _) => format!("{key}: {bytes} bytes would be recovered"),
-        (None, false, 0) => format!("{key}: nothing was flushed; thrown away"),
-        (None, false, _) => format!("{key}: {bytes} bytes recovered"),
+    let Recovered { key, kind, failed } = one;
+    match (kind, failed, is_dry) {
+        (Kind::File(_), Some(why), _) => format!("{key}: not recovered: {why}"),
+        (Kind::File(0), None, true) => format!("{key}: nothing was flushed; would be thrown away"),
+        (Kind::File(bytes), None, true) => format!("{key}: {bytes} bytes would be recovered"),
+        (Kind::File(0), None, false) => format!("{key}: nothing was flushed; thrown away"),
+        (Kind::File(bytes), None, false) => format!("{key}: {bytes} bytes recovered"),
+        (Kind::Upload { .. }, Some(why), _) => {
+            format!("{key}: an upload that nobody completes is not thrown away: {why}")
+        }
+        (Kind::Upload { is_left: true }, None, _) => {
+            format!("{key}: an upload that nobody completes is left; `--abort-uploads` throws it away")
+        }
+        (Kind::Upload { .. }, None, true) => {
+            format!("{key}: an upload that nobody completes would be thrown away")
+        }
+        (Kind::Upload { .. }, None, false) => {
+            format!("{key}: an upload that nobody completes is thrown away")
+        }
     }
 }
 

@@ -71,8 +71,13 @@ fn scenario_12_killed_ten_times_has_each_event_once_in_whole_objects() {
     assert_each_once(&whole(&oss), 0..10 * ROUND);
     let names: Vec<String> = oss.objects().into_keys().collect();
     assert!(names.iter().all(|name| name.starts_with("flume_dir/20")), "nothing is left staged: {names:?}");
-    // What an agent had asked for when it was killed may be done after the next one has looked for it.
-    assert!(oss.uploads().len() <= 1, "{:?}", oss.uploads());
+    // What an agent had asked for when it was killed may be done after the next one has looked: so that looks a second time, half a
+    // minute later, or the one after it.
+    if !oss.uploads().is_empty() {
+        let agent = start(&world);
+        eventually(|| oss.uploads().is_empty(), || format!("{:?} are left", oss.uploads()));
+        agent.stop();
+    }
 }
 
 /// What is held until objects end is far more than the channel takes: they end early, and nothing waits for ever.
@@ -138,8 +143,16 @@ fn what_a_killed_agent_left_is_recovered_by_hand() {
     let by_hand = ["-accessKeyId", ID, "-accessKeySecret", "-", "--endpoint", &endpoint];
     let (code, said) = recover(&by_hand, "wrong\n");
     assert!(code == Some(1) && said.contains("SignatureDoesNotMatch"), "{said}");
+    // Begun for somebody who is gone, or by another program.
+    oss.begin_upload("flume_dir/theirs");
     let (code, said) = recover(&by_hand, &format!("{SECRET}\n"));
     assert!(code == Some(0) && said.contains(" bytes recovered"), "{said}");
+    let left = "flume_dir/theirs: an upload that nobody completes is left; `--abort-uploads` throws it away";
+    assert!(said.contains(left), "{said}");
+    let (code, said) = recover(&["-c", "conf", "--abort-uploads"], "");
+    assert!(
+        code == Some(0) && said.contains("flume_dir/theirs: an upload that nobody completes is thrown away")
+    );
     assert!(!said.contains(" %"), "how far it is, is for a terminal: {said}");
     assert_each_once(&whole(&oss), 0..LINES);
     assert!(oss.objects().keys().all(|name| name.starts_with("flume_dir/")) && oss.uploads().is_empty());

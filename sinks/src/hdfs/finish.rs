@@ -6,6 +6,8 @@
 //!   cut      what follows the released length comes again to another file; HDFS through this library cannot cut, so the
 //!            first part is copied beside, and the copy takes the file's name in one step
 //!   rename   to the last name, never over another file
+//!   sweep    where a store may still do what a writer that is gone had asked for: a while later that is cleared. Until then the journal
+//!            has the file as one of which nothing is wanted, so that the next life sweeps in this one's place
 //!   forget   in the journal
 //! ```
 //!
@@ -32,6 +34,8 @@ const RECOVERY: Duration = Duration::from_secs(60);
 const RECOVERY_POLL: Duration = Duration::from_millis(500);
 /// The first pause after a try that failed; each is twice the one before, up to `hdfs.retryInterval`.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between two tries to sweep, which is in no hurry.
+const SWEEP_PAUSE_MAX: Duration = Duration::from_secs(600);
 /// What is copied at a time.
 const COPY_BYTES: u64 = 4 << 20;
 /// Other names are tried so often where the last name is taken.
@@ -146,6 +150,9 @@ impl Inner {
                     if let Err(Some(fault)) = &closed {
                         self.say(fault, "it was closed in its writer's place");
                     }
+                    if closed.is_err() && !self.sweep(&left).await {
+                        return;
+                    }
                     // Nobody waits for it: the files are as they are, and a record that is lost is made again.
                     drop(self.journal.record(vec![self.ledger.forget(left.number)]));
                     return;
@@ -169,6 +176,27 @@ impl Inner {
                 () = self.context.shutdown.cancelled() => return,
             }
             pause = pause.saturating_mul(2).min(self.pause_max);
+        }
+    }
+
+    /// `false`: the next life does it.
+    async fn sweep(&self, left: &Left) -> bool {
+        let Some(mut pause) = self.client.late() else { return true };
+        let path = &left.names.in_use;
+        if let Some(progress) = self.ledger.settle(left.number) {
+            // One that is lost is made again: what is finished already is finished once more.
+            drop(self.journal.record(vec![progress]));
+        }
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.context.shutdown.cancelled() => return false,
+            }
+            match self.client.sweep(path, &left.names.mark).await {
+                Ok(()) => return true,
+                Err(fault) => self.say(&fault, "it is tried again"),
+            }
+            pause = pause.saturating_mul(2).min(SWEEP_PAUSE_MAX);
         }
     }
 

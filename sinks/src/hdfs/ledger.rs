@@ -145,6 +145,16 @@ impl Ledger {
         Some(entry.progress(number))
     }
 
+    /// Nothing of a file is wanted any more: it is finished, or thrown away. Returns what to record.
+    pub fn settle(&self, number: u64) -> Option<SinkProgress> {
+        let mut inner = self.0.lock();
+        let entry = inner.files.get_mut(&number)?;
+        entry.released = 0;
+        // Its name may be another's from now on.
+        entry.names.made = false;
+        Some(entry.progress(number))
+    }
+
     /// What holds of a file.
     pub fn progress(&self, number: u64) -> Option<SinkProgress> {
         Some(self.0.lock().files.get(&number)?.progress(number))

@@ -6,13 +6,13 @@ use flumen_api::Position;
 use flumen_api::channel::SinkProgress;
 use flumen_api::event::Headers;
 use flumen_api::registry::Factory;
-use flumen_api::settings::Problems;
+use flumen_api::settings::{ComponentConfig, Problems, Process};
 use flumen_api::sink::{Sink, SinkContext};
 use flumen_api::{Batch, Events};
 
 use super::record::Names;
-use crate::objects::emulator::{BUCKET, ID, Oss, SECRET, What};
-use crate::testing::{FakeChannel, config, context_over, events};
+use crate::objects::emulator::{Asked, BUCKET, ID, Oss, SECRET, What};
+use crate::testing::{FakeChannel, Logged, config, context_over, events};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -25,6 +25,10 @@ struct World {
 }
 
 fn sink(oss: &Oss, keys: &[(&str, &str)]) -> Box<dyn Sink> {
+    sink_in(Process::default(), oss, keys)
+}
+
+fn sink_in(process: Process, oss: &Oss, keys: &[(&str, &str)]) -> Box<dyn Sink> {
     let (path, endpoint) = (format!("oss://{BUCKET}/logs"), oss.endpoint());
     let mut all = vec![
         ("hdfs.path", path.as_str()),
@@ -42,7 +46,8 @@ fn sink(oss: &Oss, keys: &[(&str, &str)]) -> Box<dyn Sink> {
     all.extend(keys);
     let mut problems = Problems::default();
     let Factory::Sink(build) = super::spec().factory else { panic!("a sink") };
-    let built = build(&config(&all), &mut problems).unwrap_or_else(|| panic!("{problems:?}"));
+    let config = ComponentConfig { process, ..config(&all) };
+    let built = build(&config, &mut problems).unwrap_or_else(|| panic!("{problems:?}"));
     assert_eq!(problems.0, []);
     built.component
 }
@@ -163,6 +168,54 @@ async fn the_next_life_completes_what_a_kill_left_up_to_what_is_released() {
     while !(world.context.positions().is_empty() && world.oss.uploads().is_empty()) {
         assert!(Instant::now() < deadline, "{:?} {:?}", world.context.positions(), world.oss.uploads());
         tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// The store does what a process had asked for when it was killed after the next one has finished its files.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_begun_after_the_next_life_has_finished_its_file_is_thrown_away_all_the_same() {
+    let until = async |what: &str, is_so: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "{what}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    for released in [false, true] {
+        let mut world = World::new(&[]).await;
+        world.deliver(&["one"]).await;
+        if released {
+            world.flush().await;
+        }
+        world.oss.fail(1, What::Hold(0), |asked| asked.what() == "POST begin");
+        world.deliver(&[&"x".repeat(300_000)]).await;
+        let flush = world.sink.flush();
+        until("an upload is begun", &|| world.oss.faults_left() == 0).await;
+        drop(flush);
+        // What a life asks for first when it looks a second time. The next one is killed in the middle of that.
+        let is_manifest = |asked: &Asked| asked.what() == "PUT object" && asked.key.ends_with("/manifest");
+        let staged = |world: &World| world.oss.objects().keys().any(|key| key.starts_with("tmp/"));
+        world.oss.fail(1, What::Hold(1), is_manifest);
+        let world = world.next_life(&[]).await;
+        until("it is looked for a second time", &|| world.oss.faults_left() == 0).await;
+        world.wait_for(&["one\n"][..usize::from(released)]).await;
+        assert!(!staged(&world), "the file is finished");
+        assert_eq!(world.context.positions().len(), 1, "and not forgotten");
+        world.oss.fail(1, What::Hold(2), is_manifest);
+        let mut world = world;
+        world.sink = sink(&world.oss, &[]);
+        world.oss.let_go(1);
+        until("a manifest without a file", &|| staged(&world)).await;
+        let world = world.next_life(&[]).await;
+        until("it is looked for a second time", &|| world.oss.faults_left() == 0).await;
+        assert!(!staged(&world), "what the killed look left is cleared");
+        world.oss.let_go(0);
+        // This store refuses it where there is an object; others do not.
+        world.oss.whole().keys().for_each(|key| world.oss.begin_upload(key));
+        until("it is begun", &|| !world.oss.uploads().is_empty()).await;
+        world.oss.let_go(2);
+        world.wait_until_clear().await;
+        world.wait_for(&["one\n"][..usize::from(released)]).await;
     }
 }
 
@@ -388,6 +441,69 @@ async fn a_file_that_another_sink_created_first_is_left_to_it_and_ones_own_is_no
             world.flush().await;
             world.sink.stop().await;
             world.wait_for(&["one\n"]).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn core_site_turns_flushing_off_and_the_sinks_own_key_counts_more() {
+    for (keys, flushes, holds) in
+        [(&[][..], "false", true), (&[], "true", false), (&[("hdfs.flush", "true")], "false", false)]
+    {
+        let directory = tempfile::tempdir().expect("a directory");
+        let site = format!(
+            "<configuration><property><name>fs.jfs.cache.oss.flush.enable</name><value>{flushes}</value></property>\
+             </configuration>"
+        );
+        std::fs::write(directory.path().join("core-site.xml"), site).expect("written");
+        let place = directory.path().to_str().expect("a path").to_string();
+        let process =
+            Process { system: Arc::new([("flume.conf.dir".into(), place)].into()), ..Process::default() };
+        let (oss, channel) = (Oss::start(), FakeChannel::new());
+        let (context, mut sink) = (context_over(&channel), sink_in(process, &oss, keys));
+        let logged = Logged::capture();
+        sink.start(&context).await.expect("started");
+        let is_said =
+            logged.lines().iter().any(|(_, line)| line.contains("core-site.xml turns flushing off"));
+        assert_eq!(is_said, holds, "no key ends an object");
+        sink.deliver(&events(&["one"])).await.expect("delivered");
+        assert_eq!(sink.holds(), holds, "{keys:?} {flushes}");
+        sink.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn file_types_codecs_and_serializers_are_those_of_hdfs() {
+    let gzip = [("hdfs.fileType", "CompressedStream"), ("hdfs.codeC", "gzip")];
+    let avro = [("hdfs.fileType", "DataStream"), ("serializer", "avro_event")];
+    for (keys, suffix, first) in [
+        (&gzip[..], ".gz", &b"\x1f\x8b"[..]),
+        (&[("hdfs.fileType", "SequenceFile")], "", b"SEQ\x06"),
+        (&avro, "", b"Obj\x01"),
+    ] {
+        let mut world = World::new(keys).await;
+        for round in 0..3 {
+            world.deliver(&[&format!("event {round}")]).await;
+            world.flush().await;
+        }
+        world.sink.stop().await;
+        let deadline = Instant::now() + PATIENCE;
+        while world.oss.whole().is_empty() {
+            assert!(Instant::now() < deadline, "{:?}", world.oss.asked());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let (name, mut bytes) = world.oss.whole().pop_first().expect("an object");
+        assert!(name.ends_with(suffix) && bytes.starts_with(first), "{name}: {bytes:?}");
+        if suffix == ".gz" {
+            let mut text = Vec::new();
+            std::io::Read::read_to_end(&mut flate2::read::MultiGzDecoder::new(&bytes[..]), &mut text)
+                .expect("gzip");
+            bytes = text;
+        }
+        for round in 0..3 {
+            let body = format!("event {round}");
+            let times = bytes.windows(body.len()).filter(|part| *part == body.as_bytes()).count();
+            assert_eq!(times, 1, "{name}: {body}");
         }
     }
 }

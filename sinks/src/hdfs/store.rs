@@ -19,6 +19,8 @@ pub(super) const BUILT_IN: &str = "hdfs:, viewfs: and file:";
 const DEFAULT_STAGING: &str = "/tmp";
 const STAGING: &[&str] = &["fs.jfs.cache.flush.staging.path", "fs.oss.flush.staging.path"];
 const FLUSH: &[&str] = &["fs.jfs.cache.oss.flush.enable", "fs.oss.flush.enable"];
+const NO_END: &str = "nothing is released before its object ends, and no key ends one before the channel is full: set \
+                      `hdfs.rollInterval` or `hdfs.rollSize`";
 /// The shortest time between two flushes of a file, each of less than a part.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -52,8 +54,10 @@ pub(super) fn is_built_in(scheme: &str) -> bool {
 #[derive(Clone, Debug)]
 pub(super) struct StorePlan {
     #[cfg(feature = "object-store")]
-    access: crate::objects::target::Access,
+    access: crate::objects::access::Access,
     flush: Option<bool>,
+    /// A key ends files.
+    has_end: bool,
     staging: Option<String>,
     #[cfg_attr(not(feature = "object-store"), expect(dead_code, reason = "there is no client"))]
     part_size: u64,
@@ -80,7 +84,7 @@ impl StorePlan {
         };
         sound.then(|| Self {
             #[cfg(feature = "object-store")]
-            access: crate::objects::target::Access {
+            access: crate::objects::access::Access {
                 key_id: settings.access_key_id.clone(),
                 secret: settings.access_key_secret.clone(),
                 token: settings.security_token.clone(),
@@ -88,6 +92,7 @@ impl StorePlan {
                 region: settings.region.clone(),
             },
             flush: settings.flush,
+            has_end: has_end(settings),
             staging: settings.flush_staging_path.clone(),
             part_size: settings.upload_part_size,
         })
@@ -102,6 +107,12 @@ impl StorePlan {
     pub fn flushes(&self, conf: &HadoopConf) -> bool {
         let of_conf = || FLUSH.iter().find_map(|name| conf.get(name));
         self.flush.unwrap_or_else(|| !of_conf().is_some_and(|text| text.eq_ignore_ascii_case("false")))
+    }
+
+    /// What `flumen check`, which reads no files of the machine that the agent runs on, cannot see.
+    pub fn doubt(&self, conf: &HadoopConf) -> Option<String> {
+        let is_doubtful = self.flush.is_none() && !self.flushes(conf) && !self.has_end;
+        is_doubtful.then(|| format!("core-site.xml turns flushing off: {NO_END}"))
     }
 
     /// The file system.
@@ -143,6 +154,13 @@ pub(crate) fn staging_path(said: Option<&str>, conf: &HadoopConf) -> String {
     if path.is_empty() { DEFAULT_STAGING.into() } else { format!("/{path}") }
 }
 
+fn has_end(settings: &HdfsSettings) -> bool {
+    settings.roll_interval > 0
+        || settings.roll_size > 0
+        || settings.roll_count > 0
+        || settings.idle_timeout > 0
+}
+
 fn check(settings: &HdfsSettings, uri: &StoreUri, config: &ComponentConfig, problems: &mut Problems) -> bool {
     let before = problems.errors();
     #[cfg(feature = "object-store")]
@@ -158,14 +176,8 @@ fn check(settings: &HdfsSettings, uri: &StoreUri, config: &ComponentConfig, prob
             "changes nothing in an object store, where nobody sees a file before it is complete",
         );
     }
-    let has_end = settings.roll_interval > 0
-        || settings.roll_size > 0
-        || settings.roll_count > 0
-        || settings.idle_timeout > 0;
-    if settings.flush == Some(false) && !has_end {
-        let message = "nothing is released before its object ends, and no key ends one before the channel is full: set \
-                       `hdfs.rollInterval` or `hdfs.rollSize`";
-        problems.warn(config, "hdfs.flush", message);
+    if settings.flush == Some(false) && !has_end(settings) {
+        problems.warn(config, "hdfs.flush", NO_END);
     }
     if settings.access_key_id.is_some() != settings.access_key_secret.is_some()
         && !uri.scheme.starts_with("abfs")

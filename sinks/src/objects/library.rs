@@ -1,15 +1,12 @@
 //! S3, Google's and Azure's stores, through `object_store`.
 //!
 //! Its uploads are written part by part, and go on in another process: that is why it is this library. What it cannot do:
-//! list the uploads that were left behind, for which S3 is asked here with the library's signature, while Google's are thrown
-//! away by the bucket's lifecycle and Azure's by themselves after a week; and complete an upload only where there is no
+//! list the uploads that were left behind, for which S3 and Google's are asked by [`uploads`](super::uploads), while Azure
+//! forgets them by itself after a week; and complete an upload only where there is no
 //! object of its name, so that is looked at a moment before.
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hyper::{Method, Request};
-use object_store::aws::{AmazonS3, AwsAuthorizer};
-use object_store::client::HttpRequestBody;
 use object_store::multipart::{MultipartStore, PartId};
 use object_store::path::Path;
 use object_store::{
@@ -17,8 +14,8 @@ use object_store::{
     PutOptions, PutPayload,
 };
 
-use super::wire::Wire;
-use super::{Found, Kind, Store, StoreError, Upload};
+use super::uploads::Uploads;
+use super::{Begun, Found, Kind, Store, StoreError, Upload};
 
 const MARK: Attribute = Attribute::Metadata(std::borrow::Cow::Borrowed("flumen"));
 const NAMES_MAX: usize = 1_000_000;
@@ -27,24 +24,14 @@ const NAMES_MAX: usize = 1_000_000;
 #[derive(Debug)]
 pub(super) struct Library<S> {
     store: S,
-    lister: Option<S3Uploads>,
+    uploads: Option<Uploads>,
     /// An upload keeps a mark.
     is_marked: bool,
 }
 
-/// Asks S3 for uploads.
-#[derive(Debug)]
-pub(super) struct S3Uploads {
-    pub wire: Wire,
-    pub store: AmazonS3,
-    pub region: String,
-    /// With the bucket, and no slash at the end.
-    pub base: String,
-}
-
 impl<S> Library<S> {
-    pub fn new(store: S, lister: Option<S3Uploads>, is_marked: bool) -> Self {
-        Self { store, lister, is_marked }
+    pub fn new(store: S, uploads: Option<Uploads>, is_marked: bool) -> Self {
+        Self { store, uploads, is_marked }
     }
 }
 
@@ -58,7 +45,7 @@ fn marked(mark: &str) -> Attributes {
     attributes
 }
 
-fn told(error: Error) -> StoreError {
+pub(super) fn told(error: Error) -> StoreError {
     let kind = match &error {
         Error::NotFound { .. } => Kind::Missing,
         Error::AlreadyExists { .. } | Error::Precondition { .. } => Kind::Exists,
@@ -70,39 +57,6 @@ fn told(error: Error) -> StoreError {
         _ => Kind::Unknown,
     };
     StoreError::new(kind, error.to_string())
-}
-
-impl S3Uploads {
-    async fn of(&self, key: &str) -> Result<Vec<String>, StoreError> {
-        let refused = |why: String| StoreError::new(Kind::Refused, why);
-        let credential = self.store.credentials().get_credential().await.map_err(told)?;
-        // As the signature sorts and encodes it.
-        let uri = format!("{}?prefix={}&uploads=", self.base, super::oss::encoded(key));
-        let mut request = Request::builder()
-            .method(Method::GET)
-            .uri(uri)
-            .body(HttpRequestBody::empty())
-            .map_err(|error| refused(error.to_string()))?;
-        AwsAuthorizer::new(&credential, "s3", &self.region)
-            .try_authorize(&mut request, None)
-            .map_err(told)?;
-        let answer = self.wire.ask(request).await.map_err(|error| refused(error.to_string()))?;
-        if answer.status().as_u16() == 501 {
-            return Ok(Vec::new());
-        }
-        if !answer.status().is_success() {
-            return Err(refused(format!("uploads cannot be listed: {}", answer.status())));
-        }
-        let text = std::str::from_utf8(answer.body()).unwrap_or_default();
-        let document = roxmltree::Document::parse(text).map_err(|error| refused(error.to_string()))?;
-        let text = |node: roxmltree::Node<'_, '_>, name: &str| {
-            let child = node.children().find(|child| child.tag_name().name() == name)?;
-            child.text().map(str::to_string)
-        };
-        let all = document.descendants().filter(|node| node.tag_name().name() == "Upload");
-        let of_key = all.filter(|node| text(*node, "Key").as_deref() == Some(key));
-        Ok(of_key.filter_map(|node| text(node, "UploadId")).collect())
-    }
 }
 
 #[async_trait]
@@ -186,9 +140,9 @@ impl<S: ObjectStore + MultipartStore> Store for Library<S> {
         }
     }
 
-    async fn uploads(&self, key: &str) -> Result<Vec<String>, StoreError> {
-        match &self.lister {
-            Some(lister) => lister.of(key).await,
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Begun>, StoreError> {
+        match &self.uploads {
+            Some(uploads) => uploads.below(prefix).await,
             None => Ok(Vec::new()),
         }
     }

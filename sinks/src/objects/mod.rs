@@ -5,14 +5,15 @@
 //!      │
 //!   Store     put, look, get, delete, list; begin, part, complete, abort                           here
 //!      ├── Oss       Aliyun's own dialect, with its two signatures                                  `oss`
-//!      └── Library   S3, Google's and Azure's, through `object_store`                               `library`
+//!      └── Library   S3, Google's and Azure's, through `object_store`                               `library`, `uploads`
 //!             │
 //!   Wire      hyper and rustls; one exchange has one limit                                         `wire`
 //! ```
 //!
-//! An object has no end to append to: it is there whole or not at all. `target` says which store a URI means, and where the
-//! secrets for it come from; they are shown nowhere.
+//! An object has no end to append to: it is there whole or not at all. `target` says which store a URI means, and
+//! `access` where the secrets for it come from; they are shown nowhere.
 
+pub(crate) mod access;
 #[cfg(test)]
 #[path = "../../../tests/support/oss/mod.rs"]
 pub(crate) mod emulator;
@@ -22,6 +23,7 @@ pub mod recover;
 mod role;
 pub(crate) mod staged;
 pub(crate) mod target;
+mod uploads;
 mod wire;
 
 use std::fmt;
@@ -80,6 +82,13 @@ pub(crate) struct Upload {
     pub is_marked: bool,
 }
 
+/// An upload that is neither completed nor thrown away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Begun {
+    pub key: String,
+    pub id: String,
+}
+
 /// A bucket. Keys begin without a slash. A call tries again by itself what may be better in a moment, for some seconds.
 #[async_trait]
 pub(crate) trait Store: fmt::Debug + Send + Sync + 'static {
@@ -120,8 +129,8 @@ pub(crate) trait Store: fmt::Debug + Send + Sync + 'static {
     /// Throws an upload away; one that is not there is thrown away.
     async fn abort(&self, key: &str, upload: &str) -> Result<(), StoreError>;
 
-    /// The uploads to exactly this key that are neither completed nor thrown away. Empty where a store cannot say.
-    async fn uploads(&self, key: &str) -> Result<Vec<String>, StoreError>;
+    /// All uploads to keys that begin so. Empty where a store cannot say.
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Begun>, StoreError>;
 
     /// The fewest bytes of a part that is not the last.
     fn least_part(&self) -> u64 {
@@ -138,11 +147,11 @@ pub async fn upload_alone(
     mut bytes: Bytes,
     part_size: u64,
 ) -> Result<(), String> {
-    let access = target::Access {
+    let access = access::Access {
         key_id: Some(id.into()),
         secret: Some(secret.into()),
         endpoint: Some(endpoint.into()),
-        ..target::Access::default()
+        ..access::Access::default()
     };
     let (conf, process) = Default::default();
     let runtime = tokio::runtime::Handle::current();

@@ -18,7 +18,7 @@ use object_store::client::HttpRequestBody;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::target::AccessKey;
+use super::access::AccessKey;
 use super::wire::Wire;
 
 /// Where a machine of Aliyun's is told what its role is.
@@ -176,7 +176,41 @@ mod tests {
 
     use tokio::runtime::Handle;
 
+    use super::super::Store;
+    use super::super::emulator::{BUCKET, ID, Oss as Emulator, SECRET};
+    use super::super::oss::Oss;
     use super::*;
+
+    fn key(id: &str, secret: &str, token: &str, seconds: i64) -> String {
+        let expires = Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        format!(
+            r#"{{"AccessKeyId":"{id}","AccessKeySecret":"{secret}","SecurityToken":"{token}","Expiration":"{expires}"}}"#
+        )
+    }
+
+    /// Answers requests for paths, the first of which is number 1; ends with the process. Returns its URL, and how much it was asked.
+    fn serve(
+        answer: impl Fn(&str, usize) -> (&'static str, String) + Send + 'static,
+    ) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let base = format!("http://{}/", listener.local_addr().expect("bound"));
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let mut request = [0; 4096];
+                let Ok(length @ 1..) = stream.read(&mut request) else { continue };
+                let request = String::from_utf8_lossy(&request[..length]).into_owned();
+                let path = request.split(' ').nth(1).unwrap_or_default();
+                let (status, text) = answer(path, count.fetch_add(1, Ordering::SeqCst) + 1);
+                let head =
+                    format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}", text.len());
+                let _gone = stream.write_all(format!("{head}\r\n\r\n{text}").as_bytes());
+            }
+        });
+        (base, asked)
+    }
 
     /// Says that the key `k<n>` holds for so many seconds; nothing good, if they are negative.
     struct Machine {
@@ -187,28 +221,14 @@ mod tests {
 
     impl Machine {
         fn new() -> Self {
-            let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-            let base = format!("http://{}/", listener.local_addr().expect("bound"));
-            let (holds, asked) = (Arc::new(AtomicI64::new(0)), Arc::new(AtomicUsize::new(0)));
-            let machine = Self { base, holds: holds.clone(), asked: asked.clone() };
-            // Ends with the process.
-            std::thread::spawn(move || {
-                for stream in listener.incoming() {
-                    let Ok(mut stream) = stream else { return };
-                    let Ok(1..) = stream.read(&mut [0; 4096]) else { continue };
-                    let (seconds, n) =
-                        (holds.load(Ordering::SeqCst), asked.fetch_add(1, Ordering::SeqCst) + 1);
-                    let expires = Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
-                    let text = format!(
-                        r#"{{"AccessKeyId":"k{n}","AccessKeySecret":"s","SecurityToken":"t","Expiration":"{expires}"}}"#
-                    );
-                    let status = if seconds < 0 { "503 Busy" } else { "200 OK" };
-                    let head =
-                        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}", text.len());
-                    let _gone = stream.write_all(format!("{head}\r\n\r\n{text}").as_bytes());
-                }
+            let holds = Arc::new(AtomicI64::new(0));
+            let seconds = holds.clone();
+            let (base, asked) = serve(move |_, n| {
+                let seconds = seconds.load(Ordering::SeqCst);
+                let status = if seconds < 0 { "503 Busy" } else { "200 OK" };
+                (status, key(&format!("k{n}"), "s", "t", seconds))
             });
-            machine
+            Self { base, holds, asked }
         }
 
         fn role(&self) -> Arc<Role> {
@@ -260,5 +280,25 @@ mod tests {
             assert_eq!(one.await.expect("no panic"), Ok("k1".into()));
         }
         assert_eq!(machine.asked(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_role_is_found_by_itself_and_a_key_of_it_that_is_refused_is_fetched_anew() {
+        let oss = Emulator::start();
+        oss.set_token("t2", false);
+        let (base, asked) = serve(|path, n| match (path, n) {
+            ("/", _) => ("200 OK", "the-role\n".into()),
+            ("/the-role", 2) => ("200 OK", key(ID, SECRET, "t1", 3600)),
+            ("/the-role", _) => ("200 OK", key(ID, SECRET, "t2", 3600)),
+            _ => ("404 Not Found", String::new()),
+        });
+        let wire = Wire::new(&Handle::current()).expect("a client");
+        let keys = Keys::Role(Box::new(Role::new(wire.clone(), base, None)));
+        let store = Oss::new(wire, keys, &oss.endpoint(), BUCKET, None, 1);
+        for _ in 0..3 {
+            store.put("a", bytes::Bytes::from("x").into()).await.expect("put");
+        }
+        assert_eq!(oss.asked().len(), 4, "refused once");
+        assert_eq!(asked.load(Ordering::SeqCst), 4, "name and key, twice");
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
 
 use super::{Answer, Asked, BUCKET, State, What, locked, now, objects, sign};
 
@@ -27,6 +28,12 @@ pub(super) fn serve(stream: &TcpStream, state: &Mutex<State>) -> io::Result<()> 
             Some(What::LoseAnswer) => {
                 answer(&mut asked, state);
                 return Ok(());
+            }
+            Some(What::Hold(number)) => {
+                while !locked(state).let_go.contains(&number) {
+                    thread::sleep(Duration::from_millis(2));
+                }
+                answer(&mut asked, state)
             }
             Some(What::Slow(pause)) => {
                 thread::sleep(pause);

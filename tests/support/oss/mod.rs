@@ -9,7 +9,7 @@ mod http;
 mod objects;
 mod sign;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,6 +63,8 @@ pub enum What {
     Cut,
     /// The connection is cut; it is done.
     LoseAnswer,
+    /// It is done once [`Oss::let_go`] says this number, whether anybody waits for the answer or not.
+    Hold(u8),
 }
 
 type Matches = Box<dyn Fn(&Asked) -> bool + Send>;
@@ -100,6 +102,8 @@ struct State {
     /// The token that goes with the key, and whether it has expired.
     token: Option<(String, bool)>,
     forgets_bodies: bool,
+    /// Numbers of what is held no more.
+    let_go: BTreeSet<u8>,
 }
 
 /// A running store.
@@ -196,6 +200,11 @@ impl Oss {
     /// The next `times` requests that match go wrong.
     pub fn fail(&self, times: usize, what: What, matches: impl Fn(&Asked) -> bool + Send + 'static) {
         locked(&self.state).faults.push(Fault { matches: Box::new(matches), what, left: times });
+    }
+
+    /// Does what was held with this number, and holds nothing with it any more.
+    pub fn let_go(&self, number: u8) {
+        locked(&self.state).let_go.insert(number);
     }
 
     /// Faults that have not happened yet.

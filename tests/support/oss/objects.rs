@@ -165,16 +165,29 @@ fn uploads(asked: &Asked, state: &State) -> Answer {
     let get = |name: &str| asked.query.get(name).cloned().unwrap_or_default();
     let shown =
         |text: &str| if get("encoding-type") == "url" { encoded(text, false) } else { text.to_string() };
-    let named = state.uploads.iter().filter(|(_, upload)| upload.key.starts_with(&get("prefix")));
+    let most: usize = get("max-uploads").parse().unwrap_or(1000);
+    let mut named: Vec<(&String, &String)> = state
+        .uploads
+        .iter()
+        .filter(|(_, upload)| upload.key.starts_with(&get("prefix")))
+        .map(|(id, upload)| (&upload.key, id))
+        .filter(|at| *at > (&get("key-marker"), &get("upload-id-marker")))
+        .collect();
+    named.sort();
+    let is_more = named.len() > most;
+    named.truncate(most);
+    let last = named.last().filter(|_| is_more);
+    let (last_key, last_id) = last.map_or_else(Default::default, |(key, id)| (shown(key), shown(id)));
     let named: String = named
-        .map(|(id, upload)| {
-            let key = shown(&upload.key);
+        .iter()
+        .map(|(key, id)| {
+            let key = shown(key);
             format!("<Upload><Key>{key}</Key><UploadId>{id}</UploadId><StorageClass>Standard</StorageClass><Initiated>2026-11-22T00:00:00.000Z</Initiated></Upload>")
         })
         .collect();
     let encoding = if get("encoding-type") == "url" { "<EncodingType>url</EncodingType>" } else { "" };
     Answer::xml(format!(
-        "<ListMultipartUploadsResult><Bucket>{BUCKET}</Bucket>{encoding}<KeyMarker></KeyMarker><UploadIdMarker></UploadIdMarker><NextKeyMarker></NextKeyMarker><NextUploadIdMarker></NextUploadIdMarker>\
-         <MaxUploads>1000</MaxUploads><IsTruncated>false</IsTruncated>{named}</ListMultipartUploadsResult>"
+        "<ListMultipartUploadsResult><Bucket>{BUCKET}</Bucket>{encoding}<KeyMarker></KeyMarker><UploadIdMarker></UploadIdMarker><NextKeyMarker>{last_key}</NextKeyMarker><NextUploadIdMarker>{last_id}</NextUploadIdMarker>\
+         <MaxUploads>{most}</MaxUploads><IsTruncated>{is_more}</IsTruncated>{named}</ListMultipartUploadsResult>"
     ))
 }

@@ -121,6 +121,17 @@ pub(super) trait FileSystem: fmt::Debug + Send + Sync + 'static {
     fn rest(&self) -> Duration {
         Duration::ZERO
     }
+
+    /// How long after a file whose writer is gone was finished it is to be swept, if at all.
+    fn late(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Clears what its writer had asked for and what was done only after the file was finished. `mark` is the file's: where another
+    /// has begun one of this name, nothing is done.
+    async fn sweep(&self, _path: &str, _mark: &str) -> Result<(), Trouble> {
+        Ok(())
+    }
 }
 
 /// A sync that goes on while the file is written to.
@@ -231,6 +242,16 @@ impl Client {
     /// As [`FileSystem::rest`].
     pub fn rest(&self) -> Duration {
         self.files.rest()
+    }
+
+    /// As [`FileSystem::late`].
+    pub fn late(&self) -> Option<Duration> {
+        self.files.late()
+    }
+
+    /// As [`FileSystem::sweep`].
+    pub async fn sweep(&self, path: &str, mark: &str) -> Result<(), Fault> {
+        self.call("sweep", path, self.files.sweep(path, mark)).await
     }
 }
 

@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use flumen_api::quiet::Quiet;
 
 use super::{Cause, FileSystem, Rest, Syncing, Trouble, Writer};
 use crate::objects::staged::{self, MANIFEST, Staged, StagedWriter, Uploading};
 use crate::objects::{Kind, Store, StoreError};
+
+/// How long a request of a process that was killed may be on its way, and with the store, before what it asked for is done.
+const LATE: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(30) };
 
 /// A bucket.
 #[derive(Debug)]
@@ -19,17 +23,25 @@ pub(in super::super) struct Objects {
     store: Arc<dyn Store>,
     staging: String,
     uploading: Uploading,
+    /// Its own: what is left of another's failures says nothing of the sink's.
+    quiet: Quiet,
 }
 
 impl Objects {
     /// With files staged below `staging`, `/tmp` for one.
     pub fn new(store: Arc<dyn Store>, staging: &str, part_size: u64, pause: Duration) -> Self {
         let staging = staging.trim_matches('/').to_string();
-        Self { store, staging, uploading: Uploading::new(part_size, pause) }
+        Self { store, staging, uploading: Uploading::new(part_size, pause), quiet: Quiet::default() }
     }
 
     fn staged<'a>(&'a self, path: &'a str) -> Staged<'a> {
-        Staged::new(&*self.store, key(path))
+        Staged::new(&*self.store, key(path), &self.quiet)
+    }
+
+    /// The object that the file at `path` is begun as.
+    fn object<'a>(&self, path: &'a str) -> Result<&'a str, Trouble> {
+        let object = key(path).strip_prefix(&self.staging).map(key);
+        object.ok_or_else(|| Trouble::new(Cause::Path, "is not below the staging path"))
     }
 }
 
@@ -53,10 +65,8 @@ impl From<StoreError> for Trouble {
 #[async_trait]
 impl FileSystem for Objects {
     async fn create(&self, path: &str, mark: &str) -> Result<Box<dyn Writer>, Trouble> {
-        let at = key(path);
-        let object = at.strip_prefix(&self.staging).map(key);
-        let object = object.ok_or_else(|| Trouble::new(Cause::Path, "is not below the staging path"))?;
-        let writer = staged::create_as(&self.store, at, object, mark, &self.uploading).await?;
+        let object = self.object(path)?;
+        let writer = staged::create_as(&self.store, key(path), object, mark, &self.uploading).await?;
         Ok(Box::new(ObjectWriter(writer)))
     }
 
@@ -98,6 +108,18 @@ impl FileSystem for Objects {
     async fn truncate(&self, path: &str, length: u64) -> Result<bool, Trouble> {
         self.staged(path).cut(length).await?;
         Ok(true)
+    }
+
+    fn late(&self) -> Option<Duration> {
+        Some(LATE)
+    }
+
+    async fn sweep(&self, path: &str, mark: &str) -> Result<(), Trouble> {
+        match self.object(path) {
+            Ok(object) => Ok(self.staged(path).sweep(object, mark).await?),
+            // Staged where an earlier life had its staging: of which object is not known any more.
+            Err(_elsewhere) => Ok(()),
+        }
     }
 }
 

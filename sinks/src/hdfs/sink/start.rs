@@ -94,6 +94,9 @@ impl HdfsSink {
         for file in &conf.read {
             tracing::info!(sink = %context.name, "read {}", file.display());
         }
+        if let Some(doubt) = staging.as_ref().and_then(|_| plan.store.doubt(&conf)) {
+            tracing::warn!(sink = %context.name, "{doubt}");
+        }
         self.buckets.stage_below(staging);
         Ok(Running {
             client,

@@ -27,10 +27,10 @@ use jiff::{SignedDuration, Timestamp};
 use object_store::PutPayload;
 use object_store::client::HttpRequestBody;
 
+use super::access::AccessKey;
 use super::role::Keys;
-use super::target::AccessKey;
 use super::wire::{Wire, WireError};
-use super::{Found, Kind, Store, StoreError, Upload};
+use super::{Begun, Found, Kind, Store, StoreError, Upload};
 
 /// How long one call is tried, and the pauses between.
 const TRY_FOR: Duration = Duration::from_secs(20);
@@ -235,15 +235,14 @@ impl Oss {
         true
     }
 
-    /// Pages of a list: what of each element is wanted, and the names of the marks that lead to the next page.
-    async fn pages(
+    /// Pages of a list: the texts that are wanted of each element, and the names of the marks that lead to the next page.
+    async fn pages<const N: usize>(
         &self,
         query: &[(&str, &str)],
         element: &str,
-        wanted: &str,
-        is_wanted: impl Fn(&roxmltree::Node<'_, '_>) -> bool + Send,
+        wanted: [&str; N],
         marks: &[(&'static str, &'static str)],
-    ) -> Result<Vec<String>, StoreError> {
+    ) -> Result<Vec<[String; N]>, StoreError> {
         let mut found = Vec::new();
         let mut next: Vec<(&str, String)> = Vec::new();
         loop {
@@ -254,9 +253,7 @@ impl Oss {
             let document = roxmltree::Document::parse(text).map_err(|error| garbled(&error.to_string()))?;
             let root = document.root_element();
             for child in root.children().filter(|child| child.has_tag_name(element)) {
-                if is_wanted(&child) {
-                    found.push(decoded(&child_text(&child, wanted).unwrap_or_default()));
-                }
+                found.push(wanted.map(|name| decoded(&child_text(&child, name).unwrap_or_default())));
             }
             let is_more = child_text(&root, "IsTruncated").is_some_and(|text| text == "true");
             next = marks
@@ -365,7 +362,8 @@ impl Store for Oss {
     async fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
         let query = [("encoding-type", "url"), ("list-type", "2"), ("max-keys", PAGE), ("prefix", prefix)];
         let marks = [("continuation-token", "NextContinuationToken")];
-        self.pages(&query, "Contents", "Key", |_| true, &marks).await
+        let found = self.pages(&query, "Contents", ["Key"], &marks).await?;
+        Ok(found.into_iter().map(|[key]| key).collect())
     }
 
     async fn begin(&self, key: &str, mark: &str) -> Result<Upload, StoreError> {
@@ -416,13 +414,11 @@ impl Store for Oss {
         }
     }
 
-    async fn uploads(&self, key: &str) -> Result<Vec<String>, StoreError> {
-        let query = [("encoding-type", "url"), ("max-uploads", PAGE), ("prefix", key), ("uploads", "")];
+    async fn uploads(&self, prefix: &str) -> Result<Vec<Begun>, StoreError> {
+        let query = [("encoding-type", "url"), ("max-uploads", PAGE), ("prefix", prefix), ("uploads", "")];
         let marks = [("key-marker", "NextKeyMarker"), ("upload-id-marker", "NextUploadIdMarker")];
-        let is_of_key = |node: &roxmltree::Node<'_, '_>| {
-            child_text(node, "Key").is_some_and(|text| decoded(&text) == key)
-        };
-        self.pages(&query, "Upload", "UploadId", is_of_key, &marks).await
+        let found = self.pages(&query, "Upload", ["Key", "UploadId"], &marks).await?;
+        Ok(found.into_iter().map(|[key, id]| Begun { key, id }).collect())
     }
 
     fn least_part(&self) -> u64 {

@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use ring::{digest, hmac};
 
-use super::super::target::AccessKey;
+use super::super::access::AccessKey;
 
 /// Parts of a query that name something else than the object itself.
 const SUBRESOURCES: &[&str] = &["continuation-token", "partNumber", "security-token", "uploadId", "uploads"];

@@ -1,14 +1,20 @@
 //! A file whose writer is done, or gone: completed, or thrown away. Each step finds out what an earlier try has done of it.
 
+use std::time::Instant;
+
+use flumen_api::quiet::Quiet;
+
 use super::super::{Found, Kind, Store, StoreError};
 use super::manifest::{Manifest, UpTo};
 use super::writer::read_pieces;
-use super::{CUT, MANIFEST};
+use super::{CUT, MANIFEST, take};
 
 /// A file by its staging.
 pub(crate) struct Staged<'a> {
     store: &'a dyn Store,
     at: &'a str,
+    /// For what is said of many files at once.
+    quiet: &'a Quiet,
 }
 
 /// What completing a file did.
@@ -22,8 +28,8 @@ pub(crate) enum Done {
 
 impl<'a> Staged<'a> {
     /// With its staging at `at`.
-    pub fn new(store: &'a dyn Store, at: &'a str) -> Self {
-        Self { store, at }
+    pub fn new(store: &'a dyn Store, at: &'a str, quiet: &'a Quiet) -> Self {
+        Self { store, at, quiet }
     }
 
     async fn get(&self, name: &str) -> Result<Option<bytes::Bytes>, StoreError> {
@@ -54,23 +60,11 @@ impl<'a> Staged<'a> {
         Ok(Some(self.cut_at().await?.map_or(manifest.length, |cut| cut.min(manifest.length))))
     }
 
-    /// Makes sure that nothing is appended any more: what a writer that was let go of still has on its way does not count. Throws
-    /// away uploads of which the manifest knows nothing.
+    /// Makes sure that nothing is appended any more: what a writer that was let go of still has on its way does not count.
     pub async fn fence(&self) -> Result<(), StoreError> {
         let Some(manifest) = self.manifest().await? else { return Ok(()) };
         if self.cut_at().await?.is_none() {
             self.cut(manifest.length).await?;
-        }
-        // Not every store can say, and not everybody may ask: what is staged is completed all the same.
-        let uploads = self.store.uploads(&manifest.key).await.unwrap_or_else(|error| {
-            tracing::warn!("{}: uploads that were left behind are not looked for: {error}", manifest.key);
-            Vec::new()
-        });
-        for upload in uploads {
-            if manifest.upload.as_ref() != Some(&upload) {
-                tracing::info!("{}: an upload that was left behind is thrown away", manifest.key);
-                self.store.abort(&manifest.key, &upload).await?;
-            }
         }
         Ok(())
     }
@@ -91,8 +85,14 @@ impl<'a> Staged<'a> {
         let key = manifest.key.as_str();
         let wanted = to.unwrap_or(key);
         let to = if there.parts > 0 { key } else { wanted };
-        if cut < there.end && cut != u64::MAX {
-            tracing::warn!("{to}: cut at byte {} instead of {cut}: some events may come twice", there.end);
+        if cut < there.end
+            && cut != u64::MAX
+            && let Some(more) = self.quiet.failed(Instant::now())
+        {
+            tracing::warn!(
+                "{to}: cut at byte {} instead of {cut}: some events may come twice{more}",
+                there.end
+            );
         }
         if there.end == 0 {
             self.clear(None).await?;
@@ -161,22 +161,61 @@ impl<'a> Staged<'a> {
         self.clear(None).await
     }
 
-    /// Deletes what is staged, the manifest after the pieces, and throws the upload away, unless it is the one that was completed:
-    /// not every server says of such a one that it is gone, and its refusal would keep the staging for ever.
-    async fn clear(&self, completed: Option<&str>) -> Result<(), StoreError> {
-        if let Some(Manifest { key, upload: Some(upload), .. }) = self.manifest().await?
-            && completed != Some(upload.as_str())
-        {
-            self.store.abort(&key, &upload).await?;
+    /// Clears what arrived since the file was finished, of requests that its writer had sent before it went: an upload that was begun, a
+    /// piece, a manifest. `key` and `id` are those that the file was begun with: where another has a file of this name now, nothing is done.
+    pub async fn sweep(&self, key: &str, id: &str) -> Result<(), StoreError> {
+        // Whoever has the manifest has the name: nobody else begins anything there meanwhile.
+        match take(self.store, self.at, &Manifest::new(key, id)).await {
+            Ok(()) => self.discard().await,
+            Err(error) if error.kind == Kind::Exists => Ok(()),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Deletes what is staged, the manifest after the pieces, and throws all uploads away but the one that was completed: not every
+    /// server says of such a one that it is gone, and its refusal would keep the staging for ever.
+    async fn clear(&self, completed: Option<&str>) -> Result<(), StoreError> {
+        let names = self.store.list(&format!("{}/", self.at)).await?;
         let last = [CUT, MANIFEST].map(|name| format!("{}/{name}", self.at));
-        for name in self.store.list(&format!("{}/", self.at)).await? {
-            if !last.contains(&name) {
-                self.store.delete(&name).await?;
+        if let Some(manifest) = self.manifest().await? {
+            // One that the manifest knows, and, where its writer is gone, one that it may not know.
+            let is_fenced = last.first().is_some_and(|cut| names.contains(cut));
+            if manifest.upload.is_some() || is_fenced {
+                self.abort_all(&manifest, completed).await?;
+            }
+        }
+        for name in &names {
+            if !last.contains(name) {
+                self.store.delete(name).await?;
             }
         }
         for name in last {
             self.store.delete(&name).await?;
+        }
+        Ok(())
+    }
+
+    /// An upload whose begin was answered to nobody, or to somebody who was killed then, is in no manifest.
+    async fn abort_all(&self, manifest: &Manifest, completed: Option<&str>) -> Result<(), StoreError> {
+        let key = manifest.key.as_str();
+        // Not every store can say, and not everybody may ask: what is staged is cleared all the same.
+        let listed = match self.store.uploads(key).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                if let Some(more) = self.quiet.failed(Instant::now()) {
+                    tracing::warn!("{key}: uploads that were left behind are not looked for: {error}{more}");
+                }
+                Vec::new()
+            }
+        };
+        let mut ids: Vec<_> =
+            listed.into_iter().filter(|begun| begun.key == key).map(|begun| begun.id).collect();
+        ids.extend(manifest.upload.clone().filter(|known| !ids.contains(known)));
+        for id in ids.iter().filter(|id| completed != Some(id.as_str())) {
+            if manifest.upload.as_ref() != Some(id) {
+                tracing::info!("{key}: an upload that was left behind is thrown away");
+            }
+            self.store.abort(key, id).await?;
         }
         Ok(())
     }

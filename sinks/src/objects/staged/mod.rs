@@ -12,6 +12,7 @@
 //!   complete   what the last part does not have is read from the pieces and is the last part; the upload is completed, or
 //!              a small object put, where there is none of its name; the staging is deleted, the manifest last, so that
 //!              what a kill leaves of it is found                                                            `finish`
+//!   sweep      where the writer was killed, a while later: what it had asked for may have been done after that
 //! ```
 //!
 //! So a file can be completed at any flush that it had, by a process that knows nothing but where its manifest is: parts that
@@ -70,19 +71,21 @@ pub(crate) async fn create_as(
         return Err(StoreError::new(Kind::Exists, "there is an object of this name"));
     }
     let manifest = Manifest::new(key, id);
+    take(&**store, at, &manifest).await?;
+    Ok(StagedWriter::new(store.clone(), at.to_string(), manifest, uploading.clone()))
+}
+
+/// Puts the manifest where there is none, or has done so before. [`Kind::Exists`]: another has the name.
+async fn take(store: &dyn Store, at: &str, manifest: &Manifest) -> Result<(), StoreError> {
     let (name, bytes) = (format!("{at}/{MANIFEST}"), manifest.bytes());
     match store.put_new(&name, bytes.into(), &manifest.id).await {
-        Ok(()) => {}
         Err(error) if error.kind == Kind::Exists => {
             // The answer to an earlier try may have been lost: then it is ours.
             let there = Manifest::read(&name, &store.get(&name).await?)?;
-            if there.id != manifest.id {
-                return Err(error);
-            }
+            if there.id == manifest.id { Ok(()) } else { Err(error) }
         }
-        Err(error) => return Err(error),
+        other => other,
     }
-    Ok(StagedWriter::new(store.clone(), at.to_string(), manifest, uploading.clone()))
 }
 
 /// The same, with an id of nobody's choice.

@@ -2,14 +2,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flumen_api::quiet::Quiet;
 use flumen_api::settings::Process;
 use tokio::runtime::Handle;
 
 use super::*;
 use crate::hdfs::conf::HadoopConf;
+use crate::objects::Begun;
+use crate::objects::access::Access;
 use crate::objects::emulator::{BUCKET, ID, Oss, SECRET, What};
-use crate::objects::recover::{Options, recover_in};
-use crate::objects::target::{Access, Target};
+use crate::objects::recover::{self, Options, Recovered, recover_in};
+use crate::objects::target::Target;
+use crate::testing::Logged;
 
 const KEY: &str = "logs/app.1";
 const AT: &str = "tmp/logs/app.1";
@@ -31,13 +35,15 @@ struct World {
     oss: Oss,
     store: Arc<dyn Store>,
     uploading: Uploading,
+    quiet: Quiet,
 }
 
 impl World {
     fn new() -> Self {
         let oss = Oss::start();
         let store = store_of(&oss, None, None);
-        Self { oss, store, uploading: Uploading::new(300 << 10, Duration::ZERO) }
+        let uploading = Uploading::new(300 << 10, Duration::ZERO);
+        Self { oss, store, uploading, quiet: Quiet::default() }
     }
 
     async fn create(&self) -> StagedWriter {
@@ -45,7 +51,7 @@ impl World {
     }
 
     fn staged(&self) -> Staged<'_> {
-        Staged::new(&*self.store, AT)
+        Staged::new(&*self.store, AT, &self.quiet)
     }
 
     /// The object is whole, and nothing else is left.
@@ -259,12 +265,71 @@ async fn an_answer_that_was_lost_after_it_was_done_is_found_out() {
             flush(&mut writer).await.expect("flushed");
         }
         writer.close().await.expect("closed");
-        // An upload that nobody knows of is found by whoever comes after a kill.
-        world.staged().fence().await.expect("fenced");
         world.staged().complete(None).await.unwrap_or_else(|error| panic!("{what}: {error}"));
         world.has_only(&bytes(0, 800 << 10));
         assert_eq!(world.oss.faults_left(), 0, "{what} {fault}");
     }
+}
+
+/// What a kill met: the store did it, and nobody heard of it.
+#[tokio::test]
+async fn an_upload_that_no_manifest_knows_is_thrown_away_with_its_file_and_after_it() {
+    for released in [false, true] {
+        let world = World::new();
+        let mut writer = world.create().await;
+        writer.write(bytes(0, 10)).await.expect("written");
+        flush(&mut writer).await.expect("flushed");
+        drop(writer);
+        world.oss.begin_upload(KEY);
+        world.oss.begin_upload("logs/app.10");
+        let staged = world.staged();
+        if released {
+            staged.fence().await.expect("fenced");
+            staged.complete(None).await.expect("complete");
+        } else {
+            staged.discard().await.expect("discarded");
+        }
+        assert_eq!(world.oss.uploads(), ["logs/app.10"], "of exactly this key");
+        // Later still.
+        world.oss.begin_upload(KEY);
+        world.oss.put(&format!("{AT}/{:020}", 10), b"late");
+        staged.sweep(KEY, "id").await.expect("swept");
+        assert_eq!(world.oss.uploads(), ["logs/app.10"]);
+        assert_eq!(world.oss.objects().into_keys().collect::<Vec<_>>(), [KEY][..usize::from(released)]);
+    }
+}
+
+#[tokio::test]
+async fn a_manifest_that_came_late_is_swept_and_another_writers_is_not() {
+    let world = World::new();
+    let mut other = create_as(&world.store, AT, KEY, "other", &world.uploading).await.expect("created");
+    other.write(bytes(0, 500 << 10)).await.expect("written");
+    flush(&mut other).await.expect("flushed");
+    let before = (world.oss.objects(), world.oss.uploads());
+    world.staged().sweep(KEY, "id").await.expect("nothing to do");
+    assert_eq!((world.oss.objects(), world.oss.uploads()), before);
+    other.close().await.expect("closed");
+    world.staged().sweep(KEY, "other").await.expect("swept");
+    assert!(world.oss.objects().is_empty() && world.oss.uploads().is_empty());
+}
+
+#[tokio::test]
+async fn uploads_that_nobody_may_list_keep_no_file_from_its_end_and_are_one_line_of_the_log() {
+    let world = World::new();
+    world.oss.fail(50, What::Refuse(403, "AccessDenied"), |asked| asked.what() == "GET uploads");
+    let logged = Logged::capture();
+    for _ in 0..50 {
+        let mut writer = world.create().await;
+        writer.write(bytes(0, 110 << 10)).await.expect("written");
+        writer.close().await.expect("closed");
+        world.staged().complete(None).await.expect("complete");
+        world.has_only(&bytes(0, 110 << 10));
+        world.store.delete(KEY).await.expect("deleted");
+    }
+    let lines = logged.lines();
+    let about = lines.iter().filter(|(_, line)| line.contains("are not looked for: 403 AccessDenied"));
+    assert_eq!(about.count(), 1, "{lines:?}");
+    assert_eq!(world.oss.faults_left(), 0);
 }
 
 #[tokio::test]
@@ -344,8 +409,8 @@ async fn both_signatures_hold_for_every_request_and_strange_names() {
         assert_eq!(store.list("a b/").await.expect("listed"), [key]);
         store.delete(key).await.expect("deleted");
         let upload = store.begin(key, "m").await.expect("begun").id;
-        assert_eq!(store.uploads(key).await.expect("listed"), std::slice::from_ref(&upload));
-        assert_eq!(store.uploads("a b/").await.expect("listed"), [""; 0], "of exactly this key");
+        let begun = Begun { key: key.into(), id: upload.clone() };
+        assert_eq!(store.uploads("a b/").await.expect("listed"), [begun]);
         let tags = vec![
             store.part(key, &upload, 0, bytes(0, 100 << 10).into()).await.expect("a part"),
             store.part(key, &upload, 1, bytes(100 << 10, 1).into()).await.expect("a part"),
@@ -362,7 +427,11 @@ async fn a_list_has_all_its_pages() {
     let oss = Oss::start();
     let names: Vec<String> = (0..2345).map(|n| format!("d/{n:05}")).collect();
     names.iter().for_each(|name| oss.put(name, b""));
-    assert_eq!(store_of(&oss, None, None).list("d/").await.expect("listed"), names);
+    let store = store_of(&oss, None, None);
+    assert_eq!(store.list("d/").await.expect("listed"), names);
+    names.iter().for_each(|name| oss.begin_upload(name));
+    let begun = store.uploads("d/").await.expect("listed");
+    assert_eq!(begun.into_iter().map(|begun| begun.key).collect::<Vec<_>>(), names);
 }
 
 #[tokio::test]
@@ -381,7 +450,11 @@ async fn files_are_recovered_by_hand_one_or_a_folder() {
     let recover = async |key: &str, is_folder, is_dry| {
         let options = Options { is_folder, is_dry, ..Options::default() };
         let done = recover_in(&world.store, "tmp", key, &options, &mut |_, _| ()).await.expect("listed");
-        done.into_iter().map(|one| (one.key, one.bytes, one.failed.is_some())).collect::<Vec<_>>()
+        let bytes = |kind| match kind {
+            recover::Kind::File(bytes) => bytes,
+            recover::Kind::Upload { .. } => panic!("no upload is left but with its file"),
+        };
+        done.into_iter().map(|one| (one.key, bytes(one.kind), one.failed.is_some())).collect::<Vec<_>>()
     };
     let all = [("logs/d1/f", 10), ("logs/d2/f", 500 << 10), ("logs/d3/f", 0)];
     let mut all: Vec<_> = all.iter().map(|(key, bytes)| (key.to_string(), *bytes, false)).collect();
@@ -401,4 +474,42 @@ async fn files_are_recovered_by_hand_one_or_a_folder() {
     );
     assert_eq!(objects["logs/d2/f"], bytes(0, 500 << 10));
     assert_eq!(world.oss.uploads(), [""; 0]);
+}
+
+#[tokio::test]
+async fn uploads_that_no_staged_file_knows_are_found_by_hand_and_those_of_others_left() {
+    let world = World::new();
+    // A sink's object, another's upload, a file that is staged, and what is beside the folder.
+    world.store.put_new("logs/a", bytes(0, 9).into(), "id").await.expect("put");
+    let mut writer = world.create().await;
+    writer.write(bytes(0, 500 << 10)).await.expect("written");
+    flush(&mut writer).await.expect("flushed");
+    world.oss.put(&format!("{AT}/manifest"), b"{}");
+    for key in ["logs/a", "logs/b", "more/c"] {
+        world.oss.begin_upload(key);
+    }
+    let recover = async |key: &str, is_folder, is_dry, aborts_uploads| {
+        let options = Options { is_folder, is_dry, aborts_uploads, ..Options::default() };
+        let done = recover_in(&world.store, "tmp", key, &options, &mut |_, _| ()).await.expect("listed");
+        let kind = |one: Recovered| match one.kind {
+            recover::Kind::Upload { is_left } => Some((one.key, is_left, one.failed)),
+            recover::Kind::File(_) => None,
+        };
+        done.into_iter().filter_map(kind).collect::<Vec<_>>()
+    };
+    let found = |key: &str, is_left| (key.to_string(), is_left, None);
+    let uploads = || {
+        let mut all = world.oss.uploads();
+        all.sort();
+        all
+    };
+    assert_eq!(recover("logs", true, true, false).await, [found("logs/a", false), found("logs/b", true)]);
+    assert_eq!(uploads(), ["logs/a", KEY, "logs/b", "more/c"], "a dry run changes nothing");
+    assert_eq!(recover("logs", true, false, false).await, [found("logs/a", false), found("logs/b", true)]);
+    assert_eq!(uploads(), [KEY, "logs/b", "more/c"]);
+    assert_eq!(recover("logs/b", false, false, true).await, [found("logs/b", false)]);
+    assert_eq!(uploads(), [KEY, "more/c"]);
+    world.oss.fail(1, What::Refuse(403, "AccessDenied"), |asked| asked.what() == "DELETE upload");
+    let refused = recover("more", true, false, true).await;
+    assert!(refused[0].2.as_ref().is_some_and(|why| why.contains("AccessDenied")), "{refused:?}");
 }
