@@ -8,6 +8,7 @@
 pub mod avro;
 pub mod codecs;
 pub mod escapes;
+mod farewell;
 pub mod file_roll;
 pub mod hdfs;
 mod hosts;

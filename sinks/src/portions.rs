@@ -395,4 +395,77 @@ mod tests {
         let done = drain(100, true, &numbers(1), |_| false).await;
         assert_eq!((done.refused.len(), done.left, done.calls), (0, 1, 24));
     }
+
+    #[tokio::test]
+    async fn a_peer_that_takes_in_nothing_has_nothing_refused_and_is_asked_little_however_many_events_wait() {
+        for count in [2, 3, WITNESSES + 1, 50] {
+            let done = drain(100, true, &numbers(count), |_| false).await;
+            assert_eq!((done.refused.len(), done.left), (0, count));
+            assert!(done.calls <= (1 + WITNESSES) * (20 + 4 * count), "{} for {count}", done.calls);
+        }
+    }
+
+    /// A peer that takes in, does not, or cannot be reached, as it is told.
+    #[derive(Default)]
+    struct Told {
+        answers: VecDeque<Option<bool>>,
+        asked: Vec<String>,
+    }
+
+    impl Calls for Told {
+        async fn call(&mut self, events: &Events) -> Result<(), NotTaken> {
+            let bodies = events.iter().map(|event| String::from_utf8_lossy(event.body).into_owned());
+            self.asked.push(bodies.collect::<Vec<_>>().join(" "));
+            match self.answers.pop_front().expect("an answer") {
+                Some(true) => Ok(()),
+                Some(false) => Err(NotTaken::called(SinkError::plain("FAILED"))),
+                None => Err(NotTaken::uncalled(SinkError::plain("nobody there"))),
+            }
+        }
+    }
+
+    /// Portions that have not got rid of an event for so long that it is tried among others.
+    fn on_trial() -> (Portions, SinkContext) {
+        let context = context_over(&FakeChannel::new()).with_dead_letter(true);
+        let mut portions = Portions::new(100);
+        portions.start(&context);
+        portions.alone = ALONE_MAX;
+        (portions, context)
+    }
+
+    #[tokio::test]
+    async fn an_event_is_refused_after_three_others_were_taken_in_around_it_by_a_peer_that_is_there() {
+        let take = crate::testing::events(&["never", "ccc", "bb", "a", "dddd", "eeeee"]);
+        let (yes, no) = (Some(true), Some(false));
+        for (answers, refused, asked) in [
+            (
+                &[no, yes, no, yes, no, yes, no, yes][..],
+                vec![0],
+                "never|a|never|bb|never|ccc|never|dddd eeeee",
+            ),
+            (&[no, yes, None], vec![], "never|a|never"),
+            (&[no, None], vec![], "never|a"),
+            (&[None], vec![], "never"),
+        ] {
+            let (mut portions, context) = on_trial();
+            let mut peer = Told { answers: answers.iter().copied().collect(), ..Told::default() };
+            let error = portions.deliver(&take, &context, &mut peer).await.unwrap().unwrap_err();
+            assert_eq!((error.refused, peer.asked.join("|")), (refused, asked.to_string()));
+            assert_eq!(portions.condemned, None);
+        }
+    }
+
+    #[tokio::test]
+    async fn other_witnesses_are_asked_each_time_and_nobody_is_condemned_in_the_place_of_another() {
+        let take = crate::testing::events(&["never", "ccc", "bb", "a", "dddd", "eeeee", "ffffff"]);
+        let (mut portions, context) = on_trial();
+        for asked in ["never|a|bb|ccc", "never|dddd|eeeee|ffffff"] {
+            let mut peer = Told { answers: [Some(false); 1 + WITNESSES].into(), ..Told::default() };
+            let error = portions.deliver(&take, &context, &mut peer).await.unwrap().unwrap_err();
+            assert_eq!((error.refused.len(), peer.asked.join("|")), (0, asked.to_string()));
+        }
+        portions.condemned = take.iter().next().map(|never| portions.hash(never));
+        let other = crate::testing::events(&["a"]);
+        assert!(portions.deliver(&other, &context, &mut Told::default()).await.is_none());
+    }
 }

@@ -33,16 +33,13 @@ use flumen_avro_rpc::connect::Connector;
 use flumen_avro_rpc::events::EVENTS_MAX;
 use flumen_tls::ClientKeys;
 use parking_lot::Mutex;
-use tokio_util::sync::CancellationToken;
 
 use choice::Choice;
 pub use destination::Destination;
 pub use settings::AvroSinkSettings;
 
+use crate::farewell::until_stop;
 use crate::portions::{Calls, NotTaken, Portions};
-
-/// How long a stop waits for answers: an agent that is asked to stop is not held up by one that does not answer.
-const FAREWELL_MAX: Duration = Duration::from_secs(5);
 
 const KEYS: &[Key] = &join::<{ AvroSinkSettings::KEYS.len() + ClientKeys::KEYS.len() }>(&[
     AvroSinkSettings::KEYS,
@@ -114,6 +111,23 @@ impl AvroSink {
 
     fn running(&mut self) -> Result<&mut Running, SinkError> {
         self.running.as_mut().ok_or_else(not_started)
+    }
+
+    async fn send(&mut self, events: &Events) -> Result<(), SinkError> {
+        let reset = Duration::from_secs(self.destination.settings.reset_connection_interval);
+        let Self { portions, running: Some(running), .. } = self else { return Err(not_started()) };
+        let context = running.context.clone();
+        if let Some(delivered) = portions.deliver(events, &context, running).await {
+            return delivered;
+        }
+        match running.send(events, reset, false).await {
+            Ok(()) => {
+                portions.went();
+                Ok(())
+            }
+            Err(NotTaken { is_called: false, error }) => Err(error),
+            Err(NotTaken { error, .. }) => Err(portions.not_taken(events.len(), error)),
+        }
     }
 }
 
@@ -226,7 +240,6 @@ impl Running {
     }
 
     async fn send_to(&mut self, host: usize, events: &Events, is_alone: bool) -> Result<(), NotTaken> {
-        let stop = self.context.shutdown.clone();
         let caller = self.connection(host).await.map_err(NotTaken::uncalled)?;
         if !caller.is_ordered() {
             caller.settled().await;
@@ -237,7 +250,7 @@ impl Running {
             .map_err(|error| NotTaken::called(failure(error)))?;
         match is_alone {
             false => self.sent.push((host, call)),
-            true => answered(call, &stop).await.map_err(NotTaken::called)?,
+            true => call.await.map_err(|error| NotTaken::called(failure(error)))?,
         }
         Ok(())
     }
@@ -255,19 +268,6 @@ fn not_started() -> SinkError {
 
 fn failure(error: CallError) -> SinkError {
     SinkError::plain(error.to_string())
-}
-
-/// Waits for the answer; a stop ends the waiting after a while.
-async fn answered(call: Pending, stop: &CancellationToken) -> Result<(), SinkError> {
-    let patience = async {
-        stop.cancelled().await;
-        tokio::time::sleep(FAREWELL_MAX).await;
-    };
-    tokio::select! {
-        biased;
-        answer = call => answer.map_err(failure),
-        () = patience => Err(SinkError::plain("the sink stops, and there is no answer")),
-    }
 }
 
 #[async_trait]
@@ -304,20 +304,8 @@ impl Sink for AvroSink {
     }
 
     async fn deliver(&mut self, events: &Events) -> Result<(), SinkError> {
-        let reset = Duration::from_secs(self.destination.settings.reset_connection_interval);
-        let Self { portions, running: Some(running), .. } = self else { return Err(not_started()) };
-        let context = running.context.clone();
-        if let Some(delivered) = portions.deliver(events, &context, running).await {
-            return delivered;
-        }
-        match running.send(events, reset, false).await {
-            Ok(()) => {
-                portions.went();
-                Ok(())
-            }
-            Err(NotTaken { is_called: false, error }) => Err(error),
-            Err(NotTaken { error, .. }) => Err(portions.not_taken(events.len(), error)),
-        }
+        let stop = self.running()?.context.shutdown.clone();
+        until_stop(&stop, self.send(events)).await?
     }
 
     fn flush(&mut self) -> FlushFuture {
@@ -326,7 +314,8 @@ impl Sink for AvroSink {
         let stop = running.context.shutdown.clone();
         Box::pin(async move {
             for (host, call) in sent {
-                if let Err(error) = answered(call, &stop).await {
+                let answer = until_stop(&stop, call).await;
+                if let Err(error) = answer.and_then(|answer| answer.map_err(failure)) {
                     let mut failed = failed.lock();
                     failed.is_alone = true;
                     failed.hosts.push(host);

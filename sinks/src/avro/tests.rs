@@ -1,12 +1,15 @@
 use std::collections::VecDeque;
 
 use flumen_api::Batch;
+use flumen_api::settings::Kind;
 use flumen_avro_rpc::Status;
+use flumen_avro_rpc::deflate::Deflated;
 use flumen_avro_rpc::frame::Frames;
 use flumen_avro_rpc::session::{Answer, Request, Session, put_reply};
+use flumen_tls::ServerTls;
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::*;
 use crate::testing::{FakeChannel, config, context_over, drain, events};
@@ -16,13 +19,22 @@ use crate::testing::{FakeChannel, config, context_over, drain, events};
 enum Does {
     Ok,
     Failed,
+    Unknown,
     Error,
+    /// OK, after two seconds.
+    OkLate,
     /// Nothing, ever.
     Silence,
     /// Takes it in and closes the connection without a word.
     Close,
+    /// The same, in the middle of its answer.
+    Half,
     /// Garbage in place of an answer.
     Garbage,
+    /// OK, to a call that nobody made.
+    Stray,
+    /// FAILED, behind the answer to the next call.
+    FailedLater,
     /// First of all: a handshake that says nothing of order, as Flume's.
     LikeFlume,
     /// Answers OK once it has this many calls that wait.
@@ -78,13 +90,13 @@ fn bodies(batch: &Batch) -> Vec<String> {
 
 async fn serve(
     number: usize,
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     script: Arc<Mutex<VecDeque<Does>>>,
     judges: Judges,
     calls: Seen,
 ) {
     let (mut frames, mut session) = (Frames::new(1 << 24), Session::default());
-    let mut waiting = Vec::new();
+    let (mut waiting, mut later) = (Vec::new(), Vec::new());
     loop {
         while let Some(frame) = frames.pop().unwrap() {
             let call = session.read(frame).unwrap();
@@ -97,6 +109,7 @@ async fn serve(
                     put_reply(&mut out, call.head, Answer::Nothing);
                 }
                 stream.write_all(&out).await.unwrap();
+                stream.flush().await.unwrap();
                 continue;
             };
             let bodies = bodies(&batch);
@@ -104,10 +117,25 @@ async fn serve(
             calls.lock().push((number, bodies));
             match does {
                 Does::Ok => put_reply(&mut out, call.head, Answer::Status(Status::Ok)),
+                Does::OkLate => {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                    put_reply(&mut out, call.head, Answer::Status(Status::Ok));
+                }
                 Does::Failed => put_reply(&mut out, call.head, Answer::Status(Status::Failed)),
+                Does::Unknown => put_reply(&mut out, call.head, Answer::Status(Status::Unknown)),
                 Does::Error => put_reply(&mut out, call.head, Answer::Error("an exception")),
                 Does::Silence | Does::LikeFlume => {}
                 Does::Close => return,
+                Does::Half => {
+                    put_reply(&mut out, call.head, Answer::Status(Status::Ok));
+                    let _gone = stream.write_all(&out[..out.len() - 1]).await;
+                    return;
+                }
+                Does::Stray => out.extend_from_slice(&[0, 0, 9, 9, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0]),
+                Does::FailedLater => {
+                    later.push(call.head);
+                    continue;
+                }
                 Does::Garbage => out.extend_from_slice(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
                 Does::Together(count) => {
                     waiting.push(call.head);
@@ -118,7 +146,10 @@ async fn serve(
                     }
                 }
             }
-            if stream.write_all(&out).await.is_err() {
+            for head in later.drain(..) {
+                put_reply(&mut out, head, Answer::Status(Status::Failed));
+            }
+            if stream.write_all(&out).await.is_err() || stream.flush().await.is_err() {
                 return;
             }
         }
@@ -179,6 +210,19 @@ async fn several_calls_are_on_their_way_at_once() {
 }
 
 #[tokio::test]
+async fn an_answer_is_that_of_its_call_in_whatever_order_they_come() {
+    let server = Server::start(&[Does::FailedLater, Does::Ok]).await;
+    let (mut sink, _) = start(&server, &[]).await;
+    let mut flushes = Vec::new();
+    for body in ["one", "two"] {
+        sink.deliver(&events(&[body])).await.unwrap();
+        flushes.push(sink.flush());
+    }
+    flushes.pop().unwrap().await.unwrap();
+    assert!(flushes.pop().unwrap().await.unwrap_err().to_string().contains("FAILED"));
+}
+
+#[tokio::test]
 async fn to_a_source_of_flumes_one_call_is_on_its_way_at_a_time() {
     let server = Server::start(&[Does::LikeFlume, Does::Ok, Does::Silence]).await;
     let (mut sink, _) = start(&server, &[("request-timeout", "1000")]).await;
@@ -210,16 +254,30 @@ async fn after_a_failure_the_next_call_goes_alone_once_nothing_is_on_its_way() {
 }
 
 #[tokio::test]
+async fn what_went_back_is_not_sent_beside_a_call_that_has_no_answer_yet() {
+    let server = Server::start(&[Does::Failed, Does::Silence]).await;
+    let (mut sink, _) = start(&server, &[("request-timeout", "4000")]).await;
+    sink.deliver(&events(&["one"])).await.unwrap();
+    let first = sink.flush();
+    sink.deliver(&events(&["two"])).await.unwrap();
+    drop(sink.flush());
+    first.await.unwrap_err();
+    while sink.deliver(&events(&["one"])).await.is_err() {}
+    assert_eq!(server.connections(), [0, 0, 1], "the old one is given up first");
+}
+
+#[tokio::test]
 async fn an_error_of_the_peer_is_repeated_in_the_log() {
-    let server = Server::start(&[Does::Error]).await;
+    let server = Server::start(&[Does::Error, Does::Unknown]).await;
     let (mut sink, _) = start(&server, &[]).await;
     assert!(send(&mut sink, &["one"]).await.unwrap_err().contains("answered an exception"));
+    assert!(send(&mut sink, &["one"]).await.unwrap_err().contains("answered UNKNOWN"));
     send(&mut sink, &["one"]).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_connection_that_is_lost_or_garbled_is_made_anew() {
-    for does in [Does::Close, Does::Garbage] {
+    for does in [Does::Close, Does::Half, Does::Garbage, Does::Stray] {
         let server = Server::start(&[does]).await;
         let (mut sink, context) = start(&server, &[]).await;
         let error = send(&mut sink, &["one"]).await.unwrap_err();
@@ -234,6 +292,39 @@ async fn a_connection_that_is_lost_or_garbled_is_made_anew() {
 }
 
 #[tokio::test]
+async fn a_source_that_nests_tls_and_deflate_as_flume_1_9_does_is_found_out_once() {
+    let store = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/tls/fixtures/rsa.jks");
+    let keys = [("ssl", "true"), ("keystore", store), ("keystore-password", "changeit")];
+    let keys = ComponentConfig::of(Kind::Source, "r1", &keys);
+    let tls = ServerTls::load(&keys, &mut Problems::default()).unwrap().acceptor().await.unwrap().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (port, calls) = (listener.local_addr().unwrap().port(), Seen::default());
+    let server = Server { port, calls: calls.clone() };
+    let script = Arc::new(Mutex::new(VecDeque::from([Does::Ok, Does::Close])));
+    tokio::spawn(async move {
+        for number in 0.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(sealed) = tls.accept(stream).await {
+                serve(
+                    number,
+                    Deflated::new(sealed, 6),
+                    script.clone(),
+                    Arc::new(|_| Does::Ok),
+                    calls.clone(),
+                )
+                .await;
+            }
+        }
+    });
+    let keys = [("ssl", "true"), ("trust-all-certs", "true"), ("compression-type", "deflate")];
+    let (mut sink, _) = start(&server, &keys).await;
+    send(&mut sink, &["one"]).await.unwrap();
+    send(&mut sink, &["two"]).await.unwrap_err();
+    send(&mut sink, &["two"]).await.unwrap();
+    assert_eq!(server.connections(), [1, 1, 2]);
+}
+
+#[tokio::test]
 async fn an_answer_that_does_not_come_in_time_is_a_failure_of_all_that_waits() {
     let server = Server::start(&[Does::Silence]).await;
     let (mut sink, _) = start(&server, &[("request-timeout", "1000")]).await;
@@ -243,6 +334,31 @@ async fn an_answer_that_does_not_come_in_time_is_a_failure_of_all_that_waits() {
     assert!(error.contains("no answer within 1000 ms"), "{error}");
     send(&mut sink, &["one"]).await.unwrap();
     assert_eq!(server.connections(), [0, 1]);
+}
+
+#[tokio::test]
+async fn a_stop_is_not_held_up_by_a_peer_that_says_nothing() {
+    let server = Server::start(&[Does::LikeFlume, Does::Silence]).await;
+    let (mut sink, context) = start(&server, &[("request-timeout", "3600000")]).await;
+    sink.deliver(&events(&["one"])).await.unwrap();
+    let first = sink.flush();
+    context.shutdown.cancel();
+    let two = events(&["two"]);
+    let both = async { tokio::join!(first, sink.deliver(&two)) };
+    let (first, second) = tokio::time::timeout(Duration::from_secs(600), both).await.expect("an end");
+    for error in [first.unwrap_err(), second.unwrap_err()] {
+        assert_eq!(error.to_string(), "the sink stops, and there is no answer");
+    }
+    assert_eq!(server.bodies(), [["one"]]);
+}
+
+#[tokio::test]
+async fn who_accepts_and_does_not_shake_hands_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut sink = sink(silent.local_addr().unwrap().port(), &[("connect-timeout", "1000")]);
+    sink.start(&context_over(&FakeChannel::new())).await.unwrap();
+    let error = send(&mut sink, &["one"]).await.unwrap_err();
+    assert!(error.contains("not done within 1000 ms"), "{error}");
 }
 
 #[tokio::test]
@@ -279,13 +395,28 @@ async fn who_is_no_avro_source_is_said() {
 
 #[tokio::test]
 async fn the_connection_is_made_anew_as_often_as_the_key_says() {
-    let server = Server::start(&[]).await;
+    for (interval, is_anew) in [("3600", false), ("1", true)] {
+        let server = Server::start(&[]).await;
+        let (mut sink, _) = start(&server, &[("reset-connection-interval", interval)]).await;
+        send(&mut sink, &["one"]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        send(&mut sink, &["two"]).await.unwrap();
+        let connections = server.connections();
+        assert_eq!(connections[1] > connections[0], is_anew, "{interval}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_is_answered_before_the_connection_is_made_anew() {
+    let server = Server::start(&[Does::OkLate]).await;
     let (mut sink, _) = start(&server, &[("reset-connection-interval", "1")]).await;
-    send(&mut sink, &["one"]).await.unwrap();
-    send(&mut sink, &["two"]).await.unwrap();
+    sink.deliver(&events(&["one"])).await.unwrap();
+    let first = sink.flush();
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    send(&mut sink, &["three"]).await.unwrap();
-    assert_eq!(server.connections(), [0, 0, 1]);
+    send(&mut sink, &["two"]).await.unwrap();
+    first.await.unwrap();
+    let connections = server.connections();
+    assert!(connections[1] > connections[0], "{connections:?}");
 }
 
 #[test]

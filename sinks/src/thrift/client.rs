@@ -30,6 +30,13 @@ pub(super) struct Target {
     pub request_timeout: Duration,
 }
 
+impl Target {
+    /// `host:port`, for people.
+    pub fn name(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+}
+
 /// Why a call did not go well.
 #[derive(Debug)]
 pub(super) enum Failed {
@@ -54,14 +61,14 @@ impl Client {
             .unwrap_or_else(|_elapsed| Err(format!("not done within {} ms", connect_timeout.as_millis())));
         match connected {
             Ok(stream) => Ok(Self { stream, target: target.clone() }),
-            Err(why) => Err(format!("cannot connect to {host}:{port}: {why}")),
+            Err(why) => Err(format!("cannot connect to {}: {why}", target.name())),
         }
     }
 
     /// Sends a call, which is a frame, and returns when it is answered with OK.
     pub async fn call(&mut self, serial: i32, frame: &[u8]) -> Result<(), Failed> {
-        let Target { host, port, protocol, request_timeout, .. } = self.target.clone();
-        let peer = format!("{host}:{port}");
+        let Target { protocol, request_timeout, .. } = self.target;
+        let peer = self.target.name();
         let exchanged = timeout(request_timeout, exchange(&mut *self.stream, frame));
         let message = match exchanged.await {
             Ok(Ok(message)) => message,

@@ -32,6 +32,7 @@ use tokio::time::Instant;
 use client::{Client, Failed, Target};
 pub use settings::ThriftSinkSettings;
 
+use crate::farewell::until_stop;
 use crate::hosts;
 use crate::portions::{Calls, NotTaken, Portions};
 
@@ -134,6 +135,23 @@ impl ThriftSink {
     }
 }
 
+impl ThriftSink {
+    async fn send(&mut self, events: &Events, context: &SinkContext) -> Result<(), SinkError> {
+        let Self { portions, peer, .. } = self;
+        if let Some(delivered) = portions.deliver(events, context, peer).await {
+            return delivered;
+        }
+        match peer.call(events).await {
+            Ok(()) => {
+                portions.went();
+                Ok(())
+            }
+            Err(NotTaken { is_called: false, error }) => Err(error),
+            Err(NotTaken { error, .. }) => Err(portions.not_taken(events.len(), error)),
+        }
+    }
+}
+
 impl Peer {
     /// The connection, made now if there is none, or if the one there is has had its time.
     async fn client(&mut self) -> Result<&mut Client, SinkError> {
@@ -147,13 +165,19 @@ impl Peer {
             other => {
                 if let Some((old, _)) = other {
                     old.close().await;
-                    context.metrics.connection_closed.inc();
+                    disconnected(context, &self.target, "reset-connection-interval");
                 }
-                let client = Client::connect(&self.target, tls.as_ref()).await.map_err(|why| {
-                    context.metrics.connection_failed.inc();
-                    SinkError::plain(why)
-                })?;
+                let connecting = Client::connect(&self.target, tls.as_ref());
+                let client = match context.shutdown.run_until_cancelled(connecting).await {
+                    Some(Ok(client)) => client,
+                    Some(Err(why)) => {
+                        context.metrics.connection_failed.inc();
+                        return Err(SinkError::plain(why));
+                    }
+                    None => return Err(SinkError::plain("the sink stops while it connects")),
+                };
                 context.metrics.connection_created.inc();
+                tracing::info!(sink = %context.name, peer = %self.target.name(), "connected");
                 (client, Instant::now())
             }
         };
@@ -182,7 +206,7 @@ impl Peer {
             Err(Failed::Lost(why)) => {
                 self.connected = None;
                 if let Some(running) = &self.running {
-                    running.context.metrics.connection_closed.inc();
+                    disconnected(&running.context, &self.target, &why);
                 }
                 why
             }
@@ -232,30 +256,25 @@ impl Sink for ThriftSink {
     }
 
     async fn deliver(&mut self, events: &Events) -> Result<(), SinkError> {
-        let Self { portions, peer, .. } = self;
-        let context = peer.running.as_ref().map(|running| running.context.clone()).ok_or_else(not_started)?;
-        if let Some(delivered) = portions.deliver(events, &context, peer).await {
-            return delivered;
-        }
-        match peer.call(events).await {
-            Ok(()) => {
-                portions.went();
-                Ok(())
-            }
-            Err(NotTaken { is_called: false, error }) => Err(error),
-            Err(NotTaken { error, .. }) => Err(portions.not_taken(events.len(), error)),
-        }
+        let running = self.peer.running.as_ref().ok_or_else(not_started)?;
+        let context = running.context.clone();
+        until_stop(&context.shutdown, self.send(events, &context)).await?
     }
 
     async fn stop(&mut self) {
-        let Peer { connected, running, .. } = &mut self.peer;
+        let Peer { connected, running, target, .. } = &mut self.peer;
         if let Some((client, _)) = connected.take() {
             client.close().await;
             if let Some(running) = running {
-                running.context.metrics.connection_closed.inc();
+                disconnected(&running.context, target, "the sink stops");
             }
         }
     }
+}
+
+fn disconnected(context: &SinkContext, target: &Target, why: &str) {
+    context.metrics.connection_closed.inc();
+    tracing::info!(sink = %context.name, peer = %target.name(), why, "disconnected");
 }
 
 fn not_started() -> SinkError {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::testing::{FakeChannel, config, context_over, drain, events};
+use crate::testing::{FakeChannel, Logged, config, context_over, drain, events};
 
 /// What the source does with a call.
 #[derive(Clone, Copy)]
@@ -197,13 +197,41 @@ async fn a_source_that_is_not_there_is_connected_to_when_it_comes() {
 }
 
 #[tokio::test]
-async fn a_connection_that_has_had_its_time_is_made_anew() {
+async fn a_connection_that_has_had_its_time_is_made_anew_and_each_is_told_when_it_opens_and_closes() {
+    let logged = Logged::capture();
     let source = Source::start(Protocol::Compact, &[], None).await;
     let (mut sink, _) = start(&source, &[("reset-connection-interval", "3600")]).await;
     sink.deliver(&events(&["one"])).await.expect("delivered");
     sink.peer.reset_after = Some(Duration::ZERO);
     sink.deliver(&events(&["two"])).await.expect("delivered");
     assert_eq!(source.connections(), [0, 1]);
+    sink.stop().await;
+    let lines = logged.lines();
+    let said = lines.iter().filter(|(_, line)| line.contains("connected")).map(|(_, line)| line.as_str());
+    assert_eq!(said.collect::<Vec<_>>(), ["connected", "disconnected", "connected", "disconnected"]);
+}
+
+#[tokio::test]
+async fn a_stop_is_not_held_up_by_a_source_that_says_nothing() {
+    let source = Source::start(Protocol::Compact, &[Does::Sleeps], None).await;
+    let (mut sink, context) = start(&source, &[("request-timeout", "3600000")]).await;
+    context.shutdown.cancel();
+    let one = events(&["one"]);
+    let delivered = tokio::time::timeout(Duration::from_secs(600), sink.deliver(&one)).await;
+    let error = delivered.expect("an end").expect_err("no answer");
+    assert_eq!(error.to_string(), "the sink stops, and there is no answer");
+    assert_eq!(source.bodies(), [["one"]]);
+}
+
+#[tokio::test]
+async fn who_accepts_and_does_not_shake_hands_is_given_up() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = silent.local_addr().expect("an address").port().to_string();
+    let keys = [("hostname", "127.0.0.1"), ("port", &*port), ("connect-timeout", "1000"), ("ssl", "true")];
+    let mut sink = built(&[&keys[..], &[("trust-all-certs", "true")]].concat());
+    sink.start(&context_over(&FakeChannel::new())).await.expect("started all the same");
+    let error = sink.deliver(&events(&["one"])).await.expect_err("silence").to_string();
+    assert!(error.contains("not done within 1000 ms"), "{error}");
 }
 
 #[tokio::test]
