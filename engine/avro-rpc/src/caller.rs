@@ -14,14 +14,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flumen_api::event::EventRef;
 use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::Status;
 use crate::call::{self, Greeted};
@@ -312,3 +312,6 @@ async fn read(mut stream: ReadHalf<Stream>, mut frames: Frames, shared: Arc<Shar
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -87,6 +87,8 @@ fn names(declared: &Value, wanted: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use md5::{Digest, Md5};
+
     use super::*;
 
     #[test]
@@ -97,6 +99,7 @@ mod tests {
 
     #[test]
     fn our_own_protocol_is_flumes() {
+        assert_eq!(Md5::digest(TEXT)[..], OURS);
         assert_eq!(check(TEXT.as_bytes()), Ok(()));
         let java = TEXT.replace("\"string\"", "{\"type\":\"string\",\"avro.java.string\":\"String\"}");
         assert_eq!(check(java.as_bytes()), Ok(()));

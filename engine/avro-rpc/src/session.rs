@@ -216,6 +216,15 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_knows_our_own_protocol_is_asked_for_nothing() {
+        let ours: String = protocol::OURS.iter().map(|byte| format!("{byte:02x}")).collect();
+        let known = FIRST.replace("86aadae2c45474c0fe93ffd0f2350a65", &ours);
+        let call = Session::default().read(frame(&bytes(&known))).unwrap();
+        assert!(matches!(call.request, Request::Append(_)), "{:?}", call.request);
+        assert_eq!(reply(call.head, Answer::Status(Status::Ok)).payload[0], 0, "BOTH");
+    }
+
+    #[test]
     fn a_client_whose_protocol_is_not_known_is_asked_for_it() {
         let mut session = Session::default();
         let unknown = FIRST.replace("86aadae2c45474c0fe93ffd0f2350a65", "00112233445566778899aabbccddeeff");

@@ -180,6 +180,17 @@ mod tests {
     }
 
     #[test]
+    fn the_beginning_of_a_message_does_not_keep_the_memory_of_the_one_before() {
+        let mut frames = Frames::new(1 << 30);
+        frames.buffer().extend_from_slice(&framed(&[&[7; 700_000][..], b"next"])[..700_010]);
+        let whole = frames.pop().unwrap().unwrap();
+        assert_eq!((frames.pop(), frames.held()), (Ok(None), 2 + HEAD_BYTES));
+        let counted = frames.held() + frames.wanted();
+        assert!(frames.buffer().capacity() <= counted, "{} of {counted}", frames.buffer().capacity());
+        assert!(!whole.as_ptr_range().contains(&frames.buffer.as_ptr()) && whole.is_unique());
+    }
+
+    #[test]
     fn a_length_is_taken_within_its_bounds() {
         assert_eq!(length([0, 0, 0, 1], 10), Ok(1));
         assert_eq!(length([0, 0, 0, 10], 10), Ok(10));

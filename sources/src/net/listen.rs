@@ -257,3 +257,6 @@ impl Drop for Open {
         self.0.sub(1);
     }
 }
+
+#[cfg(test)]
+mod tests;

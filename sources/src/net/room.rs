@@ -31,6 +31,12 @@ impl Room {
         Self(Arc::new(Semaphore::new(TOGETHER_MAX.max(request_max).div_ceil(PIECE))))
     }
 
+    /// Bytes that nobody has.
+    #[cfg(test)]
+    pub fn free(&self) -> usize {
+        self.0.available_permits() * PIECE
+    }
+
     /// Lets `held` stand for `bytes` at least; the error says that there was no room for too long.
     pub async fn hold(&self, held: &mut Held, bytes: usize) -> Result<(), String> {
         let pieces = (bytes / PIECE) as u32;

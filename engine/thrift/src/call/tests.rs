@@ -2,6 +2,7 @@ use flumen_api::Headers;
 use proptest::prelude::*;
 
 use super::*;
+use crate::events::written_bytes;
 
 const PROTOCOLS: [Protocol; 2] = [Protocol::Compact, Protocol::Binary];
 
@@ -99,6 +100,35 @@ fn events_are_read_as_they_are_written_over_the_message_itself() {
             assert!(batch.spans().iter().all(|span| (span.start as usize) <= batch.base().len()));
             assert_eq!(batch.sets().len(), sets, "sets are shared, the common one is empty");
         }
+    }
+}
+
+#[test]
+fn an_event_has_headers_and_a_body() {
+    for (event, missing) in [(&b"\x1b\0\0"[..], "body"), (b"\x28\x01x\0", "headers")] {
+        let message = [b"\x82\x21\x07\x0bappendBatch\x19\x1c", event, b"\0"].concat();
+        let asks = read_call(Protocol::Compact, &message.into()).unwrap().asks;
+        let Asks::Malformed(why) = asks else { panic!("{asks:?}") };
+        assert!(why.to_string().contains(&format!("an event without `{missing}`")), "{why}");
+    }
+}
+
+#[test]
+fn an_event_takes_no_more_bytes_than_is_said_before_it_is_written() {
+    let long = "x".repeat(300);
+    let events: [Event<'_>; 4] = [
+        (&[], b""),
+        (&[("", "")], b"b"),
+        (&[("k", "v"), ("host", "h1")], &[7; 200]),
+        (&[("long", &long)], b""),
+    ];
+    for (protocol, (headers, body)) in PROTOCOLS.into_iter().flat_map(|one| events.map(|event| (one, event)))
+    {
+        let (none, many) =
+            (batch_call(protocol, &[]).len(), batch_call(protocol, &[(headers, body); 100]).len());
+        let headers = headers.iter().copied().collect();
+        let said = 100 * written_bytes(EventRef { headers: &headers, body });
+        assert!(many - none <= said && said < 2 * many + 3000, "{protocol:?}: {many} {said}");
     }
 }
 
