@@ -220,6 +220,40 @@ async fn an_upload_that_is_begun_after_the_next_life_has_finished_its_file_is_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_another_sink_has_taken_since_its_file_was_finished_is_left_to_it() {
+    let mut world = World::new(&[]).await;
+    world.deliver(&["one"]).await;
+    let deadline = Instant::now() + PATIENCE;
+    while world.oss.staged().is_empty() {
+        assert!(Instant::now() < deadline, "a manifest");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let manifest = world.oss.staged().remove(0);
+    // Finished by the next life, which is killed before it looks a second time.
+    world
+        .oss
+        .fail(1, What::Hold(0), |asked| asked.what() == "PUT object" && asked.key.ends_with("/manifest"));
+    let mut world = world.next_life(&[]).await;
+    while world.oss.faults_left() > 0 {
+        assert!(Instant::now() < deadline, "it is looked for a second time");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.sink = sink(&world.oss, &[]);
+    let key = manifest.trim_start_matches("tmp/").trim_end_matches("/manifest");
+    let theirs = format!(
+        "{{\"version\":1,\"key\":\"{key}\",\"id\":\"theirs\",\"length\":0,\"parts\":[],\"pieces\":[]}}"
+    );
+    world.oss.put(&manifest, theirs.as_bytes());
+    world.oss.let_go(0);
+    let world = world.next_life(&[]).await;
+    while !world.context.positions().is_empty() {
+        assert!(Instant::now() < deadline, "{:?}", world.context.positions());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(world.oss.objects().get(&manifest).map(Vec::as_slice), Some(theirs.as_bytes()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_rolled_back_goes_to_another_object_and_nothing_comes_twice() {
     let mut world = World::new(&[]).await;
     world.deliver(&["one", "two"]).await;

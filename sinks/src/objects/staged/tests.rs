@@ -314,10 +314,10 @@ async fn a_manifest_that_came_late_is_swept_and_another_writers_is_not() {
 }
 
 #[tokio::test]
-async fn uploads_that_nobody_may_list_keep_no_file_from_its_end_and_are_one_line_of_the_log() {
+async fn uploads_that_nobody_may_list_keep_no_file_from_its_end_and_are_one_line_of_the_log_in_a_while() {
     let world = World::new();
     world.oss.fail(50, What::Refuse(403, "AccessDenied"), |asked| asked.what() == "GET uploads");
-    let logged = Logged::capture();
+    let (logged, begun) = (Logged::capture(), std::time::Instant::now());
     for _ in 0..50 {
         let mut writer = world.create().await;
         writer.write(bytes(0, 110 << 10)).await.expect("written");
@@ -328,7 +328,8 @@ async fn uploads_that_nobody_may_list_keep_no_file_from_its_end_and_are_one_line
     }
     let lines = logged.lines();
     let about = lines.iter().filter(|(_, line)| line.contains("are not looked for: 403 AccessDenied"));
-    assert_eq!(about.count(), 1, "{lines:?}");
+    let most = 1 + begun.elapsed().as_secs() / flumen_api::quiet::PAUSE.as_secs();
+    assert!((1..=most).contains(&(about.count() as u64)), "{lines:?}");
     assert_eq!(world.oss.faults_left(), 0);
 }
 
