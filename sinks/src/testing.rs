@@ -18,6 +18,14 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tracing::field::{Field, Visit};
 
+#[path = "../../tests/support/ports.rs"]
+mod ports;
+
+pub use ports::free_port;
+
+/// Far above what any step takes on a busy machine; only a failure waits this long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A sink's keys.
 pub fn config(pairs: &[(&str, &str)]) -> ComponentConfig {
     let types = Registry::empty().with_all(crate::specs());

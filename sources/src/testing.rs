@@ -14,6 +14,11 @@ use flumen_api::source::{PutRefused, PutTicket, SourceEngine};
 use flumen_api::{Batch, Headers, PutError, Source, SourceContext, SourceError};
 use tokio_util::sync::CancellationToken;
 
+#[path = "../../tests/support/ports.rs"]
+mod ports;
+
+pub use ports::free_port;
+
 /// What the next puts meet; after that all goes well.
 #[derive(Clone, Copy, Debug)]
 pub enum Fate {
@@ -256,9 +261,12 @@ impl Running {
     }
 }
 
+/// Far above what any step takes on a busy machine; only a failure waits this long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Waits until `holds`, and fails with `what` if it never does.
 pub fn eventually(what: impl Fn() -> String, holds: impl Fn() -> bool) {
-    let until = Instant::now() + Duration::from_secs(20);
+    let until = Instant::now() + PATIENCE;
     while !holds() {
         assert!(Instant::now() < until, "never came to be: {}", what());
         std::thread::sleep(Duration::from_millis(1));

@@ -95,7 +95,7 @@ fn committers_that_do_not_come_back_hold_nobody_up() {
     assert_eq!(log.stats().synced_event, (1..=8).map(|n| 40 * n).sum::<u64>());
     let start = Instant::now();
     log.append_and_wait(one(&vec![9; 50])).unwrap();
-    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     log.close();
 }
 

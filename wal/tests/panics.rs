@@ -200,6 +200,9 @@ impl Drop for TrappedQueue {
     }
 }
 
+/// Far above what any step takes on a busy machine; only a failure waits this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 struct Tried {
     dir: MemoryDirectory,
     traps: Arc<Traps>,
@@ -240,7 +243,7 @@ fn of_a_sink() -> Vec<ProgressUpdate> {
 fn soon<T: Send + 'static>(what: &str, it: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, ended) = mpsc::channel();
     thread::spawn(move || done.send(it()));
-    match ended.recv_timeout(Duration::from_secs(5)) {
+    match ended.recv_timeout(PATIENCE) {
         Ok(it) => it,
         Err(error) => panic!("{what}: {error}"),
     }
@@ -251,7 +254,7 @@ impl Tried {
     fn ends(self) {
         let Self { dir, log, .. } = self;
         let start = Instant::now();
-        while log.stats().failure.is_none() && start.elapsed() < Duration::from_secs(5) {
+        while log.stats().failure.is_none() && start.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(1));
         }
         assert!(log.stats().failure.is_some_and(|why| why.contains("panicked")));
@@ -354,8 +357,8 @@ fn a_log_whose_queue_broke_touches_no_file_until_it_is_closed() {
         names
     };
     // The keeper prepares its segments.
-    let mut before = Vec::new();
-    while before != names() {
+    let (mut before, wanted) = (Vec::new(), options().prepared_segments as u64);
+    while tried.log.stats().reserve_segments < wanted || before != names() {
         before = names();
         thread::sleep(Duration::from_millis(100));
     }

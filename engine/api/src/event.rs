@@ -247,6 +247,6 @@ mod tests {
         let started = std::time::Instant::now();
         let headers = Headers::from_iter((0..100_000).map(|i| (i.to_string(), "")));
         assert_eq!(headers.len(), 100_000);
-        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+        assert!(started.elapsed() < std::time::Duration::from_secs(60), "{:?}", started.elapsed());
     }
 }

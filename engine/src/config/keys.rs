@@ -139,7 +139,7 @@ mod tests {
         let started = std::time::Instant::now();
         assert_eq!(nearest(&long, ["sinks", &other].into_iter()), None);
         // Comparing them letter by letter takes hours.
-        assert!(started.elapsed() < std::time::Duration::from_secs(30));
+        assert!(started.elapsed() < std::time::Duration::from_secs(60));
     }
 
     #[test]

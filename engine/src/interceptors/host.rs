@@ -200,7 +200,7 @@ mod tests {
         answer.send(()).unwrap();
         let begun = Instant::now();
         while through(&mut host) != "{host=10.0.0.1}" {
-            assert!(begun.elapsed() < Duration::from_secs(20), "the answer is not taken");
+            assert!(begun.elapsed() < Duration::from_secs(60), "the answer is not taken");
             std::thread::yield_now();
         }
     }

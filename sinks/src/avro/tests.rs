@@ -1,6 +1,7 @@
 use std::collections::VecDeque;
 
 use flumen_api::Batch;
+use flumen_api::processor::SinkSelector;
 use flumen_api::settings::Kind;
 use flumen_avro_rpc::Status;
 use flumen_avro_rpc::deflate::Deflated;
@@ -11,8 +12,9 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::choice::{Choice, Failover};
 use super::*;
-use crate::testing::{FakeChannel, config, context_over, drain, events};
+use crate::testing::{FakeChannel, config, context_over, drain, events, free_port};
 
 /// What the server does with a call.
 #[derive(Clone, Copy, Debug)]
@@ -209,6 +211,18 @@ async fn several_calls_are_on_their_way_at_once() {
     assert_eq!(server.bodies(), [["one"], ["two"], ["three"]]);
 }
 
+/// Tries it with ever more milliseconds for an answer: on a machine that stands still for so long, all answers are late.
+async fn with_time(attempt: impl AsyncFn(&'static str) -> Result<(), String>) {
+    let mut why = Vec::new();
+    for time in ["1000", "10000", "50000"] {
+        match attempt(time).await {
+            Ok(()) => return,
+            Err(error) => why.push(error),
+        }
+    }
+    panic!("{why:#?}");
+}
+
 #[tokio::test]
 async fn an_answer_is_that_of_its_call_in_whatever_order_they_come() {
     let server = Server::start(&[Does::FailedLater, Does::Ok]).await;
@@ -224,14 +238,21 @@ async fn an_answer_is_that_of_its_call_in_whatever_order_they_come() {
 
 #[tokio::test]
 async fn to_a_source_of_flumes_one_call_is_on_its_way_at_a_time() {
-    let server = Server::start(&[Does::LikeFlume, Does::Ok, Does::Silence]).await;
-    let (mut sink, _) = start(&server, &[("request-timeout", "1000")]).await;
-    send(&mut sink, &["one"]).await.unwrap();
-    sink.deliver(&events(&["two"])).await.unwrap();
-    let second = sink.flush();
-    assert!(sink.deliver(&events(&["three"])).await.is_err(), "it waits for the answer to the one before");
-    assert!(second.await.is_err());
-    assert_eq!(server.bodies(), [["one"], ["two"]]);
+    with_time(async |time| {
+        let server = Server::start(&[Does::LikeFlume, Does::Ok, Does::Silence]).await;
+        let (mut sink, _) = start(&server, &[("request-timeout", time)]).await;
+        send(&mut sink, &["one"]).await?;
+        sink.deliver(&events(&["two"])).await.map_err(|error| error.to_string())?;
+        let second = sink.flush();
+        let waits = sink.deliver(&events(&["three"])).await.is_err();
+        let called = server.bodies();
+        // The third waits for the answer to the second.
+        match waits && second.await.is_err() && called == [["one"], ["two"]] {
+            true => Ok(()),
+            false => Err(format!("{called:?}")),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -326,14 +347,19 @@ async fn a_source_that_nests_tls_and_deflate_as_flume_1_9_does_is_found_out_once
 
 #[tokio::test]
 async fn an_answer_that_does_not_come_in_time_is_a_failure_of_all_that_waits() {
-    let server = Server::start(&[Does::Silence]).await;
-    let (mut sink, _) = start(&server, &[("request-timeout", "1000")]).await;
-    sink.deliver(&events(&["one"])).await.unwrap();
-    let first = sink.flush();
-    let error = first.await.unwrap_err().to_string();
-    assert!(error.contains("no answer within 1000 ms"), "{error}");
-    send(&mut sink, &["one"]).await.unwrap();
-    assert_eq!(server.connections(), [0, 1]);
+    with_time(async |time| {
+        let server = Server::start(&[Does::Silence]).await;
+        let (mut sink, _) = start(&server, &[("request-timeout", time)]).await;
+        sink.deliver(&events(&["one"])).await.map_err(|error| error.to_string())?;
+        let said = sink.flush().await.err().map(|error| error.to_string()).unwrap_or_default();
+        send(&mut sink, &["one"]).await?;
+        let connections = server.connections();
+        match said.contains(&format!("no answer within {time} ms")) && connections == [0, 1] {
+            true => Ok(()),
+            false => Err(format!("{said}, {connections:?}")),
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -363,9 +389,7 @@ async fn who_accepts_and_does_not_shake_hands_is_given_up() {
 
 #[tokio::test]
 async fn nobody_there_fails_the_delivery_with_the_peers_name_and_not_the_start() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    drop(listener);
+    let port = free_port();
     let mut sink = sink(port, &[]);
     let context = context_over(&FakeChannel::new());
     sink.start(&context).await.unwrap();
@@ -484,9 +508,7 @@ async fn what_came_back_is_offered_to_each_host_before_it_goes_back_again() {
 
 #[tokio::test]
 async fn a_host_that_is_not_there_is_passed_over_and_costs_no_attempt() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let nobody = Server { port: listener.local_addr().unwrap().port(), calls: Seen::default() };
-    drop(listener);
+    let nobody = Server { port: free_port(), calls: Seen::default() };
     let server = Server::start(&[]).await;
     let keys = [("client.type", "DEFAULT_FAILOVER"), ("max-attempts", "1")];
     let (mut sink, context) = start_several(&[&nobody, &server], &keys).await;
@@ -496,11 +518,32 @@ async fn a_host_that_is_not_there_is_passed_over_and_costs_no_attempt() {
     assert_eq!(context.metrics.connection_failed.get(), 2, "at the start, and with the first event");
 }
 
+/// Chooses as if no time passed.
+struct Timeless(Box<dyn SinkSelector>, Instant);
+
+impl SinkSelector for Timeless {
+    fn order(&mut self, _: Instant) -> Vec<usize> {
+        self.0.order(self.1)
+    }
+
+    fn failed(&mut self, host: usize, _: Instant) {
+        self.0.failed(host, self.1);
+    }
+}
+
 #[tokio::test]
 async fn a_balanced_client_sends_in_turns_and_lets_a_host_rest_that_failed() {
     let (first, second) = (Server::start(&[Does::Ok, Does::Failed]).await, Server::start(&[]).await);
     let keys = [("client.type", "DEFAULT_LOADBALANCE"), ("backoff", "true"), ("maxBackoff", "60000")];
     let (mut sink, _) = start_several(&[&first, &second], &keys).await;
+    // The rest is of two seconds, and a machine may stand still for longer.
+    let running = sink.running.as_mut().unwrap();
+    let Choice::Balance(order) =
+        std::mem::replace(&mut running.choice, Choice::Failover(Failover::new(1, 1)))
+    else {
+        panic!("no balance")
+    };
+    running.choice = Choice::Balance(Box::new(Timeless(order, Instant::now())));
     for body in ["one", "two"] {
         send(&mut sink, &[body]).await.unwrap();
     }

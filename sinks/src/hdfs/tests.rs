@@ -15,9 +15,7 @@ use flumen_api::sink::{Sink, SinkContext, SinkError};
 use flumen_api::{Batch, Events};
 
 use super::record::{self, Names};
-use crate::testing::{FakeChannel, Logged, config, context_over, events};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::testing::{FakeChannel, Logged, PATIENCE, config, context_over, events};
 
 /// A sink of text below `directory`, with further keys.
 fn sink(directory: &Path, keys: &[(&str, &str)]) -> Box<dyn Sink> {

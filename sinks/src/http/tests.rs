@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::testing::{FakeChannel, Logged, config, context_over, events};
+use crate::testing::{FakeChannel, Logged, PATIENCE, config, context_over, events, free_port};
 
 /// What the server does with a request.
 #[derive(Clone, Copy)]
@@ -324,9 +324,19 @@ async fn a_new_connection_that_is_closed_without_an_answer_is_a_failure() {
 #[tokio::test]
 async fn an_answer_that_does_not_come_is_a_failure_after_the_request_timeout() {
     let server = Server::start(&[Answer::Silence]).await;
-    let (mut sink, _) = start(&server, &[USUAL[0], USUAL[1], ("requestTimeout", "50")], false).await;
-    let error = sink.deliver(&events(&["one"])).await.expect_err("no answer");
-    assert!(error.to_string().contains("no answer within 50 ms"), "{error}");
+    let (mut sink, _) = start(&server, &[USUAL[0], USUAL[1], ("requestTimeout", "30000")], false).await;
+    let (one, begun) = (events(&["one"]), std::time::Instant::now());
+    let passes_at_once = async {
+        while server.seen.lock().is_empty() {
+            assert!(begun.elapsed() < PATIENCE, "nothing is asked");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        tokio::time::pause();
+    };
+    let (delivered, ()) = tokio::join!(sink.deliver(&one), passes_at_once);
+    let error = delivered.expect_err("no answer");
+    assert!(error.to_string().contains("no answer within 30000 ms"), "{error}");
+    tokio::time::resume();
     sink.deliver(&events(&["one"])).await.expect("delivered on a new connection");
 }
 
@@ -335,16 +345,14 @@ async fn a_stop_does_not_wait_for_an_answer_without_an_end() {
     let server = Server::start(&[Answer::Trickle]).await;
     let (mut sink, context) = start(&server, &[USUAL[0], USUAL[1], ("requestTimeout", "1000")], false).await;
     context.shutdown.cancel();
-    let (one, limit) = (events(&["one"]), Duration::from_secs(30));
-    let delivered = tokio::time::timeout(limit, sink.deliver(&one)).await.expect("it comes back");
+    let one = events(&["one"]);
+    let delivered = tokio::time::timeout(PATIENCE, sink.deliver(&one)).await.expect("it comes back");
     assert!(delivered.is_err());
 }
 
 #[tokio::test]
 async fn nobody_there_is_a_failure_that_names_the_endpoint() {
-    let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let port = free.local_addr().expect("an address").port();
-    drop(free);
+    let port = free_port();
     let server = Server { port, seen: Arc::default() };
     let (mut sink, context) = start(&server, &USUAL, false).await;
     let error = sink.deliver(&events(&["one"])).await.expect_err("nobody");

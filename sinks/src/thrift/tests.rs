@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::testing::{FakeChannel, Logged, config, context_over, drain, events};
+use crate::testing::{FakeChannel, Logged, config, context_over, drain, events, free_port};
 
 /// What the source does with a call.
 #[derive(Clone, Copy)]
@@ -172,22 +172,27 @@ async fn whatever_is_not_ok_gives_the_take_back() {
     ];
     let does: Vec<_> = script.iter().map(|(does, ..)| *does).collect();
     let source = Source::start(Protocol::Compact, &does, None).await;
-    let (mut sink, context) = start(&source, &[("request-timeout", "1000")]).await;
+    let (mut sink, context) = start(&source, &[]).await;
     let mut closed = 0;
-    for (_, word, closes) in script {
+    let usual = sink.peer.target.request_timeout;
+    for (does, word, closes) in script {
+        // Short where no answer comes: elsewhere a machine that stands still would be one that is late.
+        let is_asleep = matches!(does, Does::Sleeps);
+        sink.peer.target.request_timeout = if is_asleep { Duration::from_secs(1) } else { usual };
         let error = sink.deliver(&events(&["one"])).await.expect_err(word);
         let said = error.to_string();
         assert!(said.contains(word) && said.contains(&format!("127.0.0.1:{}", source.port)), "{said}");
         closed += closes;
         assert_eq!(context.metrics.connection_closed.get(), closed, "{said}");
     }
+    sink.peer.target.request_timeout = usual;
     sink.deliver(&events(&["one"])).await.expect("delivered on a new connection");
     assert_eq!(source.connections(), [0, 0, 0, 0, 1, 2, 3, 4, 5]);
 }
 
 #[tokio::test]
 async fn a_source_that_is_not_there_is_connected_to_when_it_comes() {
-    let port = TcpListener::bind("127.0.0.1:0").await.expect("a port").local_addr().expect("bound").port();
+    let port = free_port();
     let mut sink = built(&[("hostname", "127.0.0.1"), ("port", &port.to_string())]);
     let context = context_over(&FakeChannel::new());
     sink.start(&context).await.expect("started all the same");

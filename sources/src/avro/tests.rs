@@ -1,5 +1,5 @@
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use flumen_avro_rpc::deflate::Deflated;
 use flumen_tls::{ClientTls, TlsConnector};
 
 use super::*;
-use crate::testing::{FakeEngine, Fate, Running, eventually, problems};
+use crate::testing::{FakeEngine, Fate, PATIENCE, Running, eventually, free_port, problems};
 
 struct Stage {
     engine: Arc<FakeEngine>,
@@ -21,7 +21,7 @@ struct Stage {
 
 impl Stage {
     fn new(extra: &[(&str, &str)]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let number = port.to_string();
         let keys = [&[("bind", "127.0.0.1"), ("port", number.as_str())], extra].concat();
         let engine = FakeEngine::new();
@@ -32,7 +32,7 @@ impl Stage {
 
     fn socket(&self) -> TcpStream {
         let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
@@ -42,8 +42,8 @@ impl Stage {
             port: self.port,
             tls,
             deflate: deflate.then_some(9),
-            connect_timeout: Duration::from_secs(20),
-            request_timeout: Duration::from_secs(20),
+            connect_timeout: PATIENCE,
+            request_timeout: PATIENCE,
         };
         Connector::new(target).connect().await
     }
@@ -207,7 +207,7 @@ async fn both_ways_of_nesting_tls_and_deflate_are_understood() {
                     0 => Box::new(Deflated::new(tls.connect(name, socket).await.unwrap(), 6)),
                     _ => Box::new(tls.connect(name, Deflated::new(socket, 6)).await.unwrap()),
                 };
-                let mut caller = Caller::greet(stream, body.into(), Duration::from_secs(20)).await.unwrap();
+                let mut caller = Caller::greet(stream, body.into(), PATIENCE).await.unwrap();
                 send(&mut caller, &[body]).await.unwrap();
             }
         }

@@ -1,9 +1,9 @@
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use super::spec;
-use crate::testing::{FakeEngine, Fate, Running, eventually, problems};
+use crate::testing::{FakeEngine, Fate, PATIENCE, Running, eventually, free_port, problems};
 
 struct Stage {
     engine: Arc<FakeEngine>,
@@ -16,7 +16,7 @@ const TYPED: &str = "org.apache.flume.sink.solr.morphline.BlobHandler";
 
 impl Stage {
     fn new(extra: &[(&str, &str)]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let number = port.to_string();
         let keys = [&[("bind", "127.0.0.1"), ("port", number.as_str())], extra].concat();
         let engine = FakeEngine::new();
@@ -169,13 +169,18 @@ fn a_stop_answers_what_is_in_hand_and_waits_for_no_one_else() {
     let mut idle = TcpStream::connect(("127.0.0.1", stage.port)).unwrap();
     idle.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n[]").unwrap();
     let mut half = TcpStream::connect(("127.0.0.1", stage.port)).unwrap();
-    half.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n[").unwrap();
+    half.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n")
+        .unwrap();
+    // It is in hand: its body is asked for.
+    let mut go_on = [0; 25];
+    half.read_exact(&mut go_on).unwrap();
+    assert_eq!(&go_on, b"HTTP/1.1 100 Continue\r\n\r\n");
+    half.write_all(b"[").unwrap();
     let accepted = &stage.running.context.metrics.append_batch_accepted;
     eventually(|| "the first is answered".into(), || accepted.get() == 1);
-    std::thread::sleep(std::time::Duration::from_millis(50));
     let started = std::time::Instant::now();
     stage.running.stop();
-    assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    assert!(started.elapsed() < PATIENCE, "{:?}", started.elapsed());
     let mut answer = String::new();
     half.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");

@@ -3,7 +3,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use super::spec;
-use crate::testing::{FakeEngine, Running, eventually, problems};
+use crate::testing::{FakeEngine, Running, eventually, free_port, problems};
 
 struct Stage {
     engine: Arc<FakeEngine>,
@@ -11,14 +11,9 @@ struct Stage {
     ports: [u16; 2],
 }
 
-fn free_ports() -> [u16; 2] {
-    let [first, second] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    [first, second].map(|listener| listener.local_addr().unwrap().port())
-}
-
 impl Stage {
     fn new(extra: &[(&str, &str)]) -> Self {
-        let ports = free_ports();
+        let ports = [free_port(), free_port()];
         let words = format!("{} {}", ports[0], ports[1]);
         let charset = format!("charset.port.{}", ports[1]);
         let keys =
@@ -87,7 +82,7 @@ fn a_blank_line_loses_nothing_and_long_ones_come_in_pieces() {
 
 #[test]
 fn a_port_that_is_taken_is_taken_over_once_it_is_free_and_the_others_serve() {
-    let ports = free_ports();
+    let ports = [free_port(), free_port()];
     let occupant = TcpListener::bind(("127.0.0.1", ports[1])).unwrap();
     let words = format!("{} {}", ports[0], ports[1]);
     let engine = FakeEngine::new();

@@ -3,7 +3,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use super::spec;
-use crate::testing::{FakeEngine, Fate, Running, build, eventually, problems};
+use crate::testing::{FakeEngine, Fate, Running, build, eventually, free_port, problems};
 
 struct Stage {
     engine: Arc<FakeEngine>,
@@ -13,7 +13,7 @@ struct Stage {
 
 impl Stage {
     fn new(extra: &[(&str, &str)]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let number = port.to_string();
         let mut keys = vec![("bind", "127.0.0.1"), ("port", number.as_str())];
         keys.extend(extra);

@@ -1,12 +1,12 @@
 use std::net::UdpSocket;
 
 use super::spec;
-use crate::testing::{FakeEngine, Running, eventually, problems};
+use crate::testing::{FakeEngine, Running, eventually, free_port, problems};
 
 #[test]
 fn a_datagram_is_an_event_up_to_its_first_line_end() {
     for (extra, named) in [(&[][..], false), (&[("remoteAddress", "from")], true)] {
-        let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let number = port.to_string();
         let keys = [&[("bind", "127.0.0.1"), ("port", number.as_str())], extra].concat();
         let engine = FakeEngine::new();

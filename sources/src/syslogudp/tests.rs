@@ -1,24 +1,30 @@
+use std::cell::{Cell, RefCell};
 use std::net::UdpSocket;
 use std::sync::Arc;
 
 use super::spec;
-use crate::testing::{FakeEngine, Fate, Running, eventually};
+use crate::testing::{FakeEngine, Fate, Running, eventually, free_port};
 
 fn stage(extra: &[(&str, &str)]) -> (Arc<FakeEngine>, Running, UdpSocket) {
-    let port = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let number = port.to_string();
     let keys = [&[("host", "127.0.0.1"), ("port", number.as_str())], extra].concat();
     let engine = FakeEngine::new();
     let running = Running::start(&spec(), &engine, &keys);
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(("127.0.0.1", port)).unwrap();
-    // Until it listens, datagrams are refused or lost.
+    // Until it listens, datagrams are refused or lost; and with the last one that was sent all have arrived that are not. Each has
+    // twice the time of the one before.
+    let (tries, last) = (Cell::new(0_u32), RefCell::new(String::new()));
     let heard = || {
-        let _refused_until_it_listens = socket.send(b"<0>- h ready");
-        !engine.bodies().is_empty()
+        tries.set(tries.get() + 1);
+        if tries.get().is_power_of_two() {
+            last.replace(format!("ready {}", tries.get()));
+            let _refused_until_it_listens = socket.send(format!("<0>- h {}", last.borrow()).as_bytes());
+        }
+        engine.bodies().last().is_some_and(|body| body.ends_with(&*last.borrow()))
     };
     eventually(|| "it listens".into(), heard);
-    std::thread::sleep(std::time::Duration::from_millis(50));
     engine.state().events.clear();
     (engine, running, socket)
 }

@@ -1,5 +1,5 @@
 use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use flumen_thrift::call::{put_append, put_append_batch, read_reply};
 use flumen_thrift::{Malformed, Protocol, Status};
 
 use super::spec;
-use crate::testing::{FakeEngine, Fate, Running, eventually, problems};
+use crate::testing::{FakeEngine, Fate, Running, eventually, free_port, problems};
 
 struct Stage {
     engine: Arc<FakeEngine>,
@@ -20,7 +20,7 @@ struct Stage {
 
 impl Stage {
     fn new(extra: &[(&str, &str)]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let number = port.to_string();
         let mut keys = vec![("bind", "127.0.0.1"), ("port", number.as_str())];
         keys.extend(extra);

@@ -25,9 +25,12 @@ struct Stalling {
     syncs: AtomicUsize,
 }
 
+/// Far above what any step takes on a busy machine; only a failure waits this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 fn until(mut what: impl FnMut() -> bool) {
     let start = Instant::now();
-    while !what() && start.elapsed() < Duration::from_secs(5) {
+    while !what() && start.elapsed() < PATIENCE {
         thread::sleep(Duration::from_millis(1));
     }
 }

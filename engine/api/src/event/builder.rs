@@ -78,6 +78,6 @@ mod tests {
         (0..200_000).for_each(|i| builder.push("0", &"x"[..i % 2]));
         assert_eq!(builder.build().len(), 200_000);
         // Moving what lies behind takes minutes.
-        assert!(started.elapsed() < std::time::Duration::from_secs(20), "{:?}", started.elapsed());
+        assert!(started.elapsed() < std::time::Duration::from_secs(60), "{:?}", started.elapsed());
     }
 }

@@ -12,7 +12,7 @@ use flumen_api::progress::Progress;
 use super::Subject;
 
 /// How long anything may take that has to happen at all.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(super) const ROOMY: &[(&str, &str)] =
     &[("capacity", "1000000"), ("transactionCapacity", "10000"), ("keep-alive", "5")];

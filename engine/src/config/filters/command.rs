@@ -172,14 +172,21 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         for (end, said) in [("", "nobody has ended its output"), ("; sleep 60", "took longer than")] {
             let file = directory.path().join("pid");
-            let failed =
-                ask(&format!("sleep 60 & echo $! >{}{end}", file.display()), Duration::from_millis(400))
-                    .unwrap_err();
-            assert!(failed.in_vain && failed.why.contains(said), "{failed:?}");
-            let pid = std::fs::read_to_string(&file).unwrap();
+            let script = format!("sleep 60 & echo $! >{}{end}", file.display());
+            // With more time where the shell has not come to its end, or to its `sleep`, in the least.
+            let (pid, failed) = [400, 4000, 40_000]
+                .into_iter()
+                .find_map(|time| {
+                    std::fs::write(&file, "").unwrap();
+                    let failed = ask(&script, Duration::from_millis(time)).unwrap_err();
+                    let pid = std::fs::read_to_string(&file).unwrap();
+                    (failed.why.contains(said) && pid.ends_with('\n')).then_some((pid, failed))
+                })
+                .unwrap_or_else(|| panic!("never: {said}"));
+            assert!(failed.in_vain, "{failed:?}");
             let begun = Instant::now();
             while runs(pid.trim()) {
-                assert!(begun.elapsed() < Duration::from_secs(20), "{pid} still runs");
+                assert!(begun.elapsed() < Duration::from_secs(60), "{pid} still runs");
                 std::thread::sleep(TICK);
             }
         }

@@ -12,7 +12,8 @@ use super::batch;
 use super::world::{Command, World, options, until};
 use crate::runtime::{Agent, State, What};
 
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// What a stop may take: far above what it does on a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 async fn start(world: &World) -> Agent {
     Agent::start(world.plan(), Registry::empty(), options()).await

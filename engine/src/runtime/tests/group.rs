@@ -3,12 +3,13 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use flumen_api::channel::{Channel, TakeLimit};
 use flumen_api::chunk::Events;
 use flumen_api::metrics::SinkMetrics;
+use flumen_api::processor::Processor;
 use flumen_api::registry::Factory;
 use flumen_api::settings::{ComponentConfig, Kind, Problems};
 use flumen_api::sink::{FlushFuture, Sink, SinkContext, SinkError, Window};
@@ -88,7 +89,30 @@ impl Sink for Member {
     }
 }
 
+/// Tells the processor a time that passes when the test says so, and while the group rests: a machine that stands still ends no
+/// penalty.
+struct Timed {
+    processor: Box<dyn Processor>,
+    clock: Arc<Mutex<Instant>>,
+}
+
+impl Processor for Timed {
+    fn pick(&mut self, _: Instant) -> Result<usize, Duration> {
+        let mut now = self.clock.lock();
+        self.processor.pick(*now).inspect_err(|rest| *now += *rest)
+    }
+
+    fn succeeded(&mut self, sink: usize) {
+        self.processor.succeeded(sink);
+    }
+
+    fn failed(&mut self, sink: usize, _: Instant, retry_after: Option<Duration>) {
+        self.processor.failed(sink, *self.clock.lock(), retry_after);
+    }
+}
+
 struct Setting {
+    clock: Arc<Mutex<Instant>>,
     channel: Arc<TestChannel>,
     log: Arc<Mutex<Vec<String>>>,
     scripts: Vec<Arc<Script>>,
@@ -138,15 +162,17 @@ fn run_with(
     let Factory::Processor(build) = factory else { panic!("not a processor") };
     let config = ComponentConfig::of(Kind::Processor, "g1", keys);
     let names = ["k1".to_string(), "k2".to_string()];
-    let mut processor = build(&config, &names, &mut Problems::default()).expect("a processor");
+    let processor = build(&config, &names, &mut Problems::default()).expect("a processor");
+    let clock = Arc::new(Mutex::new(Instant::now()));
+    let mut processor = Timed { processor, clock: clock.clone() };
     let (taker, token) = (channel.taker(), stop.clone());
     let task = tokio::spawn(async move {
         for (at, slot) in slots.iter_mut().enumerate() {
-            slot.start_first(at, processor.as_mut()).await;
+            slot.start_first(at, &mut processor).await;
         }
-        Runner::new(&mut slots, processor.as_mut(), taker, token).run().await;
+        Runner::new(&mut slots, &mut processor, taker, token).run().await;
     });
-    Setting { channel, log, scripts, stop, task }
+    Setting { clock, channel, log, scripts, stop, task }
 }
 
 impl Setting {
@@ -161,7 +187,8 @@ impl Setting {
     }
 }
 
-const QUICK: &[(&str, &str)] = &[("maxpenalty", "50")];
+/// Of the failover processor.
+const FIRST_PENALTY: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn what_one_sink_could_not_deliver_the_next_gets_in_order() {
@@ -183,9 +210,9 @@ async fn a_window_whose_flush_failed_goes_to_the_next_sink_as_a_whole() {
 #[tokio::test]
 async fn the_group_returns_to_the_higher_priority_when_its_penalty_is_over() {
     let fails = |scripts: &[Arc<Script>]| scripts[0].deliveries.lock().extend([true]);
-    let s = run(failover::SPEC.factory, QUICK, &["1"], 1, fails);
+    let s = run(failover::SPEC.factory, &[], &["1"], 1, fails);
     s.released(1).await;
-    tokio::time::sleep(Duration::from_millis(80)).await;
+    *s.clock.lock() += FIRST_PENALTY;
     fill(&s.channel, &["2"]);
     s.released(2).await;
     assert_eq!(s.end().await, ["k1:1", "k2:1", "k1:2"]);
@@ -194,9 +221,9 @@ async fn the_group_returns_to_the_higher_priority_when_its_penalty_is_over() {
 #[tokio::test]
 async fn a_sink_that_does_not_start_holds_up_nobody_and_is_started_later() {
     let fails = |scripts: &[Arc<Script>]| scripts[0].starts.store(1, Ordering::Release);
-    let s = run(failover::SPEC.factory, QUICK, &["1"], 1, fails);
+    let s = run(failover::SPEC.factory, &[], &["1"], 1, fails);
     s.released(1).await;
-    tokio::time::sleep(Duration::from_millis(80)).await;
+    *s.clock.lock() += FIRST_PENALTY;
     fill(&s.channel, &["2"]);
     s.released(2).await;
     assert_eq!(s.end().await, ["k2:1", "k1:2"]);
@@ -236,7 +263,7 @@ async fn a_refused_event_goes_to_the_dead_letter_once_and_the_group_goes_on() {
             scripts[1].deliveries.lock().extend([false, false, true]);
         };
         let bodies = ["1", "bad 2", "3", "bad 4", "5", "6", "bad 7"];
-        let s = run_with(Some(&dead), factory, QUICK, &bodies, 1, fails);
+        let s = run_with(Some(&dead), factory, &[], &bodies, 1, fails);
         s.released(7).await;
         let refused: Vec<String> = {
             let state = dead.state();

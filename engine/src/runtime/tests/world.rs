@@ -131,6 +131,9 @@ impl World {
     }
 }
 
+/// Far above what any step takes on a busy machine; only a failure waits this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Options with short pauses.
 pub(super) fn options() -> AgentOptions {
     let pauses = Pauses {
@@ -138,14 +141,14 @@ pub(super) fn options() -> AgentOptions {
         max: Duration::from_millis(10),
         healthy: Duration::from_secs(60),
     };
-    AgentOptions { pauses, shutdown_timeout: Duration::from_secs(5), ..AgentOptions::default() }
+    AgentOptions { pauses, shutdown_timeout: PATIENCE, ..AgentOptions::default() }
 }
 
 /// Waits for something that other threads bring about.
 pub(super) async fn until(what: &str, done: impl Fn() -> bool) {
     let started = std::time::Instant::now();
     while !done() {
-        assert!(started.elapsed() < Duration::from_secs(60), "never came: {what}");
+        assert!(started.elapsed() < PATIENCE, "never came: {what}");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

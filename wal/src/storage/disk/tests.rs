@@ -173,12 +173,15 @@ fn a_ring_dropped_by_another_thread_frees_the_lock_when_its_writes_have_landed()
             .expect("owner")
     });
     drop(queue);
-    assert!(lock_within(&**directory, Duration::from_secs(10)).is_some());
+    assert!(lock_in_time(&**directory).is_some());
 }
 
-fn lock_within(directory: &dyn Directory, time: Duration) -> Option<Box<dyn Lock>> {
+/// Far above what it takes on a busy machine; only a failure waits this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn lock_in_time(directory: &dyn Directory) -> Option<Box<dyn Lock>> {
     let begin = Instant::now();
-    while begin.elapsed() < time {
+    while begin.elapsed() < PATIENCE {
         if let Ok(lock) = directory.lock() {
             return Some(lock);
         }
@@ -267,7 +270,7 @@ fn nothing_lands_after_the_lock_is_free(backend: Backend) {
         let mut child = start_child(directory.path(), backend);
         assert!(directory.lock().is_err(), "the child has the lock");
         child.kill().expect("kill");
-        let lock = lock_within(&**directory, Duration::from_secs(20)).expect("lock after the kill");
+        let lock = lock_in_time(&**directory).expect("lock after the kill");
         let first = read();
         std::thread::sleep(Duration::from_millis(100));
         assert_eq!(first, read(), "a write landed after the lock was free, round {round}");
