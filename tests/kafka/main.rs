@@ -19,6 +19,8 @@ mod login;
 #[path = "../support/maven.rs"]
 mod maven;
 mod pipelines;
+#[path = "../support/ports.rs"]
+mod ports;
 mod sink;
 mod source;
 #[path = "../product/world.rs"]

@@ -91,6 +91,8 @@ fn a_group_all_of_whose_sinks_are_dead_waits_and_loses_nothing() {
 #[test]
 fn balanced_sinks_have_even_shares_a_dead_one_none_and_one_that_came_back_again() {
     for selector in ["round_robin", "random"] {
+        // Of sixty turns that are thrown, fewer than six go to one of the two once in hundred thousand million times.
+        let share = if selector == "random" { 0.1..=0.9 } else { 0.25..=0.75 };
         let selector = format!("selector = {selector}");
         let world = World::new(&group(&[
             "type = load_balance",
@@ -116,7 +118,7 @@ fn balanced_sinks_have_even_shares_a_dead_one_none_and_one_that_came_back_again(
             (part(after.0.saturating_sub(before.0)), part(after.1 - before.1))
         };
         let (first, second) = puts(60);
-        assert!((0.25..=0.75).contains(&first) && (0.25..=0.75).contains(&second), "{first} {second}");
+        assert!(share.contains(&first) && share.contains(&second), "{first} {second}");
         break_first(&world, &agent, "gone");
         fs::create_dir(world.path("out")).unwrap();
         let back = Instant::now();
@@ -127,7 +129,7 @@ fn balanced_sinks_have_even_shares_a_dead_one_none_and_one_that_came_back_again(
             assert!(back.elapsed() < Duration::from_secs(1) + BUSY, "k1 has no turn any more");
         }
         let (first, second) = puts(60);
-        assert!((0.25..=0.75).contains(&first) && (0.25..=0.75).contains(&second), "{first} {second}");
+        assert!(share.contains(&first) && share.contains(&second), "{first} {second}");
         agent.stop();
         let all = ["gone", "out", "2/out"].map(|out| output(&world.path(out)));
         assert_each_once(&all.concat(), 0..count);

@@ -44,6 +44,8 @@ mod ngircd;
 mod oss;
 #[path = "../support/oss/mod.rs"]
 mod oss_store;
+#[path = "../support/ports.rs"]
+mod ports;
 mod private;
 #[path = "../support/python.rs"]
 mod python;

@@ -67,11 +67,10 @@ fn a_config_filters_command_meets_no_shell_and_its_output_is_bounded() {
 
     // It prints without end.
     let world = World::new(&filter("yes"));
-    let begun = std::time::Instant::now();
     let output = world.check();
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("f1") && said.contains("yes"), "{said}");
-    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "it was read to no end");
+    assert!(!said.contains("took longer than"), "it was read to no end: {said}");
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use std::cell::Cell;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use crate::agent::{Agent, flumen};
+pub use crate::ports::free_port;
 
 /// Far above what any step takes on a busy machine; only a failure waits this long.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -180,7 +181,7 @@ pub fn output(directory: &Path) -> Vec<u8> {
 }
 
 /// What a machine that is busy with other things may be late, where a test says that something takes no longer than a time.
-pub const BUSY: Duration = Duration::from_secs(30);
+pub const BUSY: Duration = Duration::from_secs(60);
 
 /// Waits until `done`, or fails with what `state` says.
 #[track_caller]
@@ -190,11 +191,6 @@ pub fn eventually(mut done: impl FnMut() -> bool, state: impl Fn() -> String) {
         assert!(Instant::now() < deadline, "after {PATIENCE:?}: {}", state());
         std::thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Status and body of a GET, `None` while nobody listens.

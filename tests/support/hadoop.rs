@@ -14,7 +14,6 @@ mod web;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +23,7 @@ pub use self::loan::Loan;
 pub use self::web::Entry;
 use super::kerberos::Kdc;
 use super::maven;
+use super::ports::free_port;
 
 /// Far above what any step takes on a busy machine; only a failure waits this long.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -488,8 +488,4 @@ fn end(server: &mut Option<Child>) {
         let _ended = server.kill();
         let _reaped = server.wait();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }

@@ -5,14 +5,14 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::fs;
-use std::hash::{BuildHasher, Hasher, RandomState};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::maven;
+use super::ports::free_port;
 
 /// Less to compile, and no threads for it, on a machine that is busy.
 const JAVA: &[&str] = &["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"];
@@ -81,16 +81,6 @@ fn libraries(version: &str) -> Option<PathBuf> {
             assert!(!required, "FLUMEN_REQUIRE_PEERS=1, and {why}");
             println!("skipped: {why}");
             None
-        }
-    }
-}
-
-/// A port that nobody gets by chance while a broker is away: those that the system gives to clients begin at 32768.
-fn free_port() -> u16 {
-    loop {
-        let port = 12_000 + (RandomState::new().build_hasher().finish() % 20_000) as u16;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
         }
     }
 }

@@ -4,10 +4,12 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use super::ports::free_port;
 
 /// Far above what any step takes on a busy machine; only a failure waits this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -34,10 +36,10 @@ impl Kdc {
             println!("skipped: there is no {lacking} in PATH");
             return None;
         }
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let mut kdc = Self { directory: tempfile::tempdir().unwrap(), server: None };
         let root = kdc.directory.path().display().to_string();
-        // Over TCP alone: the port is free there.
+        // Over TCP alone.
         let client = format!(
             "[libdefaults]\n default_realm = {REALM}\n dns_lookup_kdc = false\n dns_lookup_realm = false\n \
              dns_canonicalize_hostname = false\n rdns = false\n udp_preference_limit = 1\n\

@@ -4,12 +4,13 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 use std::fs::{self, File};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::maven;
+use super::ports::free_port;
 
 /// Far above what a start takes on a busy machine; only a failure waits this long.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -36,7 +37,7 @@ impl S3Proxy {
         let pom = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/s3proxy/pom.xml");
         let libraries = maven::libraries(&pom, &Path::new(env!("CARGO_TARGET_TMPDIR")).join("s3proxy"))?;
         let directory = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         fs::create_dir_all(directory.path().join("store").join(BUCKET)).unwrap();
         let conf = directory.path().join("s3proxy.conf");
         let text = format!(

@@ -27,6 +27,8 @@ mod flume;
 #[path = "../product/lines.rs"]
 mod lines;
 mod peers;
+#[path = "../support/ports.rs"]
+mod ports;
 mod thrift;
 mod tiers;
 #[allow(dead_code, reason = "shared with the product's tests")]
