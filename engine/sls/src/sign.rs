@@ -204,6 +204,16 @@ mod tests {
             headers: &pairs(&[EPOCH, VERSION, METHOD, json, ("x-log-bodyrawsize", "0"), ("host", "h")]),
         };
         assert_eq!(v1(&secret, &get), "/MqnbZDFA4X/TyfICR2dmhCnWMU=");
+        let headers = pairs(&[
+            EPOCH,
+            VERSION,
+            METHOD,
+            json,
+            ("x-log-bodyrawsize", "0"),
+            ("host", "h"),
+            (SECURITY_TOKEN, "sts"),
+        ]);
+        assert_eq!(v1(&secret, &Signed { headers: &headers, ..get }), "EukyN4aB7McobpG4evFk47F1/90=");
         let md5 = content_md5(b"hello");
         assert_eq!(md5, "5D41402ABC4B2A76B9719D911017C592");
         let protobuf = ("content-type", "application/x-protobuf");

@@ -585,3 +585,23 @@ fn positions_of_another_version_are_left_to_the_checkpoint() {
     source.stop();
     assert_exact(&engine.bodies(), &BTreeMap::from([(0, 10)]));
 }
+
+#[test]
+fn the_group_is_told_when_to_give_a_member_up_and_whether_shards_have_an_order() {
+    for order in [true, false] {
+        let sls = Sls::start(1);
+        let text = order.to_string();
+        let more = [("fetchInOrder", text.as_str()), ("heartbeatInterval", "1000")];
+        // A group that is there with other settings is given these.
+        for _ in 0..2 {
+            let source = start(&sls, &FakeEngine::new(), &more);
+            eventually(|| "no member".into(), || !sls.held(GROUP).is_empty());
+            source.stop();
+            let mut state = sls.state();
+            let group = state.consumer_groups.get_mut(GROUP).unwrap();
+            assert_eq!((group.timeout, group.order), (3, order));
+            (group.timeout, group.order) = (7, !order);
+            group.members.clear();
+        }
+    }
+}
