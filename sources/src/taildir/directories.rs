@@ -158,6 +158,11 @@ impl Directories {
         listed
     }
 
+    /// The next listings may come at once, however long the last ones took.
+    pub fn hurry(&mut self) {
+        self.list_not_before = Instant::now();
+    }
+
     /// Whether nothing has been made, renamed or removed since the listings.
     pub fn are_current(&mut self, groups: &[Group], is_tracked: impl Fn(&Path) -> bool) -> bool {
         self.read_names(groups, is_tracked);

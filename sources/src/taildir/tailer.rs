@@ -34,6 +34,8 @@ use crate::files::{self, FileId, next_generation};
 mod following;
 mod lines;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use lines::lines;
 use record::RecordState;

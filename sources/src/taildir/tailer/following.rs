@@ -2,8 +2,9 @@
 
 use super::*;
 
-/// How often a start looks at directories that go on changing, and how long it rests in between.
+/// How often a start looks at directories that go on changing, for how long at most, and how long it rests in between.
 const LOOKS_MAX: usize = 50;
+const LOOKS_TIME: Duration = Duration::from_secs(5);
 const LOOK_PAUSE: Duration = Duration::from_millis(2);
 
 impl Tailer<'_> {
@@ -26,13 +27,15 @@ impl Tailer<'_> {
     /// Looks again where something was renamed during the first listings: such a file may be in none of them, or not be there
     /// any more when it is opened. A position whose file is not found at the start is forgotten, and the file would be read anew.
     pub(super) fn settle(&mut self) {
+        let begun = Instant::now();
         for _ in 0..LOOKS_MAX {
             let files = &self.files;
             let is_tracked = |path: &Path| files.values().any(|tail| tail.path == path);
-            if self.directories.are_current(self.groups, is_tracked) {
+            if self.directories.are_current(self.groups, is_tracked) || begun.elapsed() > LOOKS_TIME {
                 return;
             }
             std::thread::sleep(LOOK_PAUSE);
+            self.directories.hurry();
             self.watch_directories(Instant::now());
         }
     }
