@@ -12,6 +12,7 @@ use flumen_api::registry::{Built, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Kind, Problems};
 use flumen_api::source::{PutRefused, PutTicket, SourceEngine};
 use flumen_api::{Batch, Headers, PutError, Source, SourceContext, SourceError};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 #[path = "../../tests/support/ports.rs"]
@@ -66,6 +67,8 @@ pub struct State {
     pub pauses: Vec<Duration>,
     /// What the source says is wrong.
     pub trouble: Option<String>,
+    /// A put is kept at once, and its ticket resolves when one of these is there for it.
+    pub acks: Option<Arc<Semaphore>>,
 }
 
 #[derive(Debug, Default)]
@@ -185,7 +188,13 @@ impl SourceEngine for FakeEngine {
         }
         match fate {
             Some(Fate::KeptAndFailed) => Ok(Ticket::pending(async move { Err(failed()) })),
-            _ => Ok(Ticket::done()),
+            _ => Ok(match state.acks.clone() {
+                None => Ticket::done(),
+                Some(acks) => Ticket::pending(async move {
+                    acks.acquire().await.expect("nobody closes it").forget();
+                    Ok(())
+                }),
+            }),
         }
     }
 

@@ -25,5 +25,5 @@ mod tls;
 pub mod zookeeper;
 
 pub use context::{Report, explain};
-pub use properties::{Properties, Role};
+pub use properties::{Properties, REFRESH, Role};
 pub use rdkafka;

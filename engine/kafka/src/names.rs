@@ -22,6 +22,7 @@ pub(crate) const NO_SASL: &str = "of SASL's mechanisms there are PLAIN, SCRAM-SH
     OAUTHBEARER need libraries that this build is without";
 const BYTES: &str = "keys are text and values bytes, as Flume's defaults have them";
 const JVM: &str = "a matter of Java's client";
+const OLD: &str = "a matter of Kafka 0.8's consumer: groups are kept by the brokers now";
 
 /// Names of Java's whose meaning here is another than to be passed on; a name that ends in `.` is all that start so.
 const NAMES: &[(&str, Meaning)] = &[
@@ -52,6 +53,12 @@ const NAMES: &[(&str, Meaning)] = &[
         "auto.commit.interval.ms",
         Inert("offsets are committed once the channel has the events, and at no other time"),
     ),
+    (
+        "auto.commit.enable",
+        Inert("offsets are committed once the channel has the events, and at no other time"),
+    ),
+    ("zookeeper.", Inert(OLD)),
+    ("rebalance.", Inert(OLD)),
     ("interceptor.classes", Inert(JVM)),
     ("metric.reporters", Inert(JVM)),
     ("metrics.", Inert(JVM)),

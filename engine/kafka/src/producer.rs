@@ -25,6 +25,17 @@ use rdkafka::producer::{BaseRecord, NoCustomPartitioner, Producer as _, Producer
 use crate::Properties;
 use crate::context::{Report, explain};
 
+/// The event's header that is its record's key.
+pub const KEY: &str = "key";
+/// What a record's envelope takes at most, headers aside.
+pub const ENVELOPE: usize = 100;
+
+/// The partition that a header names, or why it names none.
+pub fn partition(text: &str) -> Result<i32, String> {
+    let number = text.parse().ok().filter(|number| *number >= 0);
+    number.ok_or_else(|| format!("the partition `{text:.64}` is not a number"))
+}
+
 /// Why a record was not delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undelivered {

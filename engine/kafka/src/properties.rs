@@ -22,6 +22,9 @@ pub enum Role {
     Consumer,
 }
 
+/// How often a client asks for the partitions of its topics, in milliseconds.
+pub const REFRESH: &str = "topic.metadata.refresh.interval.ms";
+
 /// What a client that is not told otherwise has: Java's defaults where they show, and bounds on memory.
 const PRODUCER: &[(&str, &str)] = &[
     // Keys land where Java's producers put them, in a topic that both write.
@@ -40,6 +43,9 @@ const CONSUMER: &[(&str, &str)] = &[
     ("queued.max.messages.kbytes", "16384"),
     // How long a partition is not fetched from once so much waits. By default it is a second, in which what waits is long gone.
     ("fetch.queue.backoff.ms", "5"),
+    // A topic that is missing beside others, and a partition that is added, are found no sooner. Java's client asks for the first ten
+    // times a second; five minutes, the default, would be long for both.
+    (REFRESH, "30000"),
     ("enable.metrics.push", "false"),
 ];
 
@@ -148,6 +154,21 @@ impl Properties {
             self.config.set(name, value);
         }
         self
+    }
+
+    /// Which brokers must have a record: `all` of them, or what `acks` says.
+    pub fn set_acks(&mut self, all: bool, acks: &str) {
+        if all {
+            self.set("acks", "all").set_default("enable.idempotence", "true");
+        } else {
+            // A request that is tried again would come after those behind it, and the order be lost.
+            self.set("acks", acks).set_default("max.in.flight.requests.per.connection", "1");
+        }
+    }
+
+    /// Bytes of the largest record that the client sends.
+    pub fn record_bytes_max(&self) -> usize {
+        self.get("message.max.bytes").and_then(|text| text.parse().ok()).unwrap_or(1 << 20)
     }
 
     /// Whether the configuration names it.

@@ -10,6 +10,9 @@
 //! what is in the other, so the first is emptied before the second is looked at. When a partition is given up the client leads it
 //! nowhere, some time later, and leaves it so when it comes back: all that ever were led here are led here again and again.
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::{CStr, CString, c_int};
 use std::marker::PhantomData;
 use std::ptr::NonNull;

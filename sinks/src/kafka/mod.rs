@@ -27,7 +27,7 @@ use flumen_api::event::EventRef;
 use flumen_api::registry::{Built, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems};
 use flumen_api::sink::{FlushFuture, Sink, SinkContext, SinkError, Window};
-use flumen_kafka::producer::{Flight, Producer, Record, Sent, Undelivered};
+use flumen_kafka::producer::{Flight, KEY, Producer, Record, Sent, Undelivered};
 use flumen_kafka::{Properties, Role, datum};
 
 use crate::escapes::Escaper;
@@ -88,7 +88,8 @@ impl KafkaSink {
         properties.take_over(&settings.producer, "kafka.producer.", &["acks"], config, problems)?;
         let acks_named = config.get("kafka.producer.acks").is_some() || config.get("requiredAcks").is_some();
         let exact = settings.transactional_id.is_some();
-        let all = matches!(settings.acks.as_str(), "all" | "ALL" | "All" | "-1") || (exact && !acks_named);
+        let all =
+            matches!(settings.acks.to_ascii_lowercase().as_str(), "all" | "-1") || (exact && !acks_named);
         if exact && !all {
             let message =
                 "a transaction needs all brokers that should have a record: write acks = all, or nothing";
@@ -100,15 +101,8 @@ impl KafkaSink {
             problems.error(config, "flumeBatchSize", message);
             return None;
         }
-        properties.set("acks", if all { "all" } else { settings.acks.as_str() });
-        if all {
-            properties.set_default("enable.idempotence", "true");
-        } else {
-            // A request that is tried again would come after those behind it, and the channel's order be lost.
-            properties.set_default("max.in.flight.requests.per.connection", "1");
-        }
-        let bytes_max =
-            properties.get("message.max.bytes").and_then(|text| text.parse().ok()).unwrap_or(1 << 20);
+        properties.set_acks(all, &settings.acks);
+        let bytes_max = properties.record_bytes_max();
         let routing = Arc::new(Routing::of(&settings, bytes_max, config, problems)?);
         let way = match settings.transactional_id {
             Some(id) => Way::Exact(Exact::new(id, properties)),
@@ -251,7 +245,7 @@ impl Outgoing<'_> {
         let record = Record {
             topic: route.topic,
             partition: route.partition,
-            key: event.headers.get(route::KEY),
+            key: event.headers.get(KEY),
             value,
             timestamp: route.timestamp,
             headers: &headers,

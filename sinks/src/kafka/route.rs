@@ -6,15 +6,11 @@
 use flumen_api::event::Headers;
 use flumen_api::metrics::Counter;
 use flumen_api::settings::{ComponentConfig, Problems};
+use flumen_kafka::producer::{self, ENVELOPE, KEY};
 use jiff::tz::TimeZone;
 
 use super::settings::KafkaSinkSettings;
 use crate::escapes::{Escaper, HostNames, Policy, Template, TimeRules, parse_template};
-
-/// The header that is the record's key.
-pub(super) const KEY: &str = "key";
-/// What a record's envelope takes at most, headers aside.
-const ENVELOPE: usize = 100;
 
 /// What the keys say.
 #[derive(Debug)]
@@ -120,8 +116,7 @@ impl Routing {
         }
         let mut partition = self.partition;
         if let Some(text) = self.partition_header.as_ref().and_then(|name| headers.get(name)) {
-            let number = text.parse().ok().filter(|number| *number >= 0);
-            partition = Some(number.ok_or_else(|| format!("the partition `{text:.64}` is not a number"))?);
+            partition = Some(producer::partition(text)?);
         }
         let mut timestamp = None;
         if let Some(text) = self.timestamp_header.as_ref().and_then(|name| headers.get(name)) {

@@ -22,7 +22,7 @@ mod topics;
 
 use async_trait::async_trait;
 use flumen_api::registry::{Built, Factory, Spec};
-use flumen_api::settings::{ComponentConfig, Problems};
+use flumen_api::settings::{ComponentConfig, Family, Problems};
 use flumen_api::source::Runs;
 use flumen_api::{Source, SourceContext, SourceError};
 use flumen_kafka::zookeeper::ZooKeeper;
@@ -79,6 +79,12 @@ impl KafkaSource {
         let mut properties =
             Properties::new(Role::Consumer, settings.bootstrap_servers.as_deref().unwrap_or_default());
         let own = &["group.id", "auto.offset.reset", "timeout.ms"];
+        let old = of_old(&settings);
+        for name in old.0.keys() {
+            let message = format!("old name; write kafka.consumer.{name}");
+            problems.warn(config, &format!("kafka.{name}"), message);
+        }
+        properties.take_over(&old, "kafka.", own, config, problems)?;
         properties.take_over(&settings.consumer, "kafka.consumer.", own, config, problems)?;
         properties.set("group.id", settings.group_id.as_str());
         // For offsets that are gone while it reads; where a group begins the source looks up itself.
@@ -89,6 +95,22 @@ impl KafkaSource {
         let shape = Shape::of(&settings);
         Some(Self { settings, properties, topics: topics?, shape })
     }
+}
+
+/// The consumer's properties as Flume 1.6 had them, by their names without `kafka.`.
+fn of_old(settings: &KafkaSourceSettings) -> Family {
+    let families = [
+        ("auto.", &settings.old_auto),
+        ("fetch.", &settings.old_fetch),
+        ("socket.", &settings.old_socket),
+        ("zookeeper.", &settings.old_zookeeper),
+        ("rebalance.", &settings.old_rebalance),
+    ];
+    let all = families.iter().flat_map(|(prefix, family)| {
+        family.0.iter().map(move |(name, value)| (format!("{prefix}{name}"), value.clone()))
+    });
+    // That one is a key of the source's own.
+    Family(all.filter(|(name, _)| name != "auto.offset.reset").collect())
 }
 
 #[async_trait]
@@ -145,6 +167,39 @@ mod tests {
                 said.iter().any(|line| line.contains(part) && line.contains("warning")),
                 "{part}: {said:?}"
             );
+        }
+    }
+
+    #[test]
+    fn properties_of_kafka_0_8_behind_kafka_alone_work_or_say_why_they_change_nothing() {
+        let keys = [
+            ("kafka.bootstrap.servers", "b:9092"),
+            ("topic", "t"),
+            ("kafka.group.id", "old"),
+            ("kafka.auto.offset.reset", "smallest"),
+            ("kafka.auto.commit.enable", "true"),
+            ("kafka.fetch.message.max.bytes", "2000000"),
+            ("kafka.socket.timeout.ms", "20000"),
+            ("kafka.zookeeper.session.timeout.ms", "400"),
+            ("kafka.rebalance.max.retries", "4"),
+        ];
+        let config = ComponentConfig::of(Kind::Source, "r1", &keys);
+        let mut problems = Problems::default();
+        let source = KafkaSource::from_config(&config, &mut problems).unwrap();
+        for (name, value) in [
+            ("group.id", Some("old")),
+            ("auto.offset.reset", Some("earliest")),
+            ("fetch.message.max.bytes", Some("2000000")),
+            ("socket.timeout.ms", Some("20000")),
+            ("enable.auto.commit", Some("false")),
+            ("auto.commit.enable", None),
+        ] {
+            assert_eq!(source.properties.get(name), value, "{name}");
+        }
+        let said: Vec<String> = problems.0.iter().map(ToString::to_string).collect();
+        for (key, _) in &keys[1..] {
+            let names = |line: &&String| line.contains(&format!("r1.{key}:")) && line.contains("warning");
+            assert!(said.iter().any(|line| names(&line)), "{key}: {said:?}");
         }
     }
 

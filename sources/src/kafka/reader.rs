@@ -12,6 +12,8 @@ mod group;
 mod open;
 mod part;
 mod put;
+#[cfg(test)]
+mod tests;
 
 use std::time::{Duration, Instant};
 
@@ -19,10 +21,10 @@ use flumen_api::channel::PutError;
 use flumen_api::progress::Positions;
 use flumen_api::source::{InFlight, TICKETS_DEFAULT};
 use flumen_api::{SourceContext, SourceError};
-use flumen_kafka::Properties;
 use flumen_kafka::member::{Member, Partition};
 use flumen_kafka::rdkafka::error::KafkaError;
 use flumen_kafka::records::Records;
+use flumen_kafka::{Properties, REFRESH};
 
 use super::record::Shape;
 use super::settings::KafkaSourceSettings;
@@ -134,7 +136,9 @@ impl<'a> Reader<'a> {
         shape: &'a Shape,
     ) -> Result<Self, SourceError> {
         let records = Member::new(properties).and_then(Records::new).map_err(SourceError::plain)?;
-        let refresh = properties.get("topic.metadata.refresh.interval.ms").and_then(|text| text.parse().ok());
+        // Without the key seldom: here it is all topics that are asked for.
+        let named = properties.get(REFRESH).filter(|_| properties.is_named(REFRESH));
+        let refresh = named.and_then(|text| text.parse().ok());
         Ok(Self {
             held: context.positions().unwrap_or_default(),
             context,

@@ -13,10 +13,13 @@ settings! {
         /// every `kafka.consumer.metadata.max.age.ms` (5 minutes).
         pub topics_regex: Option<String> = key("kafka.topics.regex") { },
         /// The consumer group.
-        pub group_id: String = key("kafka.consumer.group.id") { default: Some("flume"), deprecated: &["groupId"] },
+        pub group_id: String = key("kafka.consumer.group.id") {
+            default: Some("flume"), deprecated: &["groupId", "kafka.group.id"]
+        },
         /// Where a group without offsets begins: earliest, latest or none (an error).
         pub auto_offset_reset: String = key("kafka.consumer.auto.offset.reset") {
-            default: Some("latest"), one_of: &["earliest", "latest", "none", "smallest", "largest"]
+            default: Some("latest"), one_of: &["earliest", "latest", "none", "smallest", "largest"],
+            deprecated: &["kafka.auto.offset.reset"]
         },
         /// Most events of one put.
         pub batch_size: usize = key("batchSize") { default: Some("1000"), min: Some(1), unit: Unit::Events },
@@ -39,7 +42,17 @@ settings! {
         /// ZooKeeper, `host:port,host:port/root`, as Flume 1.6 had it: for the brokers where `kafka.bootstrap.servers` is missing, and
         /// for offsets to take over.
         pub zookeeper_connect: Option<String> = key("zookeeperConnect") { },
-        /// Flume 1.6's prefix of consumer properties.
+        /// Flume 1.6 had the properties of Kafka 0.8's consumer behind `kafka.` alone: those of automatic commits.
+        pub old_auto: Family = key("kafka.auto.") { },
+        /// Likewise, of fetches: `kafka.fetch.message.max.bytes`, `kafka.fetch.min.bytes`, `kafka.fetch.wait.max.ms`.
+        pub old_fetch: Family = key("kafka.fetch.") { },
+        /// Likewise, of connections: `kafka.socket.timeout.ms`, `kafka.socket.receive.buffer.bytes`.
+        pub old_socket: Family = key("kafka.socket.") { },
+        /// Likewise, of the group, which is kept by the brokers now: they change nothing.
+        pub old_zookeeper: Family = key("kafka.zookeeper.") { },
+        /// Likewise.
+        pub old_rebalance: Family = key("kafka.rebalance.") { },
+        /// Likewise.
         pub consumer_timeout: Option<String> = key("kafka.consumer.timeout.ms") {
             inert: Some("a key of Kafka 0.8's consumer: this one waits without giving up, and a stop ends the wait")
         },

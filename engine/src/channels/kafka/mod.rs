@@ -31,7 +31,7 @@ use flumen_api::metrics::ChannelMetrics;
 use flumen_api::progress::{Positions, Progress};
 use flumen_api::registry::{ChannelContext, Factory, Spec};
 use flumen_api::settings::{ComponentConfig, Problems};
-use flumen_kafka::producer::{Flight, Producer, Record, Sent, Undelivered};
+use flumen_kafka::producer::{self, ENVELOPE, Flight, KEY, Producer, Record, Sent, Undelivered};
 use flumen_kafka::rdkafka::types::RDKafkaErrorCode;
 use flumen_kafka::{Properties, Role, datum};
 use parking_lot::Mutex;
@@ -46,12 +46,8 @@ const EVENTS_MAX: u64 = 50_000;
 const BYTES_MAX: u64 = 32 << 20;
 /// Bodies that takers may have and not release: they are here alone, where the file channel has them on its disk.
 const TAKEN_MAX: usize = 128 << 20;
-/// What a record's envelope takes at most.
-const ENVELOPE: usize = 100;
 /// How long a put waits for room, and a close for what is on its way.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// The header that is the record's key.
-const KEY: &str = "key";
 
 /// The type's registration.
 pub fn spec() -> Spec {
@@ -113,11 +109,7 @@ impl Setup {
         let mut producer = Properties::new(Role::Producer, &settings.bootstrap_servers);
         producer.take_over(&settings.producer, "kafka.producer.", &["acks"], config, problems)?;
         let all = matches!(settings.acks.to_ascii_lowercase().as_str(), "all" | "-1");
-        producer.set("acks", if all { "all" } else { settings.acks.as_str() });
-        match all {
-            true => producer.set_default("enable.idempotence", "true"),
-            false => producer.set_default("max.in.flight.requests.per.connection", "1"),
-        };
+        producer.set_acks(all, &settings.acks);
         let mut consumer = Properties::new(Role::Consumer, &settings.bootstrap_servers);
         let own = &["group.id", "auto.offset.reset"];
         consumer.take_over(&settings.consumer, "kafka.consumer.", own, config, problems)?;
@@ -133,10 +125,7 @@ impl Setup {
             poll_timeout: Duration::from_millis(u64::from(settings.poll_timeout).max(1)),
             partition: settings.default_partition_id.map(|id| id as i32),
             partition_header: settings.partition_id_header,
-            bytes_max: producer
-                .get("message.max.bytes")
-                .and_then(|text| text.parse().ok())
-                .unwrap_or(1 << 20),
+            bytes_max: producer.record_bytes_max(),
             from_earliest,
             group: settings.group_id,
             zookeeper: settings.zookeeper_connect.filter(|_| settings.migrate_zookeeper_offsets),
@@ -228,9 +217,7 @@ impl Shared {
         let wrong = |why: String| Undelivered { code: RDKafkaErrorCode::InvalidRecord, why };
         let mut partition = self.setup.partition;
         if let Some(text) = self.setup.partition_header.as_ref().and_then(|name| event.headers.get(name)) {
-            let number = text.parse().ok().filter(|number| *number >= 0);
-            partition =
-                Some(number.ok_or_else(|| wrong(format!("the partition `{text:.64}` is not a number")))?);
+            partition = Some(producer::partition(text).map_err(wrong)?);
         }
         let value = match self.setup.event_format {
             true => {

@@ -18,7 +18,7 @@ settings! {
             default: Some("500"), unit: Unit::Millis, deprecated: &["timeout"]
         },
         /// Partition of all records. Default: Kafka chooses, by the header `key`.
-        pub default_partition_id: Option<u32> = key("defaultPartitionId") { },
+        pub default_partition_id: Option<u32> = key("defaultPartitionId") { max: Some(2147483647) },
         /// Header with the partition of an event; goes before `defaultPartitionId`.
         pub partition_id_header: Option<String> = key("partitionIdHeader") { },
         /// Where a new group begins: earliest or latest.

@@ -17,13 +17,14 @@ use flumen_api::chunk::{Chunk, ChunkWriter, Events};
 use flumen_api::event::Headers;
 use flumen_kafka::datum;
 use flumen_kafka::member::{Change, Member, Partition};
+use flumen_kafka::producer::KEY;
 use flumen_kafka::rdkafka::Message;
 use flumen_kafka::rdkafka::message::BorrowedMessage;
 use flumen_kafka::zookeeper::OldOffsets;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{KEY, Shared};
+use super::Shared;
 
 /// See the [module](self).
 pub(super) struct KafkaTaker {

@@ -45,6 +45,7 @@ fn what_cannot_be_is_an_error() {
         ("kafka.producer.acks", "2", "kafka.producer.acks"),
         ("kafka.consumer.sasl.mechanism", "GSSAPI", "Kerberos"),
         ("kafka.consumer.auto.offset.reset", "none", "auto.offset.reset"),
+        ("defaultPartitionId", "4294967295", "defaultPartitionId"),
     ] {
         let (setup, said) = read(&[(key, value)]);
         assert!(setup.is_none() && said.iter().any(|line| line.contains(why)), "{key}: {said:?}");
