@@ -12,7 +12,7 @@
 mod support;
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flumen_api::registry::{Factory, Registry, Spec};
 use flumen_api::settings::{Key, Kind, Unit};
@@ -95,9 +95,11 @@ const AROUND: &str = "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n\
 fn every_example_of_the_guide_passes_the_check() {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guide");
     let mut examples = 0;
-    for folder in std::fs::read_dir(guide).unwrap().map(|entry| entry.unwrap().path()) {
-        let pages = if folder.is_dir() { std::fs::read_dir(&folder).unwrap() } else { continue };
-        for page in pages.map(|entry| entry.unwrap().path()) {
+    let within = |folder: &Path| -> Vec<PathBuf> {
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect()
+    };
+    for place in within(&guide) {
+        for page in if place.is_dir() { within(&place) } else { vec![place] } {
             let text = std::fs::read_to_string(&page).unwrap();
             let blocks = text.split("```properties\n").skip(1);
             for example in blocks.map(|block| block.split("```").next().unwrap_or_default()) {
