@@ -12,8 +12,8 @@ use flumen_engine::channels::conformance::{self, Subject};
 
 use crate::client::Client;
 use crate::kafka::shared;
-use crate::sink::{append, lines};
-use crate::world::{World, eventually};
+use crate::sink::{answer, append, lines, post};
+use crate::world::{World, eventually, free_port};
 
 /// A channel over a topic of its own.
 struct InKafka {
@@ -136,4 +136,58 @@ fn one_agent_puts_and_two_share_what_there_is_to_take_and_one_of_them_dies() {
     first.stop();
     // The body alone is the value, for others to read.
     assert!(client.texts("many").iter().all(|text| wanted.contains(text)));
+}
+
+/// Header, then key of the configuration, then the record's key.
+#[test]
+fn a_put_goes_to_the_partition_that_its_events_or_the_keys_name() {
+    let Some(broker) = shared() else { return };
+    let client = Client(broker.servers());
+    client.create("parted", 3, &[]);
+    let port = free_port();
+    let world = World::new(&format!(
+        "a1.sources = r1\na1.channels = c1\na1.sources.r1.type = http\na1.sources.r1.bind = 127.0.0.1\n\
+         a1.sources.r1.port = {port}\na1.sources.r1.channels = c1\n\
+         a1.channels.c1.type = org.apache.flume.channel.kafka.KafkaChannel\n\
+         a1.channels.c1.kafka.bootstrap.servers = {}\na1.channels.c1.kafka.topic = parted\n\
+         a1.channels.c1.parseAsFlumeEvent = false\na1.channels.c1.defaultPartitionId = 1\n\
+         a1.channels.c1.partitionIdHeader = part\n",
+        broker.servers()
+    ));
+    let agent = world.start().started();
+    post(
+        port,
+        r#"[{"headers":{"part":"2","key":"k"},"body":"named"},{"headers":{"key":"k"},"body":"by default"}]"#,
+    );
+    // Whoever sends it hears that it cannot be.
+    for (part, why) in [("none", "not a number"), ("-1", "not a number"), ("3", "")] {
+        let said = answer(port, &format!(r#"[{{"headers":{{"part":"{part}"}},"body":"nowhere"}}]"#));
+        assert!(said.contains(" 503 ") && agent.said().contains(why), "{part}: {said}");
+    }
+    let seen: Vec<_> = client.read("parted").iter().map(|one| (one.partition, one.text())).collect();
+    assert_eq!(seen, [(1, "by default".to_string()), (2, "named".to_string())]);
+    agent.stop();
+}
+
+/// As where a topic was removed and made again, or an operator wrote a number too large.
+#[test]
+fn a_group_whose_offset_is_beyond_the_end_begins_anew_and_tells_so() {
+    let Some(broker) = shared() else { return };
+    let client = Client(broker.servers());
+    client.create("beyond", 1, &[]);
+    client.send("beyond", 1, lines(0..100));
+    client.reset("beyond", "beyond", 1000);
+    let channel = format!(
+        "a1.channels.c1.type = org.apache.flume.channel.kafka.KafkaChannel\n\
+         a1.channels.c1.kafka.bootstrap.servers = {}\na1.channels.c1.kafka.topic = beyond\n\
+         a1.channels.c1.kafka.consumer.group.id = beyond\na1.channels.c1.parseAsFlumeEvent = false\n",
+        broker.servers()
+    );
+    let world = World::new(&format!("{TAKES}{channel}"));
+    let agent = world.start();
+    let wanted: String = lines(0..100).map(|line| line + "\n").collect();
+    world.wait_delivered(wanted.len() as u64);
+    client.wait_for_no_lag("beyond", "beyond");
+    agent.stop();
+    assert_eq!(world.output(), wanted.as_bytes());
 }

@@ -9,6 +9,7 @@ mod brokers;
 mod channel;
 mod client;
 mod exact;
+mod flume;
 #[path = "../support/hadoop.rs"]
 mod hadoop;
 #[path = "../support/kafka.rs"]

@@ -17,7 +17,7 @@ const KAFKA_TO_FILES: &str = "a1.sources = r1\na1.channels = c1\na1.sinks = k1\n
     a1.sinks.k1.type = file_roll\na1.sinks.k1.sink.directory = @DIR@/out\na1.sinks.k1.sink.rollInterval = 0\n\
     a1.sinks.k1.channel = c1\n";
 
-fn world(servers: &str, keys: &str) -> World {
+pub fn world(servers: &str, keys: &str) -> World {
     World::new(&format!("{KAFKA_TO_FILES}{keys}").replace("@KAFKA@", servers))
 }
 

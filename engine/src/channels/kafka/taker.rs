@@ -184,6 +184,10 @@ impl KafkaTaker {
             };
             let (partition, offset) = (message.partition(), message.offset().max(0) as u64);
             let Some(part) = state.parts.get_mut(&partition) else { continue };
+            if offset < part.read {
+                // Of a topic that was made anew: the group's offset is beyond all that it has.
+                part.committed = 0;
+            }
             part.read = offset + 1;
             match self.event(&message) {
                 Ok((headers, body)) => {
