@@ -4,6 +4,9 @@
 //! ```text
 //!   the client alone          as many bytes from memory by the sink's own client, in parts of the same size, as many at a time:
 //!                             what there is to reach
+//!   ..., from a file          the same bytes, each part read from the page cache into memory of its own: what a program does that has
+//!                             to get them first, as a source does
+//!   ..., from the disk        the same past the page cache: what a program does that reads a backlog
 //!   Flumen, full channel      an hdfs sink, flushing on, over a file channel that an agent before it has filled
 //!   Flumen, whole pipeline    the same, filled meanwhile by a taildir source on the same processors
 //! ```
@@ -12,6 +15,9 @@
 //! its objects must have exactly the bytes that were sent. With `--delay` the store takes so many milliseconds for each answer, as one
 //! does that is not on this machine.
 
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -37,11 +43,18 @@ use emulator::{BUCKET, ID, Oss, SECRET, What};
 pub const OPTIONS: &[&str] = &["dir", "results", "rounds", "lines", "limit", "part", "delay", "flumen"];
 
 const ALONE: &str = "the client alone";
+const FROM_FILE: &str = "the client alone, from a file";
+const FROM_DISK: &str = "the client alone, from the disk";
 const BACKLOG: &str = "Flumen, full channel";
 const PIPELINE: &str = "Flumen, whole pipeline";
 
+/// What direct I/O asks for.
+const ALIGNMENT: usize = 4096;
+
 /// How often an agent is asked what it has put.
 const LOOK: Duration = Duration::from_millis(20);
+
+const VARIANTS: [&str; 5] = [ALONE, FROM_FILE, FROM_DISK, BACKLOG, PIPELINE];
 
 /// What all variants have in common.
 struct Setup {
@@ -77,8 +90,11 @@ struct Row {
     mb_per_s: f64,
     requests: f64,
     peak_rss_mib: Option<f64>,
+    cpu_seconds: Option<f64>,
     /// Of what the client alone reached.
     of_alone: f64,
+    /// Of what it reached with bytes from where the agent has them.
+    of_reading: Option<f64>,
 }
 
 /// Runs the command.
@@ -106,11 +122,13 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let setup = Setup { directory, input, flumen, lines, part, delay, limit };
     let mut runs = Vec::new();
     for round in 0..rounds {
-        eprintln!("round {} of {rounds}, {ALONE}", round + 1);
-        runs.push(Run { round, ..alone(&setup)? });
-        for variant in [BACKLOG, PIPELINE] {
+        for variant in VARIANTS {
             eprintln!("round {} of {rounds}, {variant}", round + 1);
-            runs.push(Run { round, ..agent(&setup, variant)? });
+            let run = match variant {
+                BACKLOG | PIPELINE => agent(&setup, variant)?,
+                _ => alone(&setup, variant)?,
+            };
+            runs.push(Run { round, ..run });
         }
     }
     let rows = rows(&runs, lines);
@@ -137,18 +155,50 @@ fn store(setup: &Setup) -> Oss {
     oss
 }
 
-fn alone(setup: &Setup) -> Result<Run, Failure> {
-    let bytes = Bytes::from(std::fs::read(&setup.input).context(|| "read the input".into())?);
+fn alone(setup: &Setup, variant: &'static str) -> Result<Run, Failure> {
+    let part = usize::try_from(setup.part).unwrap_or(usize::MAX);
+    let parts: Box<dyn Iterator<Item = io::Result<Bytes>>> = match variant {
+        ALONE => {
+            let mut bytes = Bytes::from(std::fs::read(&setup.input).context(|| "read the input".into())?);
+            Box::new(std::iter::from_fn(move || {
+                (!bytes.is_empty()).then(|| Ok(bytes.split_to(part.min(bytes.len()))))
+            }))
+        }
+        _ => {
+            let direct = if variant == FROM_DISK { libc::O_DIRECT } else { 0 };
+            let file = OpenOptions::new().read(true).custom_flags(direct).open(&setup.input);
+            let file = file.context(|| format!("open {}", setup.input.display()))?;
+            file.sync_all().context(|| format!("sync {}", setup.input.display()))?;
+            let mut at = 0;
+            Box::new(std::iter::from_fn(move || {
+                let mut memory = vec![0; part + ALIGNMENT];
+                let skip = memory.as_ptr().align_offset(ALIGNMENT);
+                let read = memory.get_mut(skip..skip + part).map_or(Ok(0), |part| file.read_at(part, at));
+                match read {
+                    Ok(0) => None,
+                    Ok(read) => {
+                        at += read as u64;
+                        Some(Ok(Bytes::from(memory).slice(skip..skip + read)))
+                    }
+                    Err(error) => Some(Err(error)),
+                }
+            }))
+        }
+    };
     let oss = store(setup);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.context(|| "start threads".into())?;
     let begun = Instant::now();
-    let done = runtime.block_on(upload_alone(&oss.endpoint(), BUCKET, (ID, SECRET), bytes, setup.part));
+    let done = runtime.block_on(upload_alone(&oss.endpoint(), BUCKET, (ID, SECRET), parts));
     let seconds = begun.elapsed().as_secs_f64();
     done.map_err(Failure)?;
+    let (sent, whole) = (setup.lines * LINE_BYTES, oss.whole_bytes() as u64);
+    if whole != sent {
+        return Err(Failure(format!("{whole} bytes of {sent} are in the client's object")));
+    }
     Ok(Run {
         round: 0,
-        variant: ALONE,
+        variant,
         lines_per_s: setup.lines as f64 / seconds,
         seconds,
         requests: oss.asked().len(),
@@ -233,18 +283,31 @@ fn conf_of(endpoint: &str, setup: &Setup) -> String {
 
 fn rows(runs: &[Run], lines: u64) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
-    for variant in [ALONE, BACKLOG, PIPELINE] {
+    for variant in VARIANTS {
         let runs: Vec<&Run> = runs.iter().filter(|run| run.variant == variant).collect();
         let lines_per_s = lines as f64 / median(runs.iter().map(|run| run.seconds));
-        let peaks: Vec<f64> = runs.iter().filter_map(|run| run.peak_rss_mib).collect();
-        rows.push(Row {
+        let of = |value: fn(&Run) -> Option<f64>| {
+            let all: Vec<f64> = runs.iter().filter_map(|run| value(run)).collect();
+            (!all.is_empty()).then(|| median(all))
+        };
+        let share = |other: &str| {
+            rows.iter().find(|row| row.variant == other).map(|other| lines_per_s / other.lines_per_s)
+        };
+        let row = Row {
             variant,
             lines_per_s,
             mb_per_s: lines_per_s * LINE_BYTES as f64 / 1e6,
             requests: median(runs.iter().map(|run| run.requests as f64)),
-            peak_rss_mib: (!peaks.is_empty()).then(|| median(peaks)),
-            of_alone: rows.first().map_or(1.0, |alone| lines_per_s / alone.lines_per_s),
-        });
+            peak_rss_mib: of(|run| run.peak_rss_mib),
+            cpu_seconds: of(|run| run.cpu_seconds),
+            of_alone: share(ALONE).unwrap_or(1.0),
+            of_reading: match variant {
+                BACKLOG => share(FROM_DISK),
+                PIPELINE => share(FROM_FILE),
+                _ => None,
+            },
+        };
+        rows.push(row);
     }
     rows
 }
@@ -256,10 +319,25 @@ fn print(rows: &[Row]) {
             format!("{:.0} k", row.lines_per_s / 1e3),
             format!("{:.1}", row.mb_per_s),
             format!("{:.0}", row.requests),
-            row.peak_rss_mib.map_or_else(|| "-".into(), |mib| format!("{mib:.1}")),
+            optional(row.peak_rss_mib, 1),
+            optional(row.cpu_seconds, 2),
             format!("{:.2}", row.of_alone),
+            optional(row.of_reading, 2),
         ]
     };
-    let heads = ["variant", "lines/s", "MB/s", "requests", "peak RSS MiB", "of the client alone"];
+    let heads = [
+        "variant",
+        "lines/s",
+        "MB/s",
+        "requests",
+        "peak RSS MiB",
+        "CPU s",
+        "of the client alone",
+        "of it, from file or disk",
+    ];
     print_table(&heads, &rows.iter().map(cells).collect::<Vec<_>>());
+}
+
+fn optional(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".into(), |value| format!("{value:.digits$}"))
 }

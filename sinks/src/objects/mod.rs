@@ -26,7 +26,7 @@ pub(crate) mod target;
 mod uploads;
 mod wire;
 
-use std::fmt;
+use std::{fmt, io};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -138,14 +138,13 @@ pub(crate) trait Store: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// Uploads one object part by part and does nothing else, to OSS or what speaks as it does: what a sink can reach at the most, for
-/// the bench. The key is an id and its secret.
+/// Uploads one object of these parts and does nothing else, to OSS or what speaks as it does: what a sink can reach at the most, for
+/// the bench. The next part is asked for while others are on their way. The key is an id and its secret.
 pub async fn upload_alone(
     endpoint: &str,
     bucket: &str,
     (id, secret): (&str, &str),
-    mut bytes: Bytes,
-    part_size: u64,
+    parts: impl Iterator<Item = io::Result<Bytes>>,
 ) -> Result<(), String> {
     let access = access::Access {
         key_id: Some(id.into()),
@@ -159,20 +158,26 @@ pub async fn upload_alone(
     let upload = async {
         let upload = store.begin("alone", "").await?.id;
         let (mut tags, mut on_their_way) = (Vec::new(), tokio::task::JoinSet::new());
-        while !bytes.is_empty() || !on_their_way.is_empty() {
-            if !bytes.is_empty() && on_their_way.len() < staged::PARTS_AT_ONCE {
-                let part = bytes.split_to(usize::try_from(part_size).unwrap_or(usize::MAX).min(bytes.len()));
+        let mut parts = parts.fuse();
+        loop {
+            if on_their_way.len() < staged::PARTS_AT_ONCE
+                && let Some(part) = parts.next()
+            {
+                let part = part.map_err(|error| StoreError::new(Kind::Refused, error.to_string()))?;
                 let (store, upload, number) = (store.clone(), upload.clone(), tags.len());
                 tags.push(String::new());
                 on_their_way
                     .spawn(async move { (number, store.part("alone", &upload, number, part.into()).await) });
-            } else if let Some(Ok((number, tag))) = on_their_way.join_next().await
-                && let Some(place) = tags.get_mut(number)
-            {
-                *place = tag?;
+            } else if let Some(landed) = on_their_way.join_next().await {
+                if let Ok((number, tag)) = landed
+                    && let Some(place) = tags.get_mut(number)
+                {
+                    *place = tag?;
+                }
+            } else {
+                return store.complete("alone", &upload, tags).await;
             }
         }
-        store.complete("alone", &upload, tags).await
     };
     upload.await.map_err(|error| error.why)
 }
