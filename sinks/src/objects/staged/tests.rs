@@ -244,6 +244,18 @@ async fn names_are_never_taken_from_another_object_or_another_writer() {
     );
 }
 
+/// Between the last look at the name and the upload's end.
+#[tokio::test]
+async fn an_upload_that_is_completed_replaces_no_object_that_came_meanwhile() {
+    let world = World::new();
+    let upload = world.store.begin(KEY, "mine").await.expect("begun").id;
+    let tag = world.store.part(KEY, &upload, 0, bytes(0, 10).into()).await.expect("there");
+    world.oss.put(KEY, b"theirs");
+    let error = world.store.complete(KEY, &upload, vec![tag]).await.expect_err("taken");
+    assert_eq!(error.kind, Kind::Exists, "{error}");
+    assert_eq!(world.oss.whole()[KEY], b"theirs");
+}
+
 #[tokio::test]
 async fn an_answer_that_was_lost_after_it_was_done_is_found_out() {
     for (what, fault) in [
