@@ -15,6 +15,8 @@ use crate::kafka::spec;
 use crate::testing::{FakeEngine, Fate, Running, State};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// No batch ends before it is full.
+const FULL_BATCHES: (&str, &str) = ("batchDurationMillis", "3600000");
 const OTHER_GROUP: (&str, &str) = ("kafka.consumer.group.id", "other");
 
 /// A topic `t` of one partition, somebody who writes, and somebody who asks for its group's offset.
@@ -107,7 +109,7 @@ fn the_group_is_told_of_no_event_before_its_put_is_acked() {
     let stage = Stage::new(30);
     let acks = Arc::new(Semaphore::new(0));
     let engine = FakeEngine::with(State { acks: Some(acks.clone()), ..State::default() });
-    let running = stage.start(&engine);
+    let running = stage.start_with(&engine, &[FULL_BATCHES]);
     wait_kept(&engine, 30);
     assert_eq!(engine.state().puts, [10, 10, 10]);
     for acked in [0, 10, 20] {
@@ -126,7 +128,7 @@ fn the_stop_waits_for_what_is_on_its_way_and_tells_of_no_more() {
     let stage = Stage::new(30);
     let acks = Arc::new(Semaphore::new(1));
     let engine = FakeEngine::with(State { acks: Some(acks.clone()), ..State::default() });
-    let running = stage.start(&engine);
+    let running = stage.start_with(&engine, &[FULL_BATCHES]);
     wait_kept(&engine, 30);
     stage.wait_committed(10);
     running.context.shutdown.cancel();
@@ -179,7 +181,7 @@ fn each_refusal_in_a_row_is_followed_by_a_longer_rest_up_to_the_longest() {
 fn an_incomplete_batch_is_put_when_its_time_is_over_and_not_before() {
     let stage = Stage::new(25);
     let engine = FakeEngine::new();
-    let running = stage.start_with(&engine, &[("batchDurationMillis", "3600000")]);
+    let running = stage.start_with(&engine, &[FULL_BATCHES]);
     stage.wait_committed(20);
     running.stop();
     assert_eq!(engine.bodies(), numbers(0..20));
