@@ -138,8 +138,10 @@ impl FileSystem for Local {
         .await
     }
 
-    async fn recover(&self, _path: &str) -> Result<bool, Trouble> {
-        Ok(true)
+    /// A write that was under way when its writer was let go of has the lock until it is over: it would come behind the file's end.
+    async fn recover(&self, path: &str) -> Result<bool, Trouble> {
+        let path = PathBuf::from(path);
+        blocking(move || Ok(lock(&File::options().write(true).open(path)?))).await
     }
 
     async fn read(&self, path: &str, from: u64, length: usize) -> Result<Bytes, Trouble> {
@@ -198,6 +200,16 @@ impl Writer for LocalWriter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_file_is_recovered_once_no_write_to_it_is_under_way() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("f").display().to_string();
+        let writer = Local.create(&path, "").await.expect("created");
+        assert!(!Local.recover(&path).await.expect("there"));
+        drop(writer);
+        assert!(Local.recover(&path).await.expect("there"));
+    }
 
     #[test]
     fn every_directory_that_has_a_new_one_is_synced() {
